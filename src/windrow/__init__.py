@@ -1,1 +1,44 @@
-"""Raw text to the batches that train GPT-like models; every batch is a pure function of (data, recipe, position)."""
+"""Raw text to the batches that train GPT-like models: every batch is a pure function of (data, recipe, position).
+
+The path: ``prepare`` (text -> tokens -> store) or ``TokenStore.from_ids``, then ``Windows``, then ``Loader``;
+``from_text`` is all of it in one call. Names are loaded when they are first used, so that ``import windrow`` is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from windrow.batch import Batch
+    from windrow.loader import Loader
+    from windrow.prepare import prepare
+    from windrow.quickstart import from_text
+    from windrow.store import TokenStore, open_store
+    from windrow.tokenizer import load_tokenizer
+    from windrow.windows import Windows
+
+__version__ = _version("windrow")
+__all__ = ["Batch", "Loader", "TokenStore", "Windows", "from_text", "load_tokenizer", "open_store", "prepare"]
+
+_HOMES = {
+    "Batch": "batch",
+    "Loader": "loader",
+    "TokenStore": "store",
+    "Windows": "windows",
+    "from_text": "quickstart",
+    "load_tokenizer": "tokenizer",
+    "open_store": "store",
+    "prepare": "prepare",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'windrow' has no attribute {name!r}")
+    value = getattr(import_module(f"windrow.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,6 +4,8 @@ All of them are ``ValueError``: a mistake in what was handed in, never in windro
 ``AssertionError``). A message says what failed, the value here and there, why it matters and what to do.
 """
 
+from operator import index
+
 __all__ = [
     "NotEnoughTokensError",
     "PrepareError",
@@ -12,6 +14,7 @@ __all__ = [
     "StoreError",
     "TokenizerError",
     "WindrowError",
+    "whole_number",
 ]
 
 
@@ -41,3 +44,15 @@ class NotEnoughTokensError(WindrowError):
 
 class ResumeError(WindrowError):
     """A state belongs to another recipe or to other data."""
+
+
+def whole_number(name: str, value: object, *, at_least: int | None = 1) -> int:
+    """``value`` as an int, or the ``ValueError`` that names it."""
+    try:
+        number = None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]  # TypeError is the answer
+    except TypeError:
+        number = None
+    if number is None or (at_least is not None and number < at_least):
+        bound = "" if at_least is None else f", {at_least} or more"
+        raise ValueError(f"{name} is {value!r}, and it must be a whole number{bound}")
+    return number

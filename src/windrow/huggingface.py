@@ -1,0 +1,121 @@
+"""A Hugging Face ``tokenizer.json``, applied by the package tokenizers (extra ``hf``).
+
+Guarantee. Text is only text: the file's special tokens are neither added to it nor recognised in it, and where
+a vocabulary would make one of plain letters all the same, that is an error. Nothing is truncated or padded.
+
+What it does not do: bytes. The file's decoder makes text, so half a character decodes to U+FFFD.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from windrow.bpe import EOT, pattern_of
+from windrow.errors import TokenizerError
+
+EOS_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
+
+
+class HuggingFace:
+    """The tokenizer in ``data``, the bytes of the file ``path``, with ``eos`` or the first usual name it has."""
+
+    def __init__(self, path: str, data: bytes, eos: str | None = None) -> None:
+        settings = _settings(path, data)
+        added = {token["content"]: token for token in settings["added_tokens"]}
+        self._engine = _engine(path, settings)
+        self.eos = eos or next((name for name in EOS_NAMES if name in added), None) or ""
+        eos_id = self._engine.token_to_id(self.eos)
+        if eos_id is None:
+            raise _no_eos(path, self.eos, added)
+        control = {name: token["id"] for name, token in added.items() if token["special"]}
+        self.specials: dict[str, int] = control | {self.eos: eos_id}
+        self.vocab_size = max(self._engine.get_vocab(with_added_tokens=True).values()) + 1
+        self.pattern = _pattern(settings)
+        self.digest = ["tokenizer.json", settings, self.eos]
+        unknown = settings["model"].get("unk_token")  # the one special token that plain text may make
+        self._control = np.array([token for name, token in self.specials.items() if name != unknown], np.int64)
+
+    def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
+        encodings = self._engine.encode_batch(list(texts), add_special_tokens=False)
+        rows = [np.array(encoding.ids, np.uint32) for encoding in encodings]
+        for number, row in enumerate(rows):
+            if len(forged := row[np.isin(row, self._control)]):
+                raise TokenizerError(
+                    f"text {number} makes the control token {self._engine.id_to_token(int(forged[0]))!r} (id "
+                    f"{forged[0]}) out of plain letters, because the vocabulary holds it as a word. Text could end "
+                    "documents that way. Take those letters out of the text, or use another tokenizer."
+                )
+        return rows
+
+    def decode(self, ids: Sequence[int]) -> bytes:
+        """Raises KeyError for what is no id."""
+        for token in ids:
+            if not 0 <= token < self.vocab_size:
+                raise KeyError(token)
+        return cast(str, self._engine.decode(list(ids), skip_special_tokens=False)).encode()
+
+
+def _settings(path: str, data: bytes) -> dict[str, Any]:
+    try:
+        settings = json.loads(data)
+        settings = settings | {"truncation": None, "padding": None}
+        settings["added_tokens"] = settings.get("added_tokens") or []
+        settings["model"]["vocab"]  # every kind of model has one
+    except (ValueError, LookupError, TypeError) as error:
+        raise TokenizerError(
+            f"{path!r} is not a tokenizer.json ({type(error).__name__}: {error}). Such a file is what "
+            "tokenizers.Tokenizer.save writes; vocab.json, merges.txt and tokenizer_config.json are others."
+        ) from None
+    return cast(dict[str, Any], settings)
+
+
+def _engine(path: str, settings: dict[str, Any]) -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        raise TokenizerError(
+            f'{path!r} needs the package tokenizers, which is not installed. pip install "windrow[hf]".'
+        ) from None
+    if not hasattr(tokenizers.Tokenizer, "encode_special_tokens"):
+        raise TokenizerError(
+            f"tokenizers {tokenizers.__version__} cannot be told to read special tokens in text as text, so that "
+            "text could end documents. pip install --upgrade tokenizers."
+        )
+    try:
+        engine = tokenizers.Tokenizer.from_str(json.dumps(settings))
+    except Exception as error:  # the package raises no narrower class
+        raise TokenizerError(
+            f"tokenizers {tokenizers.__version__} cannot read {path!r}: {error}. A newer version may have written "
+            "it: pip install --upgrade tokenizers."
+        ) from None
+    engine.encode_special_tokens = True  # that is, as the plain text they are
+    return engine
+
+
+def _no_eos(path: str, eos: str, added: Collection[str]) -> TokenizerError:
+    what = f"has no token {eos!r}" if eos else f"has none of the usual end tokens ({', '.join(EOS_NAMES)})"
+    some = ", ".join([*added][:20]) or "none"
+    return TokenizerError(
+        f"{path!r} {what}, and an eos ends every document. Name the file's own after a colon, as in "
+        f"{path + ':</s>'!r}. Its added tokens: {some}{', ...' * (len(added) > 20)}."
+    )
+
+
+def _pattern(settings: dict[str, Any]) -> str | None:
+    """The known pattern that the file cuts text by, if it changes nothing else about the text."""
+    steps = settings.get("pre_tokenizer") or {}
+    *splits, last = steps.get("pretokenizers") or [steps]
+    if settings.get("normalizer") or any(not token["special"] for token in settings["added_tokens"]):
+        return None
+    if last.get("type") != "ByteLevel" or last.get("add_prefix_space") or len(splits) > 1:
+        return None
+    by_itself = last.get("use_regex", True)
+    if not splits:
+        return "gpt2" if by_itself else None
+    split = splits[0]
+    if by_itself or split.get("type") != "Split" or split["behavior"] != "Isolated" or split["invert"]:
+        return None
+    return pattern_of(split["pattern"].get("Regex", ""))

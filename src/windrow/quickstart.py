@@ -1,0 +1,75 @@
+"""One call from text to batches, for text that fits in memory, and the text of the demo.
+
+``from_text`` is the long way with defaults: ``TokenStore.from_ids`` -> ``Windows`` -> ``Loader``.
+"""
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from windrow.loader import Loader
+from windrow.store import TokenStore
+from windrow.tokenizer import Tokenizer, encode_documents, load_tokenizer
+from windrow.windows import Windows
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["demo_text", "from_text", "refuse_path"]
+
+
+def from_text(
+    text: str,
+    *,
+    tokenizer: str | Tokenizer = "gpt2",
+    max_length: int = 256,
+    stride: int | None = None,
+    batch_size: int = 4,
+    seed: int = 0,
+    shuffle: bool = True,
+    drop_last: bool = True,
+    tail: Literal["drop", "pad"] = "drop",
+    epochs: int | None = 1,
+    device: "str | torch.device | None" = None,
+) -> Loader:
+    """A loader over one text: no eos is added, for one text has no neighbour.
+
+    Each argument is that of ``load_tokenizer``, ``Windows`` or ``Loader``; each batch is inputs and targets
+    (batch_size, max_length) int64. Raises ``ValueError`` when ``text`` is the path of a file.
+    """
+    refuse_path(text)
+    loaded = load_tokenizer(tokenizer)
+    (ids,) = encode_documents(loaded, [text])
+    windows = Windows(TokenStore.from_ids(ids, tokenizer=loaded), max_length, stride, tail=tail)
+    return Loader(windows, batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last, epochs=epochs, device=device)
+
+
+def refuse_path(text: object) -> None:
+    """Raise ``ValueError`` when ``text`` is no text, or the path of a file: its name is not what to train on."""
+    if isinstance(text, os.PathLike) or (isinstance(text, str) and _is_file(text)):
+        raise ValueError(
+            f"{os.fspath(text)!r} is the path of a file, and the text itself is wanted. Read it first: "
+            f"Path({os.fspath(text)!r}).read_text(encoding='utf-8'), or use windrow.prepare, which takes paths."
+        )
+    if not isinstance(text, str):
+        raise ValueError(f"text is a {type(text).__name__}, and it must be a str. Decode bytes with .decode('utf-8').")
+
+
+def _is_file(text: str) -> bool:
+    if len(text) > 4096 or "\n" in text or "\0" in text:
+        return False
+    try:
+        return os.path.isfile(text)
+    except (OSError, ValueError):
+        return False  # longer than a name can be, or not encodable: certainly text
+
+
+def demo_text() -> str:
+    """Real English that is on every machine: the language reference that ships with Python, about 0.5 MB."""
+    return "\n\n".join(demo_documents())
+
+
+def demo_documents() -> list[str]:
+    """The same as ``demo_text``, a document a topic, in the order of their names."""
+    from pydoc_data.topics import topics
+
+    return [text for _, text in sorted(topics.items())]

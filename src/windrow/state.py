@@ -1,0 +1,102 @@
+"""The state of a run: a flat dict of ints and strings, the same on every rank.
+
+Guarantee: a state loads only where recipe and data are the same; otherwise ``ResumeError`` says which fields differ,
+with both values. It loads with ``torch.load(weights_only=True)`` and survives JSON. Version 1:
+``version``, ``position``, ``recipe`` (JSON), ``data`` (JSON: name, num_tokens and fingerprint of each member) and
+``segments`` (JSON: position, step, batch_size, dp_world_size and tail of each stretch with its own sizes).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from windrow.errors import ResumeError
+from windrow.steps import Segments
+
+__all__ = ["STATE_VERSION", "data_of", "dump_state", "read_state"]
+
+STATE_VERSION = 1
+_FIELDS = {"version": int, "position": int, "recipe": str, "data": str, "segments": str}
+
+
+class _Data(Protocol):
+    @property
+    def num_tokens(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+
+def data_of(members: Mapping[str, _Data]) -> str:
+    """What the members draw from, as canonical JSON."""
+    rows = {name: {"num_tokens": m.num_tokens, "fingerprint": m.fingerprint} for name, m in members.items()}
+    return json.dumps(rows, sort_keys=True, separators=(",", ":"))
+
+
+def dump_state(position: int, recipe: str, data: str, segments: Segments) -> dict[str, int | str]:
+    """The state as a flat dict."""
+    return {
+        "version": STATE_VERSION,
+        "position": position,
+        "recipe": recipe,
+        "data": data,
+        "segments": segments.to_json(),
+    }
+
+
+def read_state(state: Mapping[str, Any], recipe: str, data: str, epoch_samples: int) -> tuple[int, Segments]:
+    """``(position, segments)`` of ``state``. Raises ``ResumeError`` when it is no state, or not of this run."""
+    _check_shape(state)
+    _check_same("recipe", state["recipe"], recipe, "build the loader with the saved recipe, or start a new run")
+    _check_same("data", state["data"], data, "open the stores that the state was saved with, or start a new run")
+    try:
+        segments = Segments.from_json(epoch_samples, state["segments"])
+        segments.step_of(state["position"])
+    except (ValueError, TypeError, StopIteration) as error:
+        raise ResumeError(f"the state's segments are damaged ({error}). Use an older checkpoint.") from error
+    return int(state["position"]), segments
+
+
+def _check_shape(state: Mapping[str, Any]) -> None:
+    if not isinstance(state, Mapping) or set(state) != set(_FIELDS):
+        found = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+        raise ResumeError(
+            f"this is no loader state: it has {found}, and a state has {sorted(_FIELDS)}. Give load_state_dict what "
+            "state_dict returned."
+        )
+    for name, kind in _FIELDS.items():
+        if not isinstance(state[name], kind) or isinstance(state[name], bool):
+            raise ResumeError(f"the state's {name} is {state[name]!r}, and it must be {kind.__name__}.")
+    if state["version"] != STATE_VERSION or state["position"] < 0:
+        raise ResumeError(
+            f"the state is of version {state['version']} at position {state['position']}, and this windrow reads "
+            f"version {STATE_VERSION} and positions from 0. Resume with the windrow that saved it."
+        )
+
+
+def _check_same(what: str, saved: str, here: str, remedy: str) -> None:
+    if saved == here:
+        return
+    try:
+        lines = [
+            f"  {path}: saved {a!r}, here {b!r}" for path, a, b in _differences(json.loads(saved), json.loads(here))
+        ]
+    except ValueError:
+        lines = [f"  the saved {what} is no JSON: {saved[:200]!r}"]
+    raise ResumeError(
+        f"the state was saved with another {what}, so its position means other samples:\n"
+        + "\n".join(lines)
+        + f"\nEither {remedy}."
+    )
+
+
+_MISSING = "nothing"
+
+
+def _differences(saved: Any, here: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(saved, dict) and isinstance(here, dict):
+        for name in sorted({*saved, *here}):
+            step = name or '""'
+            inner = f"{path}.{step}" if path else step
+            yield from _differences(saved.get(name, _MISSING), here.get(name, _MISSING), inner)
+    elif saved != here:
+        yield path, saved, here

@@ -1,0 +1,111 @@
+"""Steps as arithmetic: which position a step starts at, and back, whatever the sizes were before.
+
+Guarantee: pure integers; O(number of changes of size). ``Sizes`` knows how a pass over ``epoch_samples`` positions
+is cut into steps; ``Segments`` strings together the stretches of a run that had different sizes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+__all__ = ["Segments", "Sizes", "Tail"]
+
+Tail = Literal["drop", "keep", "straddle"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How the stream is cut: ``batch_size`` samples a rank and step, ``dp_world_size`` ranks, and what happens to
+    the last positions of a pass that fill no step: "drop" them, "keep" them in a short step, or let the step
+    "straddle" the edge into the next epoch.
+    """
+
+    batch_size: int
+    dp_world_size: int
+    tail: Tail
+
+    @property
+    def global_batch(self) -> int:
+        """Positions in one step, over all ranks."""
+        return self.batch_size * self.dp_world_size
+
+    def steps_in(self, num_samples: int) -> int:
+        """Steps that ``num_samples`` positions at the end of a pass give."""
+        return -(-num_samples // self.global_batch) if self.tail == "keep" else num_samples // self.global_batch
+
+    def start(self, position: int, epoch_samples: int) -> int:
+        """Where the step at ``position`` really begins: a tail too short for a step is dropped."""
+        left = epoch_samples - position % epoch_samples
+        return position + left if self.tail == "drop" and left < self.global_batch else position
+
+    def after(self, position: int, num_steps: int, epoch_samples: int) -> int:
+        """The position ``num_steps`` steps after ``position``."""
+        if self.tail == "straddle":
+            return position + num_steps * self.global_batch
+        epoch, index = divmod(position, epoch_samples)
+        here = self.steps_in(epoch_samples - index)
+        if num_steps >= here:
+            more, num_steps = divmod(num_steps - here, self.steps_in(epoch_samples))
+            epoch, index = epoch + 1 + more, 0
+        return epoch * epoch_samples + index + num_steps * self.global_batch
+
+    def between(self, first: int, position: int, epoch_samples: int) -> int:
+        """How many steps lead from ``first`` to ``position``: undoes ``after``, rounding up inside a step."""
+        if self.tail == "straddle":
+            return -(-(position - first) // self.global_batch)
+        epoch, index = divmod(first, epoch_samples)
+        last_epoch, last_index = divmod(position, epoch_samples)
+        if epoch == last_epoch:
+            return -(-(last_index - index) // self.global_batch)
+        whole = (last_epoch - epoch - 1) * self.steps_in(epoch_samples)
+        return self.steps_in(epoch_samples - index) + whole + -(-last_index // self.global_batch)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The stretches of a run: ``(position, step, sizes)`` where each began. Immutable; the last one is in force."""
+
+    epoch_samples: int
+    parts: tuple[tuple[int, int, Sizes], ...]
+
+    @classmethod
+    def begin(cls, epoch_samples: int, sizes: Sizes) -> Self:
+        """A run that starts at position 0, step 0."""
+        return cls(epoch_samples, ((0, 0, sizes),))
+
+    def position_of(self, step: int) -> int:
+        """The position at which ``step`` starts (in the last stretch also of steps to come)."""
+        first, first_step, sizes = next(part for part in reversed(self.parts) if part[1] <= step)
+        return sizes.after(first, step - first_step, self.epoch_samples)
+
+    def sizes_of(self, step: int) -> Sizes:
+        """The sizes that ``step`` was, or will be, made with."""
+        return next(part[2] for part in reversed(self.parts) if part[1] <= step)
+
+    def step_of(self, position: int) -> int:
+        """The step that starts at ``position``."""
+        first, first_step, sizes = next(part for part in reversed(self.parts) if part[0] <= position)
+        return first_step + sizes.between(first, position, self.epoch_samples)
+
+    def changed(self, position: int, sizes: Sizes) -> Self:
+        """The run going on from ``position`` with ``sizes``."""
+        if sizes == self.parts[-1][2]:
+            return self
+        kept = tuple(part for part in self.parts if part[0] < position)
+        start = sizes.start(position, self.epoch_samples)
+        return type(self)(self.epoch_samples, (*kept, (start, self.step_of(position), sizes)))
+
+    def to_json(self) -> str:
+        """``[[position, step, batch_size, dp_world_size, tail], ...]``."""
+        return json.dumps([[p, s, z.batch_size, z.dp_world_size, z.tail] for p, s, z in self.parts])
+
+    @classmethod
+    def from_json(cls, epoch_samples: int, text: str) -> Self:
+        """Undo ``to_json``. Raises ``ValueError`` when the stretches are none, or do not rise."""
+        rows: Sequence[tuple[int, int, int, int, Tail]] = json.loads(text)
+        parts = tuple((int(p), int(s), Sizes(int(b), int(w), tail)) for p, s, b, w, tail in rows)
+        steps = [part[1] for part in parts]
+        if not parts or steps[0] != 0 or sorted(steps) != steps or any(z.global_batch < 1 for _, _, z in parts):
+            raise ValueError(f"{text} is no list of stretches that begins at step 0 and rises")
+        return cls(epoch_samples, parts)

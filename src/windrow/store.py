@@ -1,0 +1,306 @@
+"""An immutable sequence of tokens with document boundaries, in memory or memory-mapped from disk.
+
+Guarantee: ``gather`` returns exactly the tokens at the places asked for, across shard edges, in the store's own
+dtype; nothing here writes. Cost: opening reads the manifest only; a gather copies the bytes it returns. Knows no
+windows, no order and no shuffling.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from windrow.errors import NotEnoughTokensError, StoreError
+from windrow.manifest import Manifest, Shard, read_manifest
+from windrow.tokenizer import Tokenizer, load_tokenizer
+
+__all__ = ["TokenStore", "open_store"]
+
+Int64 = NDArray[np.int64]
+Tokens = NDArray[np.unsignedinteger[Any]]
+
+
+def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) -> "TokenStore":
+    """Open a prepared store (``corpus/train``, not ``corpus``). Raises ``StoreError`` when it is not whole.
+
+    ``tokenizer`` is needed only for ``decode``, and only when the store's own cannot be loaded by its name (a file
+    that lies elsewhere); its fingerprint must be the store's.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    tokens = [_map_tokens(folder, shard, manifest.dtype) for shard in manifest.shards]
+    ends = [_map_documents(folder, shard) for shard in manifest.shards]
+    store = TokenStore(
+        tokens, ends, dtype=np.dtype(manifest.dtype), eos_id=manifest.eos_id, fingerprint=manifest.fingerprint
+    )
+    store.path, store.manifest, store._tokenizer = folder, manifest, tokenizer
+    return store
+
+
+def _map_tokens(folder: Path, shard: Shard, dtype: str) -> Tokens:
+    if not shard.num_tokens:
+        return np.empty(0, dtype=dtype)  # an empty file cannot be mapped
+    return np.memmap(folder / shard.file, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
+
+
+def _map_documents(folder: Path, shard: Shard) -> Int64:
+    path = folder / shard.documents
+    try:
+        ends: Int64 = np.load(path, mmap_mode="r" if shard.num_documents else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} is no boundary file ({error}). Prepare the store again.") from error
+    if ends.dtype != np.int64 or ends.shape != (shard.num_documents,):
+        raise StoreError(
+            f"{path} holds {ends.shape} {ends.dtype}, and the manifest says ({shard.num_documents},) int64. "
+            "Restore it from a copy, or prepare the store again."
+        )
+    return ends
+
+
+class TokenStore:
+    """Tokens, document boundaries and what made them. Make one with ``prepare``, ``open_store`` or ``from_ids``.
+
+    Attributes: ``num_tokens``, ``num_documents``, ``dtype`` (uint16 or uint32), ``eos_id`` (int or None),
+    ``fingerprint`` (sha256 hex of the content), ``path`` and ``manifest`` (None in memory).
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[Tokens],
+        document_ends: Sequence[Int64],
+        *,
+        dtype: np.dtype[Any],
+        eos_id: int | None,
+        fingerprint: str | None = None,
+        span: tuple[int, int] | None = None,
+    ) -> None:
+        self._tokens, self._ends = tuple(tokens), tuple(document_ends)
+        self._token_edges = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
+        self._document_edges = np.cumsum([0, *map(len, document_ends)])  # likewise for documents
+        self._start, self._stop = span or (
+            0,
+            int(self._token_edges[-1]),
+        )  # a split sees a part of the same shards
+        self._fingerprint = fingerprint
+        self.dtype, self.eos_id = dtype, eos_id
+        self.num_tokens = self._stop - self._start
+        self.path: Path | None = None
+        self.manifest: Manifest | None = None
+        self._tokenizer: str | Tokenizer | None = None
+
+    @classmethod
+    def from_ids(
+        cls,
+        ids: ArrayLike,
+        *,
+        tokenizer: str | Tokenizer | None = None,
+        eos_id: int | None = None,
+        document_ends: ArrayLike | None = None,
+    ) -> "TokenStore":
+        """A store in memory over ``ids`` (n,), any integers in 0 .. 2**32 - 1; uint16 is kept when they fit.
+
+        An array that already is uint16 or uint32 is not copied. ``document_ends`` are rising end offsets, the last
+        one n; without them the ids are one document. ``eos_id`` defaults to the tokenizer's.
+        """
+        tokens = _narrow(np.asarray(ids))
+        if document_ends is None:
+            ends = np.array([len(tokens)] if len(tokens) else [], dtype=np.int64)
+        else:
+            ends = _checked_ends(np.asarray(document_ends, dtype=np.int64), len(tokens))
+        if tokenizer is not None and eos_id is None:
+            eos_id = load_tokenizer(tokenizer).eos_id
+        store = cls([tokens], [ends], dtype=tokens.dtype, eos_id=eos_id)
+        store._tokenizer = tokenizer
+        return store
+
+    def __len__(self) -> int:
+        return self.num_tokens
+
+    def __repr__(self) -> str:
+        where = f"{self.path}, " if self.path else ""
+        return f"TokenStore({where}num_tokens={self.num_tokens}, num_documents={self.num_documents}, {self.dtype})"
+
+    # -- tokens ----------------------------------------------------------------------------------------------------
+
+    def gather(self, starts: Int64, length: int) -> Tokens:
+        """The spans of ``length`` tokens at ``starts`` (B,): (B, length) in the store's dtype, a fresh array."""
+        starts = np.asarray(starts, dtype=np.int64)
+        if len(starts) and not (starts.min() >= 0 and starts.max() + length <= self.num_tokens):
+            raise IndexError(
+                f"spans of {length} tokens from {starts.min()} to {starts.max()} leave the store, {self!r}"
+            )
+        starts = starts + self._start
+        if len(self._tokens) == 1:
+            return _spans(self._tokens[0], starts, length)
+        return self._gather_shards(starts, length)
+
+    def _gather_shards(self, starts: Int64, length: int) -> Tokens:
+        out = np.empty((len(starts), length), dtype=self.dtype)
+        first = np.searchsorted(self._token_edges, starts, side="right") - 1  # (B,) the shard of the first token
+        within = starts + length <= self._token_edges[first + 1]
+        for shard in np.unique(first[within]):
+            rows = np.flatnonzero(within & (first == shard))
+            out[rows] = _spans(self._tokens[shard], starts[rows] - self._token_edges[shard], length)
+        across = np.flatnonzero(~within)
+        if len(across):
+            out[across] = self._gather_places(starts[across, None] + np.arange(length))
+        return out
+
+    def _gather_places(self, places: Int64) -> Tokens:
+        out = np.empty(places.shape, dtype=self.dtype)
+        shards = np.searchsorted(self._token_edges, places, side="right") - 1
+        for shard in np.unique(shards):
+            here = shards == shard
+            out[here] = self._tokens[shard][places[here] - self._token_edges[shard]]
+        return out
+
+    def tokens(self, start: int = 0, stop: int | None = None) -> Tokens:
+        """Tokens ``[start, stop)``: (stop - start,) in the store's dtype, clipped to the store like a slice."""
+        start, stop, _ = slice(start, stop).indices(self.num_tokens)
+        if stop <= start:
+            return np.empty(0, dtype=self.dtype)
+        out: Tokens = self.gather(np.array([start]), stop - start)[0]
+        return out
+
+    # -- documents -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _first_document(self) -> int:
+        return int(self._document_at(np.array([self._start]))[0]) if self.num_tokens else 0
+
+    @cached_property
+    def num_documents(self) -> int:
+        """Documents with at least one token here; one that a split cuts counts on both sides."""
+        if not self.num_tokens:
+            return 0
+        return int(self._document_at(np.array([self._stop - 1]))[0]) - self._first_document + 1
+
+    def _document_at(self, places: Int64) -> Int64:
+        shards = np.searchsorted(self._token_edges, places, side="right") - 1
+        out = np.empty(places.shape, dtype=np.int64)
+        for shard in np.unique(shards):
+            here = shards == shard
+            local = places[here] - self._token_edges[shard]
+            # One past the shard's last document is the first that ends in a later shard: right as it stands.
+            out[here] = self._document_edges[shard] + np.searchsorted(self._ends[shard], local, side="right")
+        return out
+
+    def document_at(self, places: Int64) -> Int64:
+        """The number of the document that holds each token of ``places`` (any shape): int64, same shape."""
+        return self._document_at(np.asarray(places, dtype=np.int64) + self._start) - self._first_document
+
+    def document_ends(self, documents: Int64) -> Int64:
+        """Where each of ``documents`` (any shape) ends: offsets one past the last token, int64, same shape.
+
+        Document -1 ends where the first begins, at 0: ``document_ends(d - 1)`` is the start of d.
+        """
+        documents = np.asarray(documents, dtype=np.int64) + self._first_document
+        shards = np.searchsorted(self._document_edges, documents, side="right") - 1
+        out = np.zeros(documents.shape, dtype=np.int64)
+        for shard in np.unique(shards[documents >= 0]):
+            here = (shards == shard) & (documents >= 0)
+            out[here] = self._ends[shard][documents[here] - self._document_edges[shard]] + self._token_edges[shard]
+        return np.clip(out, self._start, self._stop) - self._start
+
+    def document_span(self, number: int) -> tuple[int, int]:
+        """``(start, stop)`` of document ``number``; negative numbers count from the end."""
+        count = self.num_documents
+        if not -count <= number < count:
+            raise IndexError(f"document {number} of {count}: numbers run from 0 to {count - 1}")
+        number %= count
+        start, stop = self.document_ends(np.array([number - 1, number]))
+        return int(start), int(stop)
+
+    def document(self, number: int) -> Tokens:
+        """The tokens of document ``number`` (n,), its eos included; negative numbers count from the end."""
+        return self.tokens(*self.document_span(number))
+
+    # -- meaning ---------------------------------------------------------------------------------------------------
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of tokens and boundaries; in memory it is computed once, at its first use."""
+        if self._fingerprint is None:
+            content = sha256(self.dtype.str.encode())
+            for array in (*self._tokens, *self._ends):
+                content.update(np.ascontiguousarray(array).data)
+            self._fingerprint = content.hexdigest()
+        return self._fingerprint
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that made the store. Raises ``StoreError`` when it is unknown or not the same."""
+        recorded = self.manifest.tokenizer if self.manifest else None
+        spec = self._tokenizer or (recorded and recorded["name"])
+        if spec is None:
+            raise StoreError(
+                "this store was made from ids without a tokenizer, so they cannot be decoded. Give from_ids(..., "
+                "tokenizer=...)."
+            )
+        tokenizer = load_tokenizer(spec)
+        if recorded and tokenizer.fingerprint != recorded["fingerprint"]:
+            raise StoreError(
+                f"{self.path} was made with tokenizer {recorded['name']!r}, fingerprint {recorded['fingerprint']}, and "
+                f"{spec!r} has fingerprint {tokenizer.fingerprint}: its ids mean other text. Give open_store(..., "
+                "tokenizer=...) the one that made it."
+            )
+        return tokenizer
+
+    def decode(self, start: int = 0, stop: int | None = None) -> str:
+        """The text of tokens ``[start, stop)``; a character cut at an edge becomes U+FFFD."""
+        return self.tokenizer.decode(self.tokens(start, stop).tolist())
+
+    def split(self, valid_fraction: float) -> "tuple[TokenStore, TokenStore]":
+        """``(train, valid)``: one cut at ``floor(n * (1 - valid_fraction))``, so that no window straddles it.
+
+        Both are views of this store. Raises ``NotEnoughTokensError`` when a side would have no token.
+        """
+        cut = int(np.floor(self.num_tokens * (1 - valid_fraction))) if 0 < valid_fraction < 1 else -1
+        if cut < 0:
+            raise ValueError(f"valid_fraction is {valid_fraction}, and it lies between 0 and 1, both excluded")
+        if not 0 < cut < self.num_tokens:
+            raise NotEnoughTokensError(
+                f"a cut of {self.num_tokens} tokens at valid_fraction={valid_fraction} leaves {cut} for train and "
+                f"{self.num_tokens - cut} for valid. Give more text, or a valid_fraction nearer 0.5."
+            )
+        return self._part(0, cut), self._part(cut, self.num_tokens)
+
+    def _part(self, start: int, stop: int) -> "TokenStore":
+        fingerprint = sha256(f"{self.fingerprint} [{start}, {stop})".encode()).hexdigest()
+        span = (self._start + start, self._start + stop)
+        part = TokenStore(
+            self._tokens, self._ends, dtype=self.dtype, eos_id=self.eos_id, fingerprint=fingerprint, span=span
+        )
+        part.path, part.manifest, part._tokenizer = self.path, self.manifest, self._tokenizer
+        return part
+
+
+def _spans(tokens: Tokens, starts: Int64, length: int) -> Tokens:
+    if len(tokens) < length or not length:
+        return np.empty((len(starts), length), dtype=tokens.dtype)  # only no starts at all get here
+    spans: Tokens = sliding_window_view(tokens, length)[starts]
+    return spans
+
+
+def _narrow(ids: NDArray[Any]) -> Tokens:
+    if ids.ndim != 1 or not (ids.dtype.kind in "iu" or not len(ids)):
+        raise ValueError(f"ids must be one row of integers, and these are {ids.shape} {ids.dtype}")
+    if ids.dtype in (np.uint16, np.uint32):
+        return ids
+    low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
+    if low < 0 or high >= 2**32:
+        raise ValueError(f"ids run from {low} to {high}, and a store holds 0 to 2**32 - 1")
+    return ids.astype(np.uint16 if high < 2**16 else np.uint32)
+
+
+def _checked_ends(ends: Int64, num_tokens: int) -> Int64:
+    if ends.ndim != 1 or (np.diff(ends, prepend=0) <= 0).any() or (ends[-1:] != num_tokens).any():
+        raise ValueError(
+            f"document_ends must rise from above 0 to the number of ids, {num_tokens}, and these do not: {ends[:8]}..."
+        )
+    return ends

@@ -1,0 +1,436 @@
+"""The loaders that books and courses teach, as thin doors into the same house.
+
+`GPTDatasetV1` and `create_dataloader_v1` are the names of Sebastian Raschka's "Build a Large Language Model
+(From Scratch)"; the others are those of courses that follow it. Signatures and batches are theirs.
+
+Guarantee: under the same `torch.manual_seed` a loader made here gives the batches that the plain classes (a loop
+over the text, a list of tensors, a `DataLoader`) give, for any `num_workers`.
+Cost: memory is that of the tokens, 2 bytes each, whatever the stride: a window is cut when it is asked for, a
+batch in one gather.
+It does not do: add eos, resume, ranks, files larger than memory. `windrow.Loader` does.
+"""
+
+import itertools
+import operator
+import os
+from collections.abc import Collection, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from windrow.errors import NotEnoughTokensError, SourceError
+from windrow.store import TokenStore
+from windrow.tokenizer import TextTokenizer, load_tokenizer
+from windrow.windows import Windows
+
+__all__ = [
+    "GPT2DataConfig",
+    "GPTDatasetV1",
+    "LMSequenceDataset",
+    "create_dataloader",
+    "create_dataloader_v1",
+    "create_dataset",
+    "load_tokens",
+    "make_dataloader",
+    "train_valid_split",
+]
+
+ALLOWED_SPECIAL = {"<|endoftext|>"}  # the textbooks read it as the end of a text, not as letters
+DATASET_TYPES = ("gpt_v1",)
+
+Pair = tuple[Tensor, Tensor]  # inputs and targets, int64
+
+
+class Encodes(Protocol):
+    """What the doors ask of a tokenizer: one of windrow's, or a `tiktoken.Encoding`."""
+
+    def encode(self, text: str, *, allowed_special: Any) -> Sequence[int]: ...
+
+
+# The doors of the book
+
+
+def create_dataloader_v1(
+    txt: str,
+    batch_size: int = 4,
+    max_length: int = 256,
+    stride: int = 128,
+    shuffle: bool = True,
+    drop_last: bool = True,
+    num_workers: int = 0,
+) -> DataLoader[Pair]:
+    """A `DataLoader` of [inputs, targets], each (batch_size, max_length) int64, over GPT-2 tokens of `txt`.
+
+    The book's function of that name (Raschka, "Build a Large Language Model (From Scratch)"), and its batches.
+    max_length and stride count tokens; `<|endoftext|>` in the text is its special token, and none is added.
+
+    Raises ValueError when txt is the path of a file or a size is < 1, and NotEnoughTokensError when the text is
+    too short for one window or, with drop_last, for one batch. Warns when stride > max_length.
+    """
+    _check_size("batch_size", batch_size)
+    dataset = GPTDatasetV1(txt, load_tokenizer("gpt2"), max_length, stride)
+    return create_dataloader(dataset, batch_size, shuffle, drop_last, num_workers)
+
+
+def create_dataset(
+    dataset_type: str = "gpt_v1",
+    txt: str | None = None,
+    tokenizer: Encodes | None = None,
+    max_length: int = 256,
+    stride: int = 128,
+) -> "GPTDatasetV1":
+    """The dataset of that type over `txt`; "gpt_v1", a `GPTDatasetV1`, is the only one.
+
+    Raises ValueError for an unknown type (with the list), a missing txt or tokenizer, and as `GPTDatasetV1` does.
+    """
+    if dataset_type not in DATASET_TYPES:
+        raise ValueError(f"Unknown dataset_type {dataset_type!r}: the types are {', '.join(DATASET_TYPES)}.")
+    if txt is None:
+        raise ValueError("The txt parameter is required: the text itself, a str.")
+    if tokenizer is None:
+        raise ValueError('The tokenizer parameter is required: windrow.load_tokenizer("gpt2") is one.')
+    return GPTDatasetV1(txt, tokenizer, max_length, stride)
+
+
+def create_dataloader(
+    dataset: Dataset[Pair],
+    batch_size: int = 4,
+    shuffle: bool = True,
+    drop_last: bool = True,
+    num_workers: int = 0,
+    **options: Any,
+) -> DataLoader[Pair]:
+    """torch's own `DataLoader` over any dataset, never one of length 0. More options go on to `DataLoader`.
+
+    Raises ValueError when batch_size < 1, and NotEnoughTokensError when the dataset is empty or, with drop_last,
+    has fewer samples than batch_size.
+    """
+    _check_size("batch_size", batch_size)
+    if isinstance(dataset, Sized):
+        _check_one_batch(dataset, batch_size, drop_last)
+    return DataLoader(dataset, batch_size, shuffle, drop_last=drop_last, num_workers=num_workers, **options)
+
+
+# The datasets
+
+
+class _WindowDataset(Dataset[Pair]):
+    """Windows over tokens as a dataset: `dataset[i]` is (inputs, targets), each (max_length,) int64.
+
+    It pickles as the narrow tokens and a few hundred bytes. `[i]` raises IndexError beyond the end.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+
+    def __len__(self) -> int:
+        return self._windows.num_samples
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[list[Tensor], list[Tensor]]: ...
+    def __getitem__(self, index: int | slice) -> Pair | tuple[list[Tensor], list[Tensor]]:
+        if isinstance(index, slice):
+            return self.input_ids[index], self.target_ids[index]
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Collection[int]) -> list[Pair]:
+        """A whole batch in one gather, B pairs; `DataLoader` asks for it and collates the pairs as it does any."""
+        tokens = self._gather(indices)  # (B, max_length + 1)
+        inputs, targets = _widened(tokens[:, :-1]), _widened(tokens[:, 1:])  # (B, max_length) each
+        return list(zip(inputs, targets, strict=True))
+
+    @property
+    def input_ids(self) -> "_Rows":
+        """All inputs, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
+        return _Rows(self, slice(None, -1))
+
+    @property
+    def target_ids(self) -> "_Rows":
+        """All targets, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
+        return _Rows(self, slice(1, None))
+
+    def _gather(self, indices: Collection[int]) -> NDArray[Any]:
+        ids = np.array([operator.index(index) for index in indices], dtype=np.int64)  # (B,)
+        num_windows = len(self)
+        for wrong in ids[(ids < -num_windows) | (ids >= num_windows)]:
+            raise IndexError(f"window {wrong} of {num_windows}: windows are 0 to {num_windows - 1}.")
+        return self._windows.gather(np.where(ids < 0, ids + num_windows, ids))
+
+
+class GPTDatasetV1(_WindowDataset):
+    """Windows of `max_length` tokens of `txt`, one every `stride` tokens: (inputs, targets) int64 pairs.
+
+    The book's class of that name (Raschka, "Build a Large Language Model (From Scratch)"): window i starts at
+    token i * stride, for the starts in range(0, num_tokens - max_length, stride). `input_ids` and `target_ids`
+    index like the lists of tensors that they are there. `tokenizer` is windrow's or a `tiktoken.Encoding`.
+
+    Raises ValueError when txt is the path of a file or a size is < 1, and NotEnoughTokensError when the text is
+    shorter than max_length + 1 tokens. Warns when stride > max_length, for then some targets are never trained on.
+    """
+
+    def __init__(self, txt: str, tokenizer: Encodes, max_length: int, stride: int) -> None:
+        _check_size("max_length", max_length)
+        _check_size("stride", stride)
+        _check_text(txt)
+        ids = np.array(tokenizer.encode(txt, allowed_special=ALLOWED_SPECIAL), dtype=np.int64)
+        super().__init__(_windows("txt", ids, "max_length", max_length, stride))
+
+
+class LMSequenceDataset(_WindowDataset):
+    """Every place of `tokens` that a window fits at: (inputs, targets), each (block_size,) int64.
+
+    There are num_tokens - block_size windows. tokens: a list of int, a 1-D array or tensor of integers; uint16
+    and uint32 arrays are not copied. Raises ValueError when block_size < 1, and NotEnoughTokensError, which is
+    one too, for fewer than block_size + 1 tokens.
+    """
+
+    def __init__(self, tokens: Sequence[int] | NDArray[Any] | Tensor, block_size: int) -> None:
+        _check_size("block_size", block_size)
+        self.block_size = block_size
+        array = tokens.numpy(force=True) if isinstance(tokens, Tensor) else np.asarray(tokens)
+        super().__init__(_windows("tokens", array, "block_size", block_size, stride=1))
+
+
+class _Rows(Sequence[Tensor]):
+    """The inputs, or the targets, of a dataset as if they were a list of tensors; a slice is such a list."""
+
+    def __init__(self, dataset: _WindowDataset, columns: slice) -> None:
+        self._dataset, self._columns = dataset, columns
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return list(self._make(range(len(self))[index]))
+        return self._make([index])[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for first in range(0, len(self), 256):  # rows made at a time: few enough to be small at any length
+            yield from self[first : first + 256]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} int64 tensors, made when asked for>"
+
+    def _make(self, indices: Collection[int]) -> Tensor:
+        return _widened(self._dataset._gather(indices)[:, self._columns])  # (B, max_length)
+
+
+def _widened(tokens: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(tokens.astype(np.int64))  # a copy: inputs and targets share no memory
+
+
+def _windows(what: str, tokens: NDArray[Any], length_name: str, max_length: int, stride: int) -> Windows:
+    try:
+        return Windows(TokenStore.from_ids(tokens), max_length, stride)
+    except NotEnoughTokensError:
+        message = _too_short(what, len(tokens), length_name, max_length)
+        raise NotEnoughTokensError(message) from None
+
+
+# The doors of the courses
+
+
+@dataclass
+class GPT2DataConfig:
+    """What `make_dataloader` needs to know: block_size in tokens, batch_size in windows, the order and its seed."""
+
+    block_size: int = 256
+    batch_size: int = 4
+    shuffle: bool = True
+    seed: int = 123
+
+
+def make_dataloader(
+    cfg: GPT2DataConfig,
+    text_path: str | os.PathLike[str] | None = None,
+    train_frac: float = 0.9,
+    num_workers: int = 1,
+) -> dict[str, Any]:
+    """{"train_dl", "valid_dl", "encoder"}: loaders of [inputs, targets], each (B, block_size) int64, B <= batch_size.
+
+    One cut at int(num_tokens * train_frac); every offset of a part is a window, and the last batch may be short.
+    As in the courses, this seeds torch's global generator with cfg.seed, and both loaders shuffle by it, if
+    cfg.shuffle, when they are iterated. Memory is pinned where there is an accelerator to copy to.
+
+    Raises ValueError for a size < 1 or train_frac outside (0, 1), SourceError as `load_tokens` does, and
+    NotEnoughTokensError when a part is too short for one window.
+    """
+    _check_size("block_size", cfg.block_size)
+    _check_size("batch_size", cfg.batch_size)
+    _, tokens, encoder = load_tokens(cfg, text_path)
+    train, valid = train_valid_split(np.asarray(tokens), train_frac)
+    _check_split(len(train), len(valid), cfg.block_size, train_frac)
+    options = {"num_workers": num_workers, "pin_memory": _pins_memory()}
+    torch.manual_seed(cfg.seed)
+    train_dl, valid_dl = (
+        create_dataloader(LMSequenceDataset(part, cfg.block_size), cfg.batch_size, cfg.shuffle, False, **options)
+        for part in (train, valid)
+    )
+    return {"train_dl": train_dl, "valid_dl": valid_dl, "encoder": encoder}
+
+
+def load_tokens(
+    cfg: GPT2DataConfig, text_path: str | os.PathLike[str] | None = None
+) -> tuple[str, list[int], TextTokenizer]:
+    """(corpus, tokens, encoder): the text of a file, its GPT-2 ids, and the tokenizer that made them.
+
+    None is the demo's text, the language reference that ships with Python. A file is read as `open` reads text:
+    UTF-8, line ends as "\\n". `cfg` is there for the courses' signature. Raises SourceError, with file and byte
+    offset, when the file is not UTF-8, and when it cannot be read.
+    """
+    corpus = _demo_text() if text_path is None else _read_text(Path(text_path))
+    encoder = load_tokenizer("gpt2")
+    return corpus, encoder.encode(corpus, allowed_special=ALLOWED_SPECIAL), encoder
+
+
+def train_valid_split(tokens: Any, split_frac: float = 0.9) -> tuple[Any, Any]:
+    """(train, valid): tokens before and from int(num_tokens * split_frac) on; views, nothing is copied.
+
+    Parts of an array or a tensor are slices of it. Parts of a list, whose slices would be copies, are read-only
+    sequences that index, iterate and compare like lists. Raises ValueError when split_frac is outside (0, 1).
+    """
+    if not 0 < split_frac < 1:
+        raise ValueError(f"split_frac is {split_frac}: the part of the tokens to train on, so use 0 < split_frac < 1.")
+    cut = int(len(tokens) * split_frac)
+    if not isinstance(tokens, np.ndarray | Tensor | _ListView):
+        tokens = _ListView(tokens, range(len(tokens)))
+    return tokens[:cut], tokens[cut:]
+
+
+class _ListView(Sequence[int]):
+    """Places `places` of a list, without a copy of it."""
+
+    def __init__(self, items: Sequence[int], places: range) -> None:
+        self._items, self._places = items, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> "_ListView": ...
+    def __getitem__(self, index: int | slice) -> "int | _ListView":
+        if isinstance(index, slice):
+            return _ListView(self._items, self._places[index])
+        return self._items[self._places[index]]
+
+    def __iter__(self) -> Iterator[int]:
+        return map(self._items.__getitem__, self._places)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        start = ", ".join(map(str, itertools.islice(self, 8)))
+        return f"<{len(self)} tokens: {start}{', ...' if len(self) > 8 else ''}>"
+
+
+def _demo_text() -> str:
+    from windrow.quickstart import demo_text
+
+    return demo_text()
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path}: byte {error.start} ({error.object[error.start]:#04x}) is not UTF-8 ({error.reason}). A guess "
+            "would train on wrong text: convert the file to UTF-8 first (iconv does)."
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
+
+
+def _pins_memory() -> bool:
+    """Pinned memory speeds copies to a GPU; without one torch warns, and on Apple's it has none to give."""
+    if not hasattr(torch, "accelerator"):  # torch < 2.6
+        return torch.cuda.is_available()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator is not None and accelerator.type != "mps"
+
+
+# Bad input
+
+
+def _check_size(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}, and it must be a whole number, 1 or more.")
+
+
+def _check_text(txt: object) -> None:
+    if isinstance(txt, os.PathLike) or (isinstance(txt, str) and len(txt) < 4096 and os.path.isfile(txt)):
+        path = os.fspath(txt)
+        raise ValueError(
+            f"txt is the path of a file, {path!r}, and would be trained on as these {len(path)} characters. "
+            f'Read it first: txt = open({path!r}, encoding="utf-8").read().'
+        )
+
+
+def _check_one_batch(dataset: Sized, batch_size: int, drop_last: bool) -> None:
+    num_samples = len(dataset)
+    if num_samples >= (batch_size if drop_last else 1):
+        return
+    if not num_samples:
+        raise NotEnoughTokensError("the dataset has 0 samples, so there is no batch at all. Give it more text.")
+    raise NotEnoughTokensError(
+        f"{_samples(dataset)}, and batch_size is {batch_size}: with drop_last=True that is no batch at all. "
+        f"Use batch_size <= {num_samples}, drop_last=False (1 batch of {num_samples}), "
+        f"{_stride_remedy(dataset, batch_size)}or more text."
+    )
+
+
+def _samples(dataset: Sized) -> str:
+    """How many samples, with the arithmetic where it is ours."""
+    if not isinstance(dataset, _WindowDataset):
+        return f"the dataset has {len(dataset)} samples"
+    n, length, stride = dataset._windows.num_tokens, dataset._windows.max_length, dataset._windows.stride
+    return f"{n} tokens give ({n} - {length} - 1) // {stride} + 1 = {len(dataset)} windows"
+
+
+def _stride_remedy(dataset: Sized, batch_size: int) -> str:
+    if not isinstance(dataset, _WindowDataset):
+        return ""
+    largest = (dataset._windows.num_tokens - dataset._windows.max_length - 1) // (batch_size - 1)
+    return f"stride <= {largest}, " if largest else ""
+
+
+def _check_split(num_train: int, num_valid: int, block_size: int, train_frac: float) -> None:
+    name, num_tokens = min(("train", num_train), ("valid", num_valid), key=lambda part: part[1])
+    if num_tokens > block_size:
+        return
+    total = num_train + num_valid
+    cuts = {percent / 100: int(total * (percent / 100)) for percent in range(1, 100)}
+    fits = [frac for frac, cut in cuts.items() if min(cut, total - cut) > block_size]
+    nearest = min(fits, key=lambda frac: abs(frac - train_frac), default=None)
+    remedy = f"at least {2 * block_size + 2} tokens of text" if nearest is None else f"train_frac={nearest:.2f}"
+    raise NotEnoughTokensError(_too_short(f"split {name!r}", num_tokens, "block_size", block_size, remedy))
+
+
+def _too_short(what: str, num_tokens: int, length_name: str, length: int, remedy: str = "more text") -> str:
+    remedies = [remedy]
+    if num_tokens >= 2:
+        masked = length + 1 - num_tokens
+        remedies = [f"{length_name} <= {num_tokens - 1}", remedy]
+        remedies += [f'windrow.Windows(..., tail="pad") (1 window, {masked} targets masked)']
+    return (
+        f"{what} has {num_tokens} tokens, and one window needs {length_name} + 1 = {length + 1}. "
+        f"Use {', or '.join(remedies)}."
+    )
