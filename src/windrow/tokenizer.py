@@ -1,0 +1,334 @@
+"""Text to ids and back: ``load_tokenizer(spec)`` and ``encode_documents(tokenizer, texts)``.
+
+Guarantee. The ids are tiktoken's (for a ``tokenizer.json``, those of the package tokenizers), whichever engine
+makes them. Text is only text: no control token comes out of it unless ``allowed_special`` names it. ``"gpt2"``
+and ``"bytes"`` never use the network. Equal tokenizers have equal fingerprints, whatever engine, version, path
+or route they come by.
+
+Cost. ``load_tokenizer("gpt2")`` takes 0.1 s once per process, its engine as much again at the first text.
+Importing this module loads no engine.
+
+What it does not do: append eos, cut long documents, start processes. ``prepare`` does.
+"""
+
+import difflib
+import functools
+import hashlib
+import importlib.resources
+import json
+import lzma
+import os
+import re
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from windrow.bpe import BPE, EOT, PATTERNS, parse_ranks, pattern_of
+from windrow.errors import TokenizerError
+from windrow.huggingface import HuggingFace
+
+__all__ = ["TextTokenizer", "Tokenizer", "encode_documents", "load_tokenizer", "token_dtype"]
+
+GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+PROTOCOL = ("encode", "decode", "vocab_size", "eos_id", "fingerprint")
+
+
+class Tokenizer(Protocol):
+    """What windrow asks of a tokenizer. Any object of this shape will do."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Every id is below it."""
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a document."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Two tokenizers with the same fingerprint give the same ids."""
+
+    def encode(self, text: str) -> Sequence[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+@overload
+def load_tokenizer(spec: "str | os.PathLike[str]") -> "TextTokenizer": ...
+@overload
+def load_tokenizer(spec: object) -> Tokenizer: ...
+def load_tokenizer(spec: object) -> Tokenizer:
+    """The tokenizer that ``spec`` names.
+
+    ``"gpt2"`` | ``"bytes"`` | another tiktoken encoding, as ``"o200k_base"`` (downloaded once by tiktoken) |
+    ``"my.tiktoken:gpt2"``, a file of ranks and the pattern that cuts text for it (gpt2, cl100k_base,
+    o200k_base) | ``"tokenizer.json"`` or ``"tokenizer.json:</s>"``, a Hugging Face file and its eos |
+    a ``tiktoken.Encoding`` | any object of the ``Tokenizer`` protocol, returned as it is.
+
+    Raises TokenizerError: unknown name, unreadable or damaged file, no network, package not installed.
+    """
+    if isinstance(spec, os.PathLike):
+        spec = os.fspath(spec)
+    if not isinstance(spec, str):
+        return _accept(spec)
+    if match := re.fullmatch(r"(.+?\.(tiktoken|json))(?::(.*))?", spec, re.DOTALL):
+        path, kind, suffix = match.groups()
+        return _from_ranks_file(path, suffix) if kind == "tiktoken" else _from_json(path, suffix)
+    return _from_name(spec)
+
+
+def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[npt.NDArray[Any]]:
+    """Ids of each text, ``(num_tokens,)`` of ``token_dtype(vocab_size)``; by ``encode_batch`` if there is one.
+
+    Raises TokenizerError where an id is not in ``[0, vocab_size)``: stored narrow, it would wrap silently.
+    """
+    batch = getattr(tokenizer, "encode_batch", None)
+    rows = batch(texts) if batch else [tokenizer.encode(text) for text in texts]
+    if len(rows) != len(texts):
+        raise TokenizerError(f"encode_batch made {len(rows)} rows of {len(texts)} texts. It must make one each.")
+    return [_checked(row, number, tokenizer.vocab_size) for number, row in enumerate(rows)]
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The narrow dtype that holds every id: uint16 up to a ``vocab_size`` of 65 536, else uint32."""
+    return np.dtype(np.uint16 if vocab_size <= 65536 else np.uint32)
+
+
+def _checked(row: Any, number: int, vocab_size: int) -> npt.NDArray[Any]:
+    ids = np.asarray(row)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise TokenizerError(
+            f"encode made {ids.dtype} of shape {ids.shape} from text {number}. It must return a flat list of int."
+        )
+    bad = np.flatnonzero((ids < 0) | (ids >= vocab_size))
+    if bad.size:
+        raise TokenizerError(
+            f"id {ids[bad[0]]} at position {bad[0]} of text {number} is not in [0, vocab_size = {vocab_size}), and "
+            "would be stored as another token. Correct the tokenizer's vocab_size; it must exceed every id."
+        )
+    return ids.astype(token_dtype(vocab_size), copy=False)
+
+
+class TextTokenizer:
+    """A tokenizer of windrow's own.
+
+    ``name`` holds no folder and goes into manifests. ``pattern`` is "gpt2", "cl100k_base" or "o200k_base" when
+    text is cut that way before the merges, else None. ``specials`` maps control tokens to ids. It pickles as
+    its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never as an engine.
+    """
+
+    def __init__(self, name: str, model: "BPE | HuggingFace | Bytes", eos: str, spec: str | None) -> None:
+        self.name = name
+        self.vocab_size = model.vocab_size
+        self.specials = model.specials
+        self.eos_id = model.specials[eos]
+        self.pattern = model.pattern
+        self.fingerprint = hashlib.sha256(json.dumps(model.digest, sort_keys=True).encode()).hexdigest()
+        self._model, self._spec = model, spec
+
+    def __repr__(self) -> str:
+        return f"<TextTokenizer {self.name!r}, vocab_size {self.vocab_size}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        engine = getattr(self._model, "engine", None)
+        if self._spec:
+            return _restore, (self._spec, self.fingerprint, engine)
+        assert isinstance(self._model, BPE)
+        return _from_ranks, (self.name, self._model.ranks, self._model.regex, self.specials, None, engine)
+
+    def encode(self, text: str, *, allowed_special: Collection[str] = ()) -> list[int]:
+        """Ids of ``text``. Special tokens count as such only if ``allowed_special`` holds them ("all": each)."""
+        allowed = self._allowed(allowed_special)
+        if not allowed:
+            return cast(list[int], self.encode_batch([text])[0].tolist())
+        _require_unicode(text, 0)
+        parts = re.split(f"({'|'.join(map(re.escape, allowed))})", text)  # text, special, text, ..., text
+        rows = self.encode_batch(parts[::2])
+        ids: list[int] = rows[0].tolist()
+        for special, row in zip(parts[1::2], rows[1:], strict=True):
+            ids += [self.specials[special], *row.tolist()]
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """Ids of each text, ``(num_tokens,)`` of ``token_dtype(vocab_size)``: the fast path."""
+        if isinstance(texts, str):
+            raise TokenizerError("encode_batch takes a list of texts and got one str. Use [text], or encode(text).")
+        for number, text in enumerate(texts):
+            _require_unicode(text, number)
+        dtype = token_dtype(self.vocab_size)
+        return [np.asarray(row).astype(dtype) for row in self._model.encode(texts)]  # copies: each its own memory
+
+    def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
+        """Text of ``ids``; bytes that are not UTF-8 (part of a character) become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Sequence[int] | npt.NDArray[Any]) -> bytes:
+        """Bytes of ``ids``: exact, but for a ``tokenizer.json``, whose decoder makes text."""
+        listed = ids.tolist() if isinstance(ids, np.ndarray) or hasattr(ids, "tolist") else list(ids)
+        try:
+            return self._model.decode(listed)
+        except (KeyError, TypeError) as error:
+            wrong = error.args[0] if isinstance(error, KeyError) else f"{type(listed[0]).__name__}"
+        raise TokenizerError(
+            f"cannot decode {wrong}: it is no id of {self.name!r} (vocab_size {self.vocab_size}). decode takes one "
+            "flat row of ids; of targets, those that count: targets[targets >= 0]."
+        )
+
+    def _allowed(self, names: Collection[str]) -> list[str]:
+        """The names asked for, longest first, so that none is read as the beginning of another."""
+        wanted = set(self.specials) if names == "all" else {names} if isinstance(names, str) else set(names)
+        if unknown := sorted(wanted - set(self.specials)):
+            raise TokenizerError(
+                f"allowed_special has {unknown[0]!r}, which is no special token of {self.name!r} and would be read "
+                f"as plain text. It has {', '.join(self.specials)}."
+            )
+        return sorted(wanted, key=lambda name: (-len(name), name))
+
+
+class Bytes:
+    """The 256 bytes of UTF-8, and eos 256."""
+
+    vocab_size, pattern = 257, None
+
+    def __init__(self) -> None:
+        self.specials = {EOT: 256}
+        self.digest = ["bytes", self.specials]
+
+    def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
+        return [np.frombuffer(text.encode(), np.uint8) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> bytes:
+        table = {byte: bytes([byte]) for byte in range(256)} | {256: EOT.encode()}
+        return b"".join([table[token] for token in ids])
+
+
+@functools.cache
+def _from_name(name: str, engine: str | None = None) -> TextTokenizer:
+    if name == "bytes":
+        return TextTokenizer(name, Bytes(), EOT, name)
+    if name in ("gpt2", "r50k_base"):  # two names of one vocabulary
+        return _from_ranks(name, _gpt2_ranks(), PATTERNS["gpt2"][0], {EOT: 50256}, name, engine)
+    import tiktoken
+
+    if name not in tiktoken.list_encoding_names():
+        raise _unknown(name, sorted(["bytes", *tiktoken.list_encoding_names()]))
+    try:
+        encoding = tiktoken.get_encoding(name)
+    except (OSError, ValueError) as error:  # what requests raises is an OSError; ValueError is a wrong download
+        raise TokenizerError(
+            f"tiktoken could not download the encoding {name!r} ({type(error).__name__}): the first use needs the "
+            f'network. Load its ranks from a file ("PATH/{name}.tiktoken:PATTERN"), set TIKTOKEN_CACHE_DIR to a '
+            'folder that a machine with network has filled, or use "gpt2", which needs none.'
+        ) from error
+    regex = PATTERNS[known][0] if (known := pattern_of(encoding._pat_str)) else encoding._pat_str
+    return _from_ranks(name, encoding._mergeable_ranks, regex, encoding._special_tokens, name, engine)
+
+
+def _from_ranks(
+    name: str,
+    ranks: dict[bytes, int],
+    regex: str,
+    specials: dict[str, int],
+    spec: str | None = None,
+    engine: str | None = None,
+) -> TextTokenizer:
+    return TextTokenizer(name, BPE(name, ranks, regex, specials, engine), EOT, spec)
+
+
+def _gpt2_ranks() -> dict[bytes, int]:
+    packed = importlib.resources.files("windrow").joinpath("data/gpt2.tiktoken.xz").read_bytes()
+    try:
+        data = lzma.decompress(packed)
+    except (lzma.LZMAError, EOFError):
+        data = b""
+    if (found := hashlib.sha256(data).hexdigest()) != GPT2_SHA256:
+        raise TokenizerError(
+            f"the GPT-2 ranks inside the package are damaged: their sha256 is {found} and should be {GPT2_SHA256}. "
+            "Wrong ranks give wrong ids without a sign. pip install --force-reinstall --no-deps windrow."
+        )
+    return parse_ranks(data, "gpt2")
+
+
+def _from_ranks_file(path: str, pattern: str | None) -> TextTokenizer:
+    if pattern not in PATTERNS:
+        raise TokenizerError(
+            f"{path!r} was given {f'the unknown pattern {pattern!r}' if pattern else 'no pattern'}. A .tiktoken "
+            "file does not say how text is cut before the merges, and the wrong way gives wrong ids without a "
+            f"sign. Name it after a colon: {', '.join(repr(f'{path}:{name}') for name in PATTERNS)}."
+        )
+    ranks = parse_ranks(_read(path), path)
+    specials = {EOT: max(ranks.values(), default=-1) + 1}
+    spec = f"{os.path.abspath(path)}:{pattern}"
+    return _from_ranks(f"{Path(path).name}:{pattern}", ranks, PATTERNS[pattern][0], specials, spec)
+
+
+def _from_json(path: str, eos: str | None) -> TextTokenizer:
+    model = HuggingFace(path, _read(path), eos)
+    return TextTokenizer(Path(path).name, model, model.eos, f"{os.path.abspath(path)}:{model.eos}")
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise TokenizerError(
+            f"the tokenizer file {path!r} cannot be read: {error.strerror}. Check the path; a relative one counts "
+            f"from {os.getcwd()!r}."
+        ) from None
+
+
+def _accept(spec: object) -> Tokenizer:
+    """An object handed in: a tiktoken Encoding is wrapped, one of the protocol is returned as it is."""
+    tiktoken = sys.modules.get("tiktoken")  # an Encoding cannot exist before somebody has imported it
+    if tiktoken and isinstance(spec, tiktoken.Encoding):
+        name = re.split(r"[/\\]", spec.name)[-1]
+        return _from_ranks(name, spec._mergeable_ranks, spec._pat_str, spec._special_tokens)
+    if missing := [name for name in PROTOCOL if not hasattr(spec, name)]:
+        raise TokenizerError(
+            f"{type(spec).__name__} is no tokenizer: it lacks {', '.join(missing)}. A tokenizer has "
+            f'{", ".join(PROTOCOL)}. Add what lacks, or name one: "gpt2", "bytes", "PATH/tokenizer.json".'
+        )
+    tokenizer = cast(Tokenizer, spec)
+    if not 0 <= tokenizer.eos_id < tokenizer.vocab_size:
+        raise TokenizerError(
+            f"{type(spec).__name__} has eos_id {tokenizer.eos_id} and vocab_size {tokenizer.vocab_size}. eos ends "
+            f"every document, so it must be in [0, {tokenizer.vocab_size}). Correct one of the two."
+        )
+    return tokenizer
+
+
+def _restore(spec: str, fingerprint: str, engine: str | None) -> TextTokenizer:
+    """Unpickle: load again, and make sure that it is the same (a file may have changed)."""
+    tokenizer = load_tokenizer(spec) if engine is None else _from_name(spec, engine)
+    if tokenizer.fingerprint != fingerprint:
+        raise TokenizerError(
+            f"{spec!r} changed after the tokenizer was pickled: its fingerprint is {tokenizer.fingerprint} here and "
+            f"was {fingerprint}, so ids would differ. Put the old file back, or start again with the new one."
+        )
+    return tokenizer
+
+
+def _require_unicode(text: object, number: int) -> None:
+    if not isinstance(text, str):
+        raise TokenizerError(f"text {number} is {type(text).__name__} and must be str. Decode bytes first.")
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError as error:
+        raise TokenizerError(
+            f"text {number} has half a surrogate pair ({text[error.start]!r}) at character {error.start}. UTF-8 has "
+            "none, and to put U+FFFD there would change the text in silence. Do so yourself: "
+            "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+        ) from None
+
+
+def _unknown(name: str, known: list[str]) -> TokenizerError:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return TokenizerError(
+        f"there is no tokenizer {name!r}.{f' Did you mean {near[0]!r}?' if near else ''} Known are "
+        f'{", ".join(map(repr, known))}, "PATH.tiktoken:PATTERN" with one of {", ".join(PATTERNS)}, '
+        '"PATH/tokenizer.json" (or "PATH/tokenizer.json:EOS"), and objects with ' + ", ".join(PROTOCOL) + "."
+    )
