@@ -10,10 +10,9 @@ batch in one gather.
 It does not do: add eos, resume, ranks, files larger than memory. `windrow.Loader` does.
 """
 
-import itertools
 import operator
 import os
-from collections.abc import Collection, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -25,9 +24,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from windrow.errors import NotEnoughTokensError, SourceError
-from windrow.store import TokenStore
-from windrow.tokenizer import TextTokenizer, load_tokenizer
-from windrow.windows import Windows
+from windrow.map_dataset import Pair, WindowDataset, check_one_batch, check_size, cut_windows, too_short
+from windrow.quickstart import demo_text
+from windrow.tokenizer import TextTokenizer, _from_name
 
 __all__ = [
     "GPT2DataConfig",
@@ -43,8 +42,6 @@ __all__ = [
 
 ALLOWED_SPECIAL = {"<|endoftext|>"}  # the textbooks read it as the end of a text, not as letters
 DATASET_TYPES = ("gpt_v1",)
-
-Pair = tuple[Tensor, Tensor]  # inputs and targets, int64
 
 
 class Encodes(Protocol):
@@ -73,8 +70,8 @@ def create_dataloader_v1(
     Raises ValueError when txt is the path of a file or a size is < 1, and NotEnoughTokensError when the text is
     too short for one window or, with drop_last, for one batch. Warns when stride > max_length.
     """
-    _check_size("batch_size", batch_size)
-    dataset = GPTDatasetV1(txt, load_tokenizer("gpt2"), max_length, stride)
+    check_size("batch_size", batch_size)
+    dataset = GPTDatasetV1(txt, _gpt2(), max_length, stride)
     return create_dataloader(dataset, batch_size, shuffle, drop_last, num_workers)
 
 
@@ -111,61 +108,16 @@ def create_dataloader(
     Raises ValueError when batch_size < 1, and NotEnoughTokensError when the dataset is empty or, with drop_last,
     has fewer samples than batch_size.
     """
-    _check_size("batch_size", batch_size)
+    check_size("batch_size", batch_size)
     if isinstance(dataset, Sized):
-        _check_one_batch(dataset, batch_size, drop_last)
+        check_one_batch(dataset, batch_size, drop_last)
     return DataLoader(dataset, batch_size, shuffle, drop_last=drop_last, num_workers=num_workers, **options)
 
 
 # The datasets
 
 
-class _WindowDataset(Dataset[Pair]):
-    """Windows over tokens as a dataset: `dataset[i]` is (inputs, targets), each (max_length,) int64.
-
-    It pickles as the narrow tokens and a few hundred bytes. `[i]` raises IndexError beyond the end.
-    """
-
-    def __init__(self, windows: Windows) -> None:
-        self._windows = windows
-
-    def __len__(self) -> int:
-        return self._windows.num_samples
-
-    @overload
-    def __getitem__(self, index: int) -> Pair: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[list[Tensor], list[Tensor]]: ...
-    def __getitem__(self, index: int | slice) -> Pair | tuple[list[Tensor], list[Tensor]]:
-        if isinstance(index, slice):
-            return self.input_ids[index], self.target_ids[index]
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: Collection[int]) -> list[Pair]:
-        """A whole batch in one gather, B pairs; `DataLoader` asks for it and collates the pairs as it does any."""
-        tokens = self._gather(indices)  # (B, max_length + 1)
-        inputs, targets = _widened(tokens[:, :-1]), _widened(tokens[:, 1:])  # (B, max_length) each
-        return list(zip(inputs, targets, strict=True))
-
-    @property
-    def input_ids(self) -> "_Rows":
-        """All inputs, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
-        return _Rows(self, slice(None, -1))
-
-    @property
-    def target_ids(self) -> "_Rows":
-        """All targets, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
-        return _Rows(self, slice(1, None))
-
-    def _gather(self, indices: Collection[int]) -> NDArray[Any]:
-        ids = np.array([operator.index(index) for index in indices], dtype=np.int64)  # (B,)
-        num_windows = len(self)
-        for wrong in ids[(ids < -num_windows) | (ids >= num_windows)]:
-            raise IndexError(f"window {wrong} of {num_windows}: windows are 0 to {num_windows - 1}.")
-        return self._windows.gather(np.where(ids < 0, ids + num_windows, ids))
-
-
-class GPTDatasetV1(_WindowDataset):
+class GPTDatasetV1(WindowDataset):
     """Windows of `max_length` tokens of `txt`, one every `stride` tokens: (inputs, targets) int64 pairs.
 
     The book's class of that name (Raschka, "Build a Large Language Model (From Scratch)"): window i starts at
@@ -177,14 +129,14 @@ class GPTDatasetV1(_WindowDataset):
     """
 
     def __init__(self, txt: str, tokenizer: Encodes, max_length: int, stride: int) -> None:
-        _check_size("max_length", max_length)
-        _check_size("stride", stride)
+        check_size("max_length", max_length)
+        check_size("stride", stride)
         _check_text(txt)
         ids = np.array(tokenizer.encode(txt, allowed_special=ALLOWED_SPECIAL), dtype=np.int64)
-        super().__init__(_windows("txt", ids, "max_length", max_length, stride))
+        super().__init__(cut_windows("txt", ids, "max_length", max_length, stride))
 
 
-class LMSequenceDataset(_WindowDataset):
+class LMSequenceDataset(WindowDataset):
     """Every place of `tokens` that a window fits at: (inputs, targets), each (block_size,) int64.
 
     There are num_tokens - block_size windows. tokens: a list of int, a 1-D array or tensor of integers; uint16
@@ -193,51 +145,10 @@ class LMSequenceDataset(_WindowDataset):
     """
 
     def __init__(self, tokens: Sequence[int] | NDArray[Any] | Tensor, block_size: int) -> None:
-        _check_size("block_size", block_size)
+        check_size("block_size", block_size)
         self.block_size = block_size
         array = tokens.numpy(force=True) if isinstance(tokens, Tensor) else np.asarray(tokens)
-        super().__init__(_windows("tokens", array, "block_size", block_size, stride=1))
-
-
-class _Rows(Sequence[Tensor]):
-    """The inputs, or the targets, of a dataset as if they were a list of tensors; a slice is such a list."""
-
-    def __init__(self, dataset: _WindowDataset, columns: slice) -> None:
-        self._dataset, self._columns = dataset, columns
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Tensor]: ...
-    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
-        if isinstance(index, slice):
-            return list(self._make(range(len(self))[index]))
-        return self._make([index])[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for first in range(0, len(self), 256):  # rows made at a time: few enough to be small at any length
-            yield from self[first : first + 256]
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} int64 tensors, made when asked for>"
-
-    def _make(self, indices: Collection[int]) -> Tensor:
-        return _widened(self._dataset._gather(indices)[:, self._columns])  # (B, max_length)
-
-
-def _widened(tokens: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(tokens.astype(np.int64))  # a copy: inputs and targets share no memory
-
-
-def _windows(what: str, tokens: NDArray[Any], length_name: str, max_length: int, stride: int) -> Windows:
-    try:
-        return Windows(TokenStore.from_ids(tokens), max_length, stride)
-    except NotEnoughTokensError:
-        message = _too_short(what, len(tokens), length_name, max_length)
-        raise NotEnoughTokensError(message) from None
+        super().__init__(cut_windows("tokens", array, "block_size", block_size, stride=1))
 
 
 # The doors of the courses
@@ -268,8 +179,8 @@ def make_dataloader(
     Raises ValueError for a size < 1 or train_frac outside (0, 1), SourceError as `load_tokens` does, and
     NotEnoughTokensError when a part is too short for one window.
     """
-    _check_size("block_size", cfg.block_size)
-    _check_size("batch_size", cfg.batch_size)
+    check_size("block_size", cfg.block_size)
+    check_size("batch_size", cfg.batch_size)
     _, tokens, encoder = load_tokens(cfg, text_path)
     train, valid = train_valid_split(np.asarray(tokens), train_frac)
     _check_split(len(train), len(valid), cfg.block_size, train_frac)
@@ -291,8 +202,8 @@ def load_tokens(
     UTF-8, line ends as "\\n". `cfg` is there for the courses' signature. Raises SourceError, with file and byte
     offset, when the file is not UTF-8, and when it cannot be read.
     """
-    corpus = _demo_text() if text_path is None else _read_text(Path(text_path))
-    encoder = load_tokenizer("gpt2")
+    corpus = demo_text() if text_path is None else _read_text(Path(text_path))
+    encoder = _gpt2()
     return corpus, encoder.encode(corpus, allowed_special=ALLOWED_SPECIAL), encoder
 
 
@@ -337,14 +248,12 @@ class _ListView(Sequence[int]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        start = ", ".join(map(str, itertools.islice(self, 8)))
-        return f"<{len(self)} tokens: {start}{', ...' if len(self) > 8 else ''}>"
+        return f"<{len(self)} tokens of a list>"
 
 
-def _demo_text() -> str:
-    from windrow.quickstart import demo_text
-
-    return demo_text()
+def _gpt2() -> TextTokenizer:
+    """GPT-2 by tiktoken, as in the book: for one text gigatoken's 75 MB and its start do not pay."""
+    return _from_name("gpt2", "tiktoken")
 
 
 def _read_text(path: Path) -> str:
@@ -370,11 +279,6 @@ def _pins_memory() -> bool:
 # Bad input
 
 
-def _check_size(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is {value!r}, and it must be a whole number, 1 or more.")
-
-
 def _check_text(txt: object) -> None:
     if isinstance(txt, os.PathLike) or (isinstance(txt, str) and len(txt) < 4096 and os.path.isfile(txt)):
         path = os.fspath(txt)
@@ -382,34 +286,6 @@ def _check_text(txt: object) -> None:
             f"txt is the path of a file, {path!r}, and would be trained on as these {len(path)} characters. "
             f'Read it first: txt = open({path!r}, encoding="utf-8").read().'
         )
-
-
-def _check_one_batch(dataset: Sized, batch_size: int, drop_last: bool) -> None:
-    num_samples = len(dataset)
-    if num_samples >= (batch_size if drop_last else 1):
-        return
-    if not num_samples:
-        raise NotEnoughTokensError("the dataset has 0 samples, so there is no batch at all. Give it more text.")
-    raise NotEnoughTokensError(
-        f"{_samples(dataset)}, and batch_size is {batch_size}: with drop_last=True that is no batch at all. "
-        f"Use batch_size <= {num_samples}, drop_last=False (1 batch of {num_samples}), "
-        f"{_stride_remedy(dataset, batch_size)}or more text."
-    )
-
-
-def _samples(dataset: Sized) -> str:
-    """How many samples, with the arithmetic where it is ours."""
-    if not isinstance(dataset, _WindowDataset):
-        return f"the dataset has {len(dataset)} samples"
-    n, length, stride = dataset._windows.num_tokens, dataset._windows.max_length, dataset._windows.stride
-    return f"{n} tokens give ({n} - {length} - 1) // {stride} + 1 = {len(dataset)} windows"
-
-
-def _stride_remedy(dataset: Sized, batch_size: int) -> str:
-    if not isinstance(dataset, _WindowDataset):
-        return ""
-    largest = (dataset._windows.num_tokens - dataset._windows.max_length - 1) // (batch_size - 1)
-    return f"stride <= {largest}, " if largest else ""
 
 
 def _check_split(num_train: int, num_valid: int, block_size: int, train_frac: float) -> None:
@@ -421,16 +297,4 @@ def _check_split(num_train: int, num_valid: int, block_size: int, train_frac: fl
     fits = [frac for frac, cut in cuts.items() if min(cut, total - cut) > block_size]
     nearest = min(fits, key=lambda frac: abs(frac - train_frac), default=None)
     remedy = f"at least {2 * block_size + 2} tokens of text" if nearest is None else f"train_frac={nearest:.2f}"
-    raise NotEnoughTokensError(_too_short(f"split {name!r}", num_tokens, "block_size", block_size, remedy))
-
-
-def _too_short(what: str, num_tokens: int, length_name: str, length: int, remedy: str = "more text") -> str:
-    remedies = [remedy]
-    if num_tokens >= 2:
-        masked = length + 1 - num_tokens
-        remedies = [f"{length_name} <= {num_tokens - 1}", remedy]
-        remedies += [f'windrow.Windows(..., tail="pad") (1 window, {masked} targets masked)']
-    return (
-        f"{what} has {num_tokens} tokens, and one window needs {length_name} + 1 = {length + 1}. "
-        f"Use {', or '.join(remedies)}."
-    )
+    raise NotEnoughTokensError(too_short(f"split {name!r}", num_tokens, "block_size", block_size, remedy))

@@ -1,0 +1,163 @@
+"""Windows as a map-style torch dataset, for torch's own `DataLoader`.
+
+Guarantee: `dataset[i]` is window i as (inputs, targets), two int64 tensors that share no memory; a batch is one
+gather. Cost: memory is that of the store, whatever the stride, and a pickle is as small. It does not know texts,
+tokenizers or the order: `windrow.textbook` holds the doors to it.
+"""
+
+import operator
+from collections.abc import Collection, Iterator, Sequence, Sized
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from windrow.errors import NotEnoughTokensError
+from windrow.store import TokenStore
+from windrow.windows import Windows
+
+__all__ = ["Rows", "WindowDataset", "check_one_batch", "check_size", "cut_windows", "too_short"]
+
+Pair = tuple[Tensor, Tensor]  # inputs and targets, int64
+
+
+class WindowDataset(Dataset[Pair]):
+    """Windows over tokens as a dataset: `dataset[i]` is (inputs, targets), each (max_length,) int64.
+
+    It pickles as the narrow tokens and a few hundred bytes. `[i]` raises IndexError beyond the end.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+
+    def __len__(self) -> int:
+        return self._windows.num_samples
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[list[Tensor], list[Tensor]]: ...
+    def __getitem__(self, index: int | slice) -> Pair | tuple[list[Tensor], list[Tensor]]:
+        if isinstance(index, slice):
+            return self.input_ids[index], self.target_ids[index]
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Collection[int]) -> list[Pair]:
+        """A whole batch in one gather, B pairs; `DataLoader` asks for it and collates the pairs as it does any."""
+        tokens = self._gather(indices)  # (B, max_length + 1)
+        inputs, targets = _widened(tokens[:, :-1]), _widened(tokens[:, 1:])  # (B, max_length) each
+        return list(zip(inputs, targets, strict=True))
+
+    @property
+    def input_ids(self) -> "Rows":
+        """All inputs, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
+        return Rows(self, slice(None, -1))
+
+    @property
+    def target_ids(self) -> "Rows":
+        """All targets, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
+        return Rows(self, slice(1, None))
+
+    def _gather(self, indices: Collection[int]) -> NDArray[Any]:
+        ids = np.array([operator.index(index) for index in indices], dtype=np.int64)  # (B,)
+        num_windows = len(self)
+        wrong = ids[(ids < -num_windows) | (ids >= num_windows)]
+        if len(wrong):
+            raise IndexError(f"window {wrong[0]} of {num_windows}: windows are 0 to {num_windows - 1}.")
+        return self._windows.gather(np.where(ids < 0, ids + num_windows, ids))
+
+
+class Rows(Sequence[Tensor]):
+    """The inputs, or the targets, of a dataset as if they were a list of tensors; a slice is such a list."""
+
+    def __init__(self, dataset: WindowDataset, columns: slice) -> None:
+        self._dataset, self._columns = dataset, columns
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return list(self._make(range(len(self))[index]))
+        return self._make([index])[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for first in range(0, len(self), 256):  # rows made at a time: few enough to be small at any length
+            yield from self[first : first + 256]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} int64 tensors, made when asked for>"
+
+    def _make(self, indices: Collection[int]) -> Tensor:
+        return _widened(self._dataset._gather(indices)[:, self._columns])  # (B, max_length)
+
+
+def _widened(tokens: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(tokens.astype(np.int64))  # a copy: inputs and targets share no memory
+
+
+# Bad input
+
+
+def cut_windows(what: str, tokens: NDArray[Any], length_name: str, max_length: int, stride: int) -> Windows:
+    """Windows over ids (n,); what they are of and `max_length`'s name are for the message when none fits."""
+    try:
+        return Windows(TokenStore.from_ids(tokens), max_length, stride)
+    except NotEnoughTokensError:
+        message = too_short(what, len(tokens), length_name, max_length)
+        raise NotEnoughTokensError(message) from None
+
+
+def check_size(name: str, value: int) -> None:
+    """Raises ValueError for anything but a whole number of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}, and it must be a whole number, 1 or more.")
+
+
+def check_one_batch(dataset: Sized, batch_size: int, drop_last: bool) -> None:
+    """Raises NotEnoughTokensError where a loader would have length 0, and pass in silence."""
+    num_samples = len(dataset)
+    if num_samples >= (batch_size if drop_last else 1):
+        return
+    if not num_samples:
+        raise NotEnoughTokensError("the dataset has 0 samples, so there is no batch at all. Give it more text.")
+    raise NotEnoughTokensError(
+        f"{_samples(dataset)}, and batch_size is {batch_size}: with drop_last=True that is no batch at all. "
+        f"Use batch_size <= {num_samples}, drop_last=False (1 batch of {num_samples}), "
+        f"{_stride_remedy(dataset, batch_size)}or more text."
+    )
+
+
+def _samples(dataset: Sized) -> str:
+    """How many samples, with the arithmetic where it is ours."""
+    if not isinstance(dataset, WindowDataset):
+        return f"the dataset has {len(dataset)} samples"
+    n, length, stride = dataset._windows.num_tokens, dataset._windows.max_length, dataset._windows.stride
+    return f"{n} tokens give ({n} - {length} - 1) // {stride} + 1 = {len(dataset)} windows"
+
+
+def _stride_remedy(dataset: Sized, batch_size: int) -> str:
+    if not isinstance(dataset, WindowDataset):
+        return ""
+    largest = (dataset._windows.num_tokens - dataset._windows.max_length - 1) // (batch_size - 1)
+    return f"stride <= {largest}, " if largest else ""
+
+
+def too_short(what: str, num_tokens: int, length_name: str, length: int, remedy: str = "more text") -> str:
+    """The message that no window fits, with the arithmetic and what would help."""
+    remedies = [remedy]
+    if num_tokens >= 2:
+        masked = length + 1 - num_tokens
+        remedies = [f"{length_name} <= {num_tokens - 1}", remedy]
+        remedies += [f'windrow.Windows(..., tail="pad") (1 window, {masked} targets masked)']
+    return (
+        f"{what} has {num_tokens} tokens, and one window needs {length_name} + 1 = {length + 1}. "
+        f"Use {', or '.join(remedies)}."
+    )
