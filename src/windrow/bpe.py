@@ -1,9 +1,10 @@
 """Byte-pair vocabularies in the ``.tiktoken`` form, and the engines that apply them.
 
 Guarantee. The ids are tiktoken's. gigatoken, several times faster, is used where it is installed and takes the
-vocabulary; it is compared with tiktoken at start and on every 1024th text, and a difference is an error.
+vocabulary; it is compared with tiktoken at start and on every 1024th text, and a difference is an error. Texts
+with characters that only one of the two knows as letters go to tiktoken.
 
-Cost. The engine is built at the first text, 0.15 s for GPT-2, once per process and again after a fork.
+Cost. The engine is built at the first text, 0.2 s for GPT-2, once per process and again after a fork.
 Importing this module loads neither engine.
 """
 
@@ -67,6 +68,30 @@ SELF_TEST = (
     "👩‍👩‍👧‍👦 emoji " + "a" * 300,
     "HTTPServer's camelCase/path//\n\n",
 )
+
+# Where the Unicode tables of the two engines may differ: gigatoken 0.10 knows the letters of Unicode 17, tiktoken
+# 0.14 those of 16 and 0.7 those of 15. Wide on purpose: whole areas of rare scripts, which later versions fill.
+UNSETTLED = (
+    *((0x0870, 0x089F), (0x0C5C, 0x0C5C), (0x0CDC, 0x0CDC), (0x1ACF, 0x1AFF), (0x1C89, 0x1C8F), (0xA7CB, 0xA7F1)),
+    *((0x10000, 0x1CFFF), (0x1DF00, 0x1EFFF), (0x2A6E0, 0x2A6FF), (0x2B73A, 0x2B73F), (0x2CEA2, 0x2CEAF)),
+    (0x2EBE1, 0x10FFFF),
+)
+
+
+@functools.cache
+def _unsettled_table() -> npt.NDArray[np.bool_]:
+    table = np.zeros(0x110000, np.bool_)
+    for first, last in UNSETTLED:
+        table[first : last + 1] = True
+    return table
+
+
+def is_unsettled(text: str) -> bool:
+    """Whether the engines may disagree about a character of ``text``; 2 ns per character that is not ASCII."""
+    if text.isascii():
+        return False
+    parts = (text[start : start + 2**20].encode("utf-32-le") for start in range(0, len(text), 2**20))
+    return any(bool(_unsettled_table()[np.frombuffer(part, "<u4")].any()) for part in parts)
 
 
 def pattern_of(regex: str) -> str | None:
@@ -173,11 +198,17 @@ class _Engine:
     def encode(self, texts: Sequence[str]) -> Sequence[Sequence[int] | npt.NDArray[Any]]:
         if self.fast is None:
             return [self._encode_reference(text) for text in texts]
+        unsettled = {number for number, text in enumerate(texts) if is_unsettled(text)}
+        rest = [text for number, text in enumerate(texts) if number not in unsettled]
         with self.lock:
-            rows = self._encode_fast(texts)
-            self.num_characters += sum(map(len, texts))
+            fast = iter(self._encode_fast(rest))
+            self.num_characters += sum(map(len, rest))
             if self.num_characters > self.REBUILD_AFTER:
                 self.fast, self.num_characters = self._build_fast(), 0
+        rows = [
+            np.array(self._encode_reference(text), np.uint32) if number in unsettled else next(fast)
+            for number, text in enumerate(texts)
+        ]
         for number in range(-self.num_texts % self.CHECK_EVERY, len(texts), self.CHECK_EVERY):
             if len(texts[number]) <= self.CHECK_UP_TO:
                 self._compare(texts[number], rows[number])
@@ -220,7 +251,8 @@ class _Engine:
         """Tricky texts, and one of some 2000 tokens drawn evenly from the vocabulary."""
         tokens = list(self.bpe.ranks)
         sample = b"".join(tokens[:: len(tokens) // 2000 + 1]).decode("utf-8", errors="replace")
-        for text, ids in zip((*SELF_TEST, sample), self._encode_fast((*SELF_TEST, sample)), strict=True):
+        texts = [text for text in (*SELF_TEST, sample) if not is_unsettled(text)]
+        for text, ids in zip(texts, self._encode_fast(texts), strict=True):
             self._compare(text, ids)
 
     def _compare(self, text: str, ids: npt.NDArray[Any]) -> None:
