@@ -1,0 +1,257 @@
+"""What a training run is on disk: a folder whose ``run.json`` says which batches it trains on.
+
+Guarantee: from ``run.json`` alone the loader of a run can be built again, and it refuses stores that are not the ones
+the run was started with. The folder appears whole or not at all, and none is written over. Cost: opening reads two
+manifests; torch is not imported. It does not do: training (``train.py``), or anything about a model but its sizes.
+
+    run/run.json         settings, recipe, stores (path, num_tokens, fingerprint), sizes, loader state at the last start
+    run/data/            the store made of ``--text`` (a run over a prepared store has none)
+    run/checkpoint.pt    model, optimizer, random state, loader state, losses
+    run/log.jsonl        a line a step        run/loss.svg   the curve
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from windrow import Loader, TokenStore, Windows, open_store, prepare
+from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError
+from windrow.manifest import MANIFEST, publish
+
+__all__ = ["RUN", "Part", "Run", "Settings", "check_text", "open_run", "run_of_store", "run_of_text", "start_run"]
+
+RUN = "run.json"
+_FORMAT, _VERSION = "windrow-run", 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made with; each field is the flag of ``windrow train`` of that name, with its default.
+
+    ``stride`` None is half of ``max_length``; ``steps`` None is as many as ``epochs`` need. Lengths and
+    strides are tokens, ``batch_size`` is samples, ``eval_every`` and ``checkpoint_every`` are steps.
+    """
+
+    max_length: int = 256
+    stride: int | None = None
+    batch_size: int = 4
+    seed: int = 0
+    steps: int | None = None
+    epochs: float = 1.0
+    lr: float = 1e-3
+    width: int = 128
+    num_layers: int = 2
+    num_heads: int = 4
+    eval_every: int = 50
+    eval_batches: int = 16
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("eval_every", "eval_batches", "checkpoint_every", *(["steps"] if self.steps is not None else [])):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, and it must be 1 or more")
+        if not 0 < self.epochs < float("inf"):
+            raise ValueError(f"epochs is {self.epochs}, and it must be above 0, for example 1")
+        if not 0 < self.lr < float("inf"):
+            raise ValueError(f"lr is {self.lr}, and it must be above 0, for example 1e-3")
+
+    @property
+    def resolved_stride(self) -> int:
+        """The stride in tokens."""
+        return max(1, self.max_length // 2) if self.stride is None else self.stride
+
+
+@dataclass(frozen=True)
+class Part:
+    """A store, or one side of a cut through it: ``valid_fraction`` 0 is the whole store."""
+
+    path: Path
+    valid_fraction: float = 0.0
+    side: Literal["train", "valid"] = "train"
+
+    def open(self) -> TokenStore:
+        """Open it. Raises ``StoreError`` when it is not whole."""
+        store = open_store(self.path)
+        return store.split(self.valid_fraction)[self.side == "valid"] if self.valid_fraction else store
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: where it lies, what it reads, how it trains. ``state`` is the loader's when the run last started."""
+
+    folder: Path
+    train: Part
+    valid: Part | None
+    settings: Settings
+    state: Mapping[str, Any] | None = None
+
+    @property
+    def vocab_size(self) -> int:
+        """Every id of the train part is below it."""
+        manifest = self.train.open().manifest
+        assert manifest is not None
+        return int(manifest.tokenizer["vocab_size"])
+
+    def loader(self, device: str | None = None, *, dp_rank: int | None = None, dp_world_size: int = 1) -> Loader:
+        """The endless, shuffled stream of training batches, at its beginning."""
+        settings, store = self.settings, self.train.open()
+        try:
+            windows = Windows(store, settings.max_length, settings.resolved_stride)
+        except NotEnoughTokensError as error:
+            raise NotEnoughTokensError(f"{error} (split 'train'; {_remedy(store.num_tokens)})") from error
+        rank, world = (None, None) if dp_rank is None else (dp_rank, dp_world_size)
+        size, seed = settings.batch_size, settings.seed
+        return Loader(windows, size, seed=seed, epochs=None, device=device, dp_rank=rank, dp_world_size=world)
+
+    def valid_loader(self, device: str | None = None) -> Loader | None:
+        """The valid part, each of its targets once an epoch, in a fixed shuffled order; None when there is none."""
+        if self.valid is None:
+            return None
+        store = self.valid.open()
+        try:
+            windows = Windows(store, self.settings.max_length, tail="pad")
+        except NotEnoughTokensError as error:
+            raise NotEnoughTokensError(f"{error} (split 'valid'; or train without one: --valid-fraction 0)") from error
+        size = self.settings.batch_size
+        return Loader(windows, size, drop_last=False, dp_rank=0, dp_world_size=1, device=device)
+
+    def save(self, loader: Loader) -> "Run":
+        """Write ``run.json`` for a run that starts, or goes on, where ``loader`` stands."""
+        run = replace(self, state=loader.state_dict())
+        content = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "recipe": json.loads(loader.recipe),
+            "stores": {"train": _described(self.train, self.folder), "valid": _described(self.valid, self.folder)},
+            "sizes": {"batch_size": loader.batch_size, "dp_world_size": loader.dp_world_size},
+            "settings": asdict(self.settings),
+            "state": run.state,
+        }
+        publish(self.folder / RUN, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+        return run
+
+
+def _remedy(num_tokens: int) -> str:
+    return f"on the command line: --max-length {num_tokens - 1} or less" if num_tokens > 1 else "it needs more text"
+
+
+def _described(part: Part | None, folder: Path) -> dict[str, Any] | None:
+    if part is None:
+        return None
+    path, store = part.path.resolve(), part.open()
+    inside = path.is_relative_to(folder.resolve())
+    where = path.relative_to(folder.resolve()).as_posix() if inside else str(path)
+    named = {"path": where, "valid_fraction": part.valid_fraction, "side": part.side}
+    return {**named, "num_tokens": store.num_tokens, "fingerprint": store.fingerprint}
+
+
+# -- opening a run -------------------------------------------------------------------------------------------------
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in the folder ``path`` (or whose ``run.json`` is ``path``). Raises ``ResumeError`` when there is none."""
+    given = Path(path)
+    file = given / RUN if given.is_dir() else given
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if (content["format"], content["version"]) != (_FORMAT, _VERSION):
+            raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
+        parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
+        names = [field.name for field in fields(Settings)]
+        settings = Settings(**{name: content["settings"][name] for name in names})
+    except OSError as error:
+        raise ResumeError(f"there is no run at {given}: {file} cannot be read ({error.strerror}).") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResumeError(f"{file} is no run.json of this windrow ({type(error).__name__}: {error}).") from error
+    if parts["train"] is None:
+        raise ResumeError(f"{file} names no store to train on.")
+    return Run(file.parent, parts["train"], parts["valid"], settings, content["state"])
+
+
+def _part(described: Mapping[str, Any] | None, folder: Path) -> Part | None:
+    if described is None:
+        return None
+    return Part(folder / described["path"], described["valid_fraction"], described["side"])
+
+
+def check_text(run: Run, text: Path) -> None:
+    """Raise ``ResumeError`` unless ``text`` is the file that the run's own store was made of."""
+    listing = run.train.path / "sources.jsonl"
+    try:
+        saved = json.loads(listing.read_text(encoding="utf-8").splitlines()[0])["sha256"]
+        here = sha256(text.read_bytes()).hexdigest()
+    except (OSError, LookupError, ValueError) as error:
+        raise ResumeError(f"cannot compare {text} with the text of the run in {run.folder}: {error}.") from error
+    if saved != here:
+        raise ResumeError(
+            f"the run in {run.folder} trains on a text with sha256 {saved}, and {text} has {here}: its batches would "
+            "be others. Give --resume without --text, or start a new run with another --out."
+        )
+
+
+# -- starting a run ------------------------------------------------------------------------------------------------
+
+
+def start_run(folder: Path, build: Callable[[Path], Run]) -> Run:
+    """Make the run ``build(temporary folder)``, check that it has batches, and only then give it the name ``folder``.
+
+    Raises ``PrepareError`` when ``folder`` is not empty, and whatever ``build`` and the loaders raise; then nothing is
+    left behind.
+    """
+    _refuse(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    temporary.mkdir()
+    try:
+        run = build(temporary)
+        run.valid_loader()
+        run.save(run.loader())
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_run(folder)
+
+
+def _refuse(folder: Path) -> None:
+    if (folder / RUN).exists():
+        raise PrepareError(
+            f"{folder} holds a run already, and runs are never written over. Go on with it by --resume, or choose "
+            "another folder with --out."
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PrepareError(f"{folder} is not empty, and nothing is written over. Choose another folder with --out.")
+
+
+def run_of_text(
+    text: Path,
+    folder: Path,
+    settings: Settings,
+    *,
+    valid_fraction: float,
+    tokenizer: str = "gpt2",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Run:
+    """A run over one text file: its tokens go to ``folder/data``, the last ``valid_fraction`` of them to valid."""
+    if text.is_file() and not text.stat().st_size:
+        raise NotEnoughTokensError(f"{text} is empty, so there is nothing to train on. Give a file with text in it.")
+    data = folder / "data"
+    prepare([text], data, tokenizer=tokenizer, valid_fraction=valid_fraction, split="tail", on_progress=on_progress)
+    return Run(folder, Part(data / "train"), Part(data / "valid") if valid_fraction else None, settings)
+
+
+def run_of_store(store: Path, folder: Path, settings: Settings, *, valid_fraction: float) -> Run:
+    """A run over a prepared store: ``DEST`` with its train and valid, or one store, cut at ``valid_fraction``."""
+    if (store / "train" / MANIFEST).is_file():
+        if (store / "valid" / MANIFEST).is_file():
+            return Run(folder, Part(store / "train"), Part(store / "valid"), settings)
+        store = store / "train"
+    if not store.is_dir():
+        raise StoreError(f"there is no store at {store}: no such folder. For a text file give --text {store}.")
+    if not valid_fraction:
+        return Run(folder, Part(store), None, settings)
+    return Run(folder, Part(store, valid_fraction, "train"), Part(store, valid_fraction, "valid"), settings)

@@ -1,0 +1,161 @@
+"""What the command line shares: consoles, progress, text made safe to print, and errors turned into exit codes.
+
+Guarantee: results go to stdout, messages and progress to stderr, and there is no progress bar when stderr is no
+terminal; text of a corpus is printed through ``visible``, so that escape sequences and markup in it do nothing.
+Cost: importing it imports neither rich nor numpy. It does not do: any command.
+"""
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["command", "documents_progress", "error_console", "output_console", "training_progress", "visible"]
+
+P = ParamSpec("P")
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    """``text`` with every character that does not print (controls, escapes, direction marks) written as an escape.
+
+    ``keep`` are characters left as they are, for example a newline. A backslash is left alone.
+    """
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def output_console() -> "Console":
+    """The console for results: stdout, with markup, emoji codes and highlighting off."""
+    return _console(sys.stdout)
+
+
+def error_console() -> "Console":
+    """The console for messages and progress: stderr."""
+    return _console(sys.stderr)
+
+
+def _console(file: Any) -> "Console":
+    from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> NoReturn:
+            raise BrokenPipeError
+
+    return Quiet(file=file, markup=False, emoji=False, highlight=False)
+
+
+# -- errors --------------------------------------------------------------------------------------------------------
+
+
+def command(interrupted: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Make a function a command: exit code 1 and one message for bad data, 130 for Ctrl-C with ``interrupted``."""
+
+    def wrap(body: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(body)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                with _plain_warnings():
+                    body(*args, **kwargs)
+                    sys.stdout.flush()
+            except BrokenPipeError:
+                _leave_quietly()
+            except (ValueError, OSError, ModuleNotFoundError) as error:
+                _fail(error)
+            except KeyboardInterrupt:
+                _say(f"interrupted: {interrupted}")
+                raise SystemExit(130) from None
+
+        return run
+
+    return wrap
+
+
+def _fail(error: Exception) -> NoReturn:
+    """``ValueError`` is what windrow raises about data and sizes; the others are the machine's own."""
+    if isinstance(error, ModuleNotFoundError):
+        _say(f"error: this command needs the package {error.name}. Install it with: pip install 'windrow[torch]'")
+    elif isinstance(error, OSError):
+        _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
+    else:
+        _say(f"error: {error}")
+    raise SystemExit(1) from None
+
+
+def _say(message: str) -> None:
+    print(visible(message, keep="\n"), file=sys.stderr)
+
+
+def _leave_quietly() -> NoReturn:
+    """Whoever read our output (head, less) has enough: no message, also not at the interpreter's last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Our own warnings as one clean line each, without the line of code that they came from."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        _say(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+# -- progress ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def documents_progress() -> Iterator[Callable[[int, int], None]]:
+    """Yields ``on_progress(num_documents, num_tokens)``: a line that is redrawn, or nothing without a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda num_documents, num_tokens: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    counts = "{task.fields[documents]:,} documents  {task.completed:,.0f} tokens  {task.fields[rate]:,.0f} tokens/s"
+    columns = (SpinnerColumn(), TextColumn("tokenizing"), TextColumn(counts), TimeElapsedColumn())
+    with Progress(*columns, console=error_console(), transient=True) as progress:
+        task = progress.add_task("", total=None, documents=0, rate=0.0)
+
+        def show(num_documents: int, num_tokens: int) -> None:
+            elapsed = progress.tasks[0].elapsed or 0.0
+            rate = num_tokens / elapsed if elapsed else 0.0
+            progress.update(task, completed=num_tokens, documents=num_documents, rate=rate)
+
+        yield show
+
+
+@contextmanager
+def training_progress(first: int, num_steps: int) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Yields ``on_step(row)``: a bar with losses and tokens/s; without a terminal a line per valid loss."""
+    if not sys.stderr.isatty():
+        yield functools.partial(_training_line, num_steps)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    losses = "loss {task.fields[loss]}  valid {task.fields[valid]}  {task.fields[rate]} tok/s"
+    columns = (TextColumn("step {task.completed:.0f}/{task.total:.0f}"), BarColumn(None), TextColumn(losses))
+    with Progress(*columns, TimeRemainingColumn(compact=True), console=error_console(), expand=True) as progress:
+        task = progress.add_task("", total=num_steps, completed=first, loss="-", valid="-", rate="-")
+
+        def show(row: dict[str, float]) -> None:
+            if "valid_loss" in row:
+                progress.update(task, valid=f"{row['valid_loss']:.2f}")
+            rate = f"{row['tokens_per_second']:,.0f}"
+            progress.update(task, completed=row["step"] + 1, loss=f"{row['loss']:.2f}", rate=rate)
+
+        yield show
+
+
+def _training_line(num_steps: int, row: dict[str, float]) -> None:
+    if "valid_loss" in row or row["step"] + 1 == num_steps:
+        valid = f"  valid {row['valid_loss']:.4f}" if "valid_loss" in row else ""
+        rate = f"{row['tokens_per_second']:,.0f} tokens/s"
+        _say(f"step {row['step'] + 1:.0f}/{num_steps}  loss {row['loss']:.4f}{valid}  {rate}")

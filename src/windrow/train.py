@@ -1,0 +1,253 @@
+"""Training a small GPT on a loader, so that it can stop anywhere and go on as if it had not.
+
+Guarantee: a checkpoint holds all that the next step depends on (model, optimizer, random state, the loader's
+position), so a run that was stopped and resumed has the losses and weights of one that was not, bit for bit on one
+CPU. A checkpoint appears whole or not at all; it is read with ``weights_only=True``. The loss of a step is the sum over
+the targets that count, divided by ``max(num_targets, 1)``.
+Cost: a checkpoint is three times the model (parameters and AdamW's two moments). It does not do: several processes,
+mixed precision, or any loop but this one. Importing it imports torch.
+"""
+
+import json
+import math
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from windrow import Batch
+from windrow.curve import loss_curve
+from windrow.errors import ResumeError
+from windrow.gpt import GPT, GPTConfig
+from windrow.manifest import publish, sync_folder
+from windrow.run import Run, Settings
+
+__all__ = ["CHECKPOINT", "CURVE", "LOG", "Trainer", "sigint_as_flag", "train"]
+
+CHECKPOINT, LOG, CURVE = "checkpoint.pt", "log.jsonl", "loss.svg"
+_FORMAT, _VERSION = "windrow-checkpoint", 1
+Row = dict[str, float]
+
+
+def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Callable[[], bool]) -> bool:
+    """Train to the last step, with checkpoints, log and curve in the run's folder; True when it was reached.
+
+    ``on_step`` gets each step's row: step, loss, lr, tokens_per_second and, where it was measured, valid_loss.
+    ``should_stop`` is asked after each step; a run that stops there has a checkpoint of that step.
+    """
+    every = trainer.run.settings.checkpoint_every
+    with open(trainer.run.folder / LOG, "w", encoding="utf-8") as log:
+        log.writelines(json.dumps(row) + "\n" for row in trainer.log)  # lines after the checkpoint are done again
+        while trainer.step < trainer.num_steps and not should_stop():
+            row = trainer.take_step()
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            on_step(row)
+            if trainer.step % every == 0 and trainer.step < trainer.num_steps:
+                trainer.save()
+    trainer.save()
+    return trainer.step >= trainer.num_steps
+
+
+class Trainer:
+    """Model, optimizer and loader of a run. Making one seeds torch's global random state with the run's seed.
+
+    Attributes: ``model``, ``loader``, ``step`` (the number of the next step), ``num_steps`` (where training ends),
+    ``log`` (a row a step). ``on_batch``, when set, gets ``(step, batch)`` before each step.
+    """
+
+    def __init__(self, run: Run, device: str = "cpu") -> None:
+        self.run, self.device = run, device
+        self.loader, self.valid = run.loader(device), run.valid_loader(device)
+        self.num_steps = run.settings.steps or math.ceil(run.settings.epochs * len(self.loader))
+        torch.manual_seed(run.settings.seed)
+        self.config = _config(run.settings, run.vocab_size)
+        self.model = GPT(self.config).to(device)
+        self.optimizer = _optimizer(self.model, run.settings.lr)
+        self.step = 0
+        self.log: list[Row] = []
+        self.on_batch: Callable[[int, Batch], None] | None = None
+        self._batches = iter(self.loader)
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that are learned; the tied head counts once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    def take_step(self) -> Row:
+        """One batch, one update; and the valid loss every ``eval_every`` steps and at the end."""
+        start = time.perf_counter()
+        batch, lr = next(self._batches), self.learning_rate(self.step)
+        if self.on_batch:
+            self.on_batch(self.step, batch)
+        loss = self._update(batch, lr)
+        seconds = time.perf_counter() - start
+        row: Row = {"step": self.step, "loss": loss, "lr": lr}
+        row["tokens_per_second"] = round(batch.num_targets / seconds, 1)
+        self.step += 1
+        if self.valid and (self.step % self.run.settings.eval_every == 0 or self.step == self.num_steps):
+            row["valid_loss"] = self.evaluate()
+        self.log.append(row)
+        return row
+
+    def _update(self, batch: Batch, lr: float) -> float:
+        inputs, targets = batch
+        loss = self.model.loss_sum(inputs, targets) / max(batch.num_targets, 1)
+        if not math.isfinite(value := loss.item()):
+            raise ValueError(
+                f"the loss of step {self.step} is {value}: training has diverged. The last checkpoint is from before; "
+                f"start again with a smaller --lr (it was {self.run.settings.lr:g})."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        return value
+
+    def learning_rate(self, step: int) -> float:
+        """Up in a straight line over the first tenth (at most 100 steps), then down a cosine to a tenth."""
+        warmup = min(100, max(1, self.num_steps // 10))
+        if step < warmup:
+            return self.run.settings.lr * (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, self.num_steps - warmup))
+        return self.run.settings.lr * (0.55 + 0.45 * math.cos(math.pi * done))
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        """Nats per target over the first ``eval_batches`` valid batches: the same ones at every step."""
+        assert self.valid is not None
+        self.model.eval()
+        total, num_targets = 0.0, 0
+        for number in range(min(self.run.settings.eval_batches, len(self.valid))):
+            batch = self.valid[number]
+            total += self.model.loss_sum(*batch).item()
+            num_targets += batch.num_targets
+        self.model.train()
+        return total / max(num_targets, 1)
+
+    # -- stopping and going on ---------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write checkpoint and curve."""
+        content = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "config": asdict(self.config),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+            "loader": self.loader.state_dict(),
+            "log": self.log,
+        }
+        _write_atomically(self.run.folder / CHECKPOINT, content)
+        publish(self.run.folder / CURVE, self.curve().encode())
+
+    def restore(self) -> None:
+        """Go on from the run's checkpoint. Raises ``ResumeError`` when it is of another run, or damaged.
+
+        A run that was stopped before its first checkpoint begins again.
+        """
+        content = _read_checkpoint(self.run.folder / CHECKPOINT, self.device)
+        if content is None:
+            if self.run.state is not None:
+                self.run.loader(self.device).load_state_dict(self.run.state)  # refuses other data or another recipe
+            return
+        self.loader.load_state_dict(content["loader"])
+        _check_config(content["config"], asdict(self.config))
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["random"]["cpu"].cpu())
+        if content["random"]["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([state.cpu() for state in content["random"]["cuda"]])
+        self.step, self.log = content["step"], content["log"]
+        self._batches = iter(self.loader)
+
+    def curve(self) -> str:
+        """The loss curve so far, as SVG."""
+        valid = [(row["step"], row["valid_loss"]) for row in self.log if "valid_loss" in row]
+        return loss_curve([(row["step"], row["loss"]) for row in self.log], valid, title="Loss of the run")
+
+
+def _config(settings: Settings, vocab_size: int) -> GPTConfig:
+    return GPTConfig(
+        vocab_size=vocab_size,
+        context_length=settings.max_length,
+        width=settings.width,
+        num_layers=settings.num_layers,
+        num_heads=settings.num_heads,
+    )
+
+
+def _optimizer(model: GPT, lr: float) -> torch.optim.AdamW:
+    """AdamW; matrices decay, biases and norms do not."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
+
+
+def _check_config(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    lines = [
+        f"  {name}: saved {saved.get(name)!r}, here {here[name]!r}" for name in here if saved.get(name) != here[name]
+    ]
+    if lines:
+        raise ResumeError(
+            "the checkpoint is of a model with other sizes:\n"
+            + "\n".join(lines)
+            + "\nEither give --resume without these flags, or start a new run with another --out."
+        )
+
+
+def _write_atomically(path: Path, content: Mapping[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def _read_checkpoint(path: Path, device: str) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        if (content["format"], content["version"]) != (_FORMAT, _VERSION):
+            raise ValueError(f"format {content['format']!r} version {content['version']!r}")
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ResumeError(
+            f"{path} is no whole checkpoint ({type(error).__name__}: {reason}). Restore it from a copy, or remove it "
+            "to train the run again from its beginning."
+        ) from error
+    return dict(content)
+
+
+@contextmanager
+def sigint_as_flag() -> Iterator[Callable[[], bool]]:
+    """Within, the first Ctrl-C makes the yielded function true and cuts no step in two; a second is raised."""
+    seen = False
+
+    def note(*_: object) -> None:
+        nonlocal seen
+        seen = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: seen
+    finally:
+        signal.signal(signal.SIGINT, before)
