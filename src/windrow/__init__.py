@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from windrow.batch import Batch
     from windrow.loader import Loader
+    from windrow.mixture import Mixture
     from windrow.prepare import prepare
     from windrow.quickstart import from_text
     from windrow.store import TokenStore, open_store
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from windrow.windows import Windows
 
 __version__ = _version("windrow")
-__all__ = ["Batch", "Loader", "TokenStore", "Windows", "from_text", "load_tokenizer", "open_store", "prepare"]
+__all__ = ["Batch", "Loader", "Mixture", "TokenStore", "Windows", "from_text", "load_tokenizer", "open_store", "prepare"]
 
 _HOMES = {
     "Batch": "batch",
     "Loader": "loader",
+    "Mixture": "mixture",
     "TokenStore": "store",
     "Windows": "windows",
     "from_text": "quickstart",

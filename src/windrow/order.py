@@ -67,33 +67,37 @@ class Permutation:
         self._masks = (np.uint64((1 << (bits - bits // 2)) - 1), np.uint64((1 << (bits // 2)) - 1))
         self._keys = tuple(keyed_integers(rounds, *key))
 
-    def forward(self, indices: Int64) -> Int64:
-        """Where each of ``indices`` (B,) int64 goes: (B,) int64."""
-        return self._walk(indices, range(len(self._keys)))
+    def forward(self, indices: Int64, tweaks: Int64 | None = None) -> Int64:
+        """Where each of ``indices`` (B,) int64 goes: (B,) int64. Each of ``tweaks`` (B,) is a shuffle of its own."""
+        return self._walk(indices, tweaks, range(len(self._keys)))
 
-    def inverse(self, values: Int64) -> Int64:
+    def inverse(self, values: Int64, tweaks: Int64 | None = None) -> Int64:
         """Where each of ``values`` (B,) int64 came from: (B,) int64."""
-        return self._walk(values, range(len(self._keys) - 1, -1, -1))
+        return self._walk(values, tweaks, range(len(self._keys) - 1, -1, -1))
 
-    def _walk(self, values: Int64, rounds: Sequence[int]) -> Int64:
+    def _walk(self, values: Int64, tweaks: Int64 | None, rounds: Sequence[int]) -> Int64:
         out = np.array(values, dtype=np.uint64).reshape(-1)  # a copy: worked on in place
+        spread = None if tweaks is None else _spread(tweaks)
         for first in range(0, len(out), _SLICE):
             part = out[first : first + _SLICE]
-            self._network(part, rounds)
+            tweak = None if spread is None else spread[first : first + _SLICE]
+            self._network(part, tweak, rounds)
             outside = np.flatnonzero(part >= self.num)
             while len(outside):
                 again = part[outside]
-                self._network(again, rounds)
+                self._network(again, None if tweak is None else tweak[outside], rounds)
                 part[outside] = again
                 outside = outside[again >= self.num]
         return out.view(np.int64).reshape(np.shape(values))
 
-    def _network(self, values: UInt64, rounds: Sequence[int]) -> None:
+    def _network(self, values: UInt64, tweak: UInt64 | None, rounds: Sequence[int]) -> None:
         halves = (values >> self._low_bits, values & self._masks[1])  # high half, low half
         mixed, shifted = np.empty_like(values), np.empty_like(values)
         for r in rounds:
             target, other = halves[r % 2], halves[1 - r % 2]
             np.bitwise_xor(other, self._keys[r], out=mixed)
+            if tweak is not None:
+                np.bitwise_xor(mixed, tweak, out=mixed)
             np.multiply(mixed, _MIX_1, out=mixed)
             np.right_shift(mixed, _HALF, out=shifted)
             np.bitwise_xor(mixed, shifted, out=mixed)
@@ -105,6 +109,14 @@ class Permutation:
         np.bitwise_or(values, halves[1], out=values)
 
 
+def _spread(tweaks: Int64) -> UInt64:
+    """Small numbers as unrelated 64-bit ones, (B,) uint64: each bit of a number reaches all."""
+    mixed = tweaks.astype(np.uint64) * _MIX_1
+    mixed ^= mixed >> _HALF
+    mixed *= _MIX_2
+    return mixed ^ (mixed >> _HALF)
+
+
 # Making a permutation costs a hash; a loader asks for the same one or two epochs again and again.
 _permutation = lru_cache(maxsize=256)(Permutation)
 
@@ -113,36 +125,68 @@ class MemberOrder:
     """The order of one member: its n-th sample is in epoch ``n // num_samples``, a permuted window within it.
 
     ``name`` is the member's name (``""`` in a plain loader): members of one mixture are shuffled by their own
-    keys, so that adding one moves no other.
+    keys, so that adding one moves no other. With ``shuffle_block=K`` blocks of K neighbouring windows are permuted,
+    and the windows within each block: a store on a slow disk is then read nearly in sequence.
     """
 
-    def __init__(self, num_samples: int, *, seed: int, name: str = "", shuffle: bool = True) -> None:
+    def __init__(
+        self, num_samples: int, *, seed: int, name: str = "", shuffle: bool = True, shuffle_block: int | None = None
+    ) -> None:
         self.num_samples = num_samples
-        self._seed, self._name, self._shuffle = seed, name, shuffle
+        self._key, self._shuffle = (seed, name), shuffle
+        self._block = None if shuffle_block is None else min(shuffle_block, num_samples)
 
     def at(self, indices: Int64) -> tuple[Int64, Int64]:
         """``(window, epoch)``, each (B,) int64, of the member's samples number ``indices`` (B,) int64."""
         epoch, index = np.divmod(indices, self.num_samples)
-        return self._per_epoch("forward", index, epoch), epoch
+        return self._per_epoch(index, epoch, inverse=False), epoch
 
     def indices_of(self, window: Int64, epoch: Int64) -> Int64:
         """Which of the member's samples is ``window`` (B,) in ``epoch`` (B,): (B,) int64."""
-        return epoch * self.num_samples + self._per_epoch("inverse", window, epoch)
+        return epoch * self.num_samples + self._per_epoch(window, epoch, inverse=True)
 
-    def _per_epoch(self, direction: str, values: Int64, epoch: Int64) -> Int64:
+    def _per_epoch(self, values: Int64, epoch: Int64, *, inverse: bool) -> Int64:
         if not self._shuffle or not len(values):
             return values
+        translate = self._translate if self._block is None else self._translate_blocks
         if (epoch == epoch[0]).all():
-            return self._map(direction, values, int(epoch[0]))
+            return translate(values, int(epoch[0]), inverse)
         out = np.empty_like(values)
         for one in np.unique(epoch):
             here = epoch == one
-            out[here] = self._map(direction, values[here], int(one))
+            out[here] = translate(values[here], int(one), inverse)
         return out
 
-    def _map(self, direction: str, values: Int64, epoch: int) -> Int64:
-        permutation = _permutation(self.num_samples, "epoch", self._seed, self._name, epoch)
-        return permutation.forward(values) if direction == "forward" else permutation.inverse(values)
+    def _translate(self, values: Int64, epoch: int, inverse: bool) -> Int64:
+        permutation = _permutation(self.num_samples, "epoch", *self._key, epoch)
+        return permutation.inverse(values) if inverse else permutation.forward(values)
+
+    def _translate_blocks(self, values: Int64, epoch: int, inverse: bool) -> Int64:
+        assert self._block is not None
+        size, last = self._block, (self.num_samples - 1) // self._block
+        blocks = _permutation(last + 1, "blocks", *self._key, epoch)
+        # The last block may be short: the places after the one it takes begin earlier by what it lacks.
+        short_place = int(blocks.inverse(np.array([last]))[0])
+        lacks = (last + 1) * size - self.num_samples
+        if inverse:
+            block = values // size
+            place = blocks.inverse(block)
+            inner = self._within(values - block * size, block, last, epoch, inverse=True)
+            return place * size - lacks * (place > short_place) + inner
+        place = (values + lacks * (values >= (short_place + 1) * size - lacks)) // size
+        block = blocks.forward(place)
+        inner = values - place * size + lacks * (place > short_place)
+        return block * size + self._within(inner, block, last, epoch, inverse=False)
+
+    def _within(self, inner: Int64, block: Int64, last: int, epoch: int, *, inverse: bool) -> Int64:
+        """``inner`` permuted within its ``block``; the last block has a length of its own."""
+        assert self._block is not None
+        out = np.empty_like(inner)
+        for here, length in ((block != last, self._block), (block == last, self.num_samples - last * self._block)):
+            permutation = _permutation(length, "within", *self._key, epoch)
+            translate = permutation.inverse if inverse else permutation.forward
+            out[here] = translate(inner[here], block[here])
+        return out
 
 
 class Order(Protocol):
@@ -158,16 +202,23 @@ class Order(Protocol):
         ...
 
     def positions_of(self, member: int, window: Int64, epoch: Int64) -> Int64:
-        """The positions (B,) at which ``window`` (B,) of ``member`` comes in its ``epoch`` (B,): undoes ``at``."""
+        """The positions (B,) at which ``window`` (B,) of ``member`` comes in its ``epoch`` (B,): undoes ``at``.
+
+        -1 where it never comes (a member that a mixture's last stage leaves out).
+        """
+        ...
+
+    def samples_before(self, position: int) -> list[int]:
+        """How many samples of each member come before ``position``."""
         ...
 
 
 class PlainOrder:
     """The order of a loader over one member, number 0: position p is epoch ``p // num_samples``."""
 
-    def __init__(self, num_samples: int, *, seed: int, shuffle: bool = True) -> None:
+    def __init__(self, num_samples: int, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> None:
         self.epoch_samples = num_samples
-        self._only = MemberOrder(num_samples, seed=seed, shuffle=shuffle)
+        self._only = MemberOrder(num_samples, seed=seed, shuffle=shuffle, shuffle_block=shuffle_block)
 
     def at(self, positions: Int64) -> tuple[Int64, Int64, Int64]:
         window, epoch = self._only.at(np.asarray(positions, dtype=np.int64))
@@ -176,3 +227,6 @@ class PlainOrder:
     def positions_of(self, member: int, window: Int64, epoch: Int64) -> Int64:
         window, epoch = np.broadcast_arrays(np.asarray(window, np.int64), np.asarray(epoch, np.int64))
         return self._only.indices_of(window, epoch)
+
+    def samples_before(self, position: int) -> list[int]:
+        return [position]

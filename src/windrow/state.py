@@ -2,21 +2,23 @@
 
 Guarantee: a state loads only where recipe and data are the same; otherwise ``ResumeError`` says which fields differ,
 with both values. It loads with ``torch.load(weights_only=True)`` and survives JSON. Version 1:
-``version``, ``position``, ``recipe`` (JSON), ``data`` (JSON: name, num_tokens and fingerprint of each member) and
-``segments`` (JSON: position, step, batch_size, dp_world_size and tail of each stretch with its own sizes).
+``version``, ``position``, ``recipe`` (JSON), ``data`` (JSON: name, num_tokens and fingerprint of each member),
+``segments`` (JSON: position, step, batch_size, dp_world_size and tail of each stretch with its own sizes) and
+``excluded`` (JSON: position, member, documents and windows of each exclusion).
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from windrow.errors import ResumeError
+from windrow.exclusions import Exclusion, dump_exclusions, load_exclusions
 from windrow.steps import Segments
 
 __all__ = ["STATE_VERSION", "data_of", "dump_state", "read_state"]
 
 STATE_VERSION = 1
-_FIELDS = {"version": int, "position": int, "recipe": str, "data": str, "segments": str}
+_FIELDS = {"version": int, "position": int, "recipe": str, "data": str, "segments": str, "excluded": str}
 
 
 class _Data(Protocol):
@@ -32,7 +34,9 @@ def data_of(members: Mapping[str, _Data]) -> str:
     return json.dumps(rows, sort_keys=True, separators=(",", ":"))
 
 
-def dump_state(position: int, recipe: str, data: str, segments: Segments) -> dict[str, int | str]:
+def dump_state(
+    position: int, recipe: str, data: str, segments: Segments, excluded: Sequence[Exclusion]
+) -> dict[str, int | str]:
     """The state as a flat dict."""
     return {
         "version": STATE_VERSION,
@@ -40,20 +44,26 @@ def dump_state(position: int, recipe: str, data: str, segments: Segments) -> dic
         "recipe": recipe,
         "data": data,
         "segments": segments.to_json(),
+        "excluded": dump_exclusions(excluded),
     }
 
 
-def read_state(state: Mapping[str, Any], recipe: str, data: str, epoch_samples: int) -> tuple[int, Segments]:
-    """``(position, segments)`` of ``state``. Raises ``ResumeError`` when it is no state, or not of this run."""
+def read_state(
+    state: Mapping[str, Any], recipe: str, data: str, epoch_samples: int
+) -> tuple[int, Segments, list[Exclusion]]:
+    """``(position, segments, excluded)`` of ``state``. Raises ``ResumeError`` when it is not of this run."""
     _check_shape(state)
     _check_same("recipe", state["recipe"], recipe, "build the loader with the saved recipe, or start a new run")
     _check_same("data", state["data"], data, "open the stores that the state was saved with, or start a new run")
     try:
         segments = Segments.from_json(epoch_samples, state["segments"])
         segments.step_of(state["position"])
+        excluded = load_exclusions(state["excluded"])
     except (ValueError, TypeError, StopIteration) as error:
-        raise ResumeError(f"the state's segments are damaged ({error}). Use an older checkpoint.") from error
-    return int(state["position"]), segments
+        raise ResumeError(
+            f"the state's segments or exclusions are damaged ({error!r}). Use an older checkpoint."
+        ) from error
+    return int(state["position"]), segments, excluded
 
 
 def _check_shape(state: Mapping[str, Any]) -> None:

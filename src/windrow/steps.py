@@ -9,9 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-__all__ = ["Segments", "Sizes", "Tail"]
+__all__ = ["Segments", "Sizes", "Tail", "tail_of"]
 
 Tail = Literal["drop", "keep", "straddle"]
+
+
+def tail_of(epochs: int | None, drop_last: bool) -> Tail:
+    """What happens to the last positions of a pass. Raises ``ValueError`` when ``epochs`` is neither 1 nor None."""
+    if epochs is None:
+        return "straddle"
+    if epochs != 1:
+        raise ValueError(
+            f"epochs is {epochs!r}, and it is 1 (a for loop is one epoch) or None (the endless stream). For several "
+            "epochs, loop several times: each loop is the next epoch, reshuffled."
+        )
+    return "drop" if drop_last else "keep"
 
 
 @dataclass(frozen=True)
@@ -90,10 +102,12 @@ class Segments:
 
     def changed(self, position: int, sizes: Sizes) -> Self:
         """The run going on from ``position`` with ``sizes``."""
-        if sizes == self.parts[-1][2]:
-            return self
+        return self if sizes == self.parts[-1][2] else self.jumped(position, position, sizes)
+
+    def jumped(self, position: int, to: int, sizes: Sizes) -> Self:
+        """The run going on from position ``to`` with ``sizes``, what lies between ``position`` and it passed over."""
         kept = tuple(part for part in self.parts if part[0] < position)
-        start = sizes.start(position, self.epoch_samples)
+        start = sizes.start(to, self.epoch_samples)
         return type(self)(self.epoch_samples, (*kept, (start, self.step_of(position), sizes)))
 
     def to_json(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -120,6 +120,11 @@ class TokenStore:
 
     def __len__(self) -> int:
         return self.num_tokens
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        if self.path is None:
+            return super().__reduce_ex__(protocol)
+        return _reopen, (self.path, self._tokenizer, (self._start, self._stop), self.fingerprint)  # not the tokens
 
     def __repr__(self) -> str:
         where = f"{self.path}, " if self.path else ""
@@ -272,12 +277,19 @@ class TokenStore:
 
     def _part(self, start: int, stop: int) -> "TokenStore":
         fingerprint = sha256(f"{self.fingerprint} [{start}, {stop})".encode()).hexdigest()
-        span = (self._start + start, self._start + stop)
+        return self._view((self._start + start, self._start + stop), fingerprint)
+
+    def _view(self, span: tuple[int, int], fingerprint: str) -> "TokenStore":
         part = TokenStore(
             self._tokens, self._ends, dtype=self.dtype, eos_id=self.eos_id, fingerprint=fingerprint, span=span
         )
         part.path, part.manifest, part._tokenizer = self.path, self.manifest, self._tokenizer
         return part
+
+
+def _reopen(path: Path, tokenizer: str | Tokenizer | None, span: tuple[int, int], fingerprint: str) -> TokenStore:
+    """Unpickle: in another process the same files are mapped again."""
+    return open_store(path, tokenizer=tokenizer)._view(span, fingerprint)
 
 
 def _spans(tokens: Tokens, starts: Int64, length: int) -> Tokens:

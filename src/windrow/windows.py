@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import NotEnoughTokensError, whole_number
+from windrow.member import Key
 from windrow.order import keyed_integers
 from windrow.store import TokenStore
 
 __all__ = ["Windows"]
 
 Int64 = NDArray[np.int64]
-Key = tuple[int, str]  # seed and member name: what an epoch's phase is keyed by
 
 
 class Windows:
@@ -127,6 +127,13 @@ class Windows:
         mask = np.ones((len(padded), self.max_length), dtype=np.bool_)
         mask[padded, self._num_left() - 1 :] = False
         return mask
+
+    def touches(self, ids: Int64, epoch: Int64 | int, documents: Int64, *, key: Key = (0, "")) -> NDArray[np.bool_]:
+        """Which windows ``ids`` (B,) hold a token of one of ``documents`` (sorted numbers): (B,) bool."""
+        starts = self.starts(ids, epoch, key=key)
+        first = self.store.document_at(starts)
+        last = self.store.document_at(np.minimum(starts + self.max_length, self.store.num_tokens - 1))
+        return np.searchsorted(documents, first, side="left") < np.searchsorted(documents, last, side="right")
 
     # -- arithmetic ------------------------------------------------------------------------------------------------
 

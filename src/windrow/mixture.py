@@ -1,0 +1,110 @@
+"""Members, weights and stages -> what a loader draws from.
+
+Guarantee: weights become integer counts in every block of 65 536 positions (largest remainder), and the recipe holds
+the integers; a weight too small for one sample a block is an error, not a silent zero. Cost: arithmetic on names.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from windrow.errors import WindrowError, whole_number
+from windrow.member import Member
+from windrow.mixture_order import BLOCK, MixtureOrder
+
+__all__ = ["Mixture"]
+
+
+class Mixture:
+    """Several members by name, each with a weight: its share of the samples.
+
+    Args:
+        members: ``{name: (windows, weight)}``. Weights are relative, 0 or more. Shuffles are keyed by the names, so
+            that adding a member moves none of the others' own orders.
+        stages: ``{position: {name: weight}}``: other weights from a position on, a multiple of 65 536; every member
+            named (0 leaves it out). What came before stays as it was.
+        epoch_samples: positions in one epoch; the sum of the members' samples unless given.
+        max_repeats: how many epochs of its own a member may run; a loader that would go beyond raises.
+
+    Raises ``WindrowError`` for weights that are no shares, and for members of different ``max_length``.
+    """
+
+    def __init__(
+        self,
+        members: Mapping[str, tuple[Member, float]],
+        *,
+        stages: Mapping[int, Mapping[str, float]] | None = None,
+        epoch_samples: int | None = None,
+        max_repeats: int | None = None,
+    ) -> None:
+        if not members:
+            raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
+        self.members = {name: members[name][0] for name in sorted(members)}
+        self.max_length = self._same_length()
+        weights = {0: {name: weight for name, (_, weight) in members.items()}, **(stages or {})}
+        self._counts = {position: self._block_counts(position, weights[position]) for position in sorted(weights)}
+        total = sum(member.num_samples for member in self.members.values())
+        self.epoch_samples = whole_number("epoch_samples", total if epoch_samples is None else epoch_samples)
+        self.max_repeats = None if max_repeats is None else whole_number("max_repeats", max_repeats)
+
+    def order(self, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> MixtureOrder:
+        """The order of this mixture under ``seed``."""
+        return MixtureOrder(
+            {name: member.num_samples for name, member in self.members.items()},
+            [(position // BLOCK, counts) for position, counts in self._counts.items()],
+            epoch_samples=self.epoch_samples,
+            seed=seed,
+            shuffle=shuffle,
+            shuffle_block=shuffle_block,
+        )
+
+    def recipe(self) -> dict[str, Any]:
+        """The part of the recipe that a mixture fixes: integer counts by position and name."""
+        stages = {str(p): dict(zip(self.members, counts, strict=True)) for p, counts in self._counts.items()}
+        return {"block": BLOCK, "stages": stages, "epoch_samples": self.epoch_samples}
+
+    def _same_length(self) -> int:
+        lengths = {name: member.max_length for name, member in self.members.items()}
+        if len(set(lengths.values())) > 1:
+            raise WindrowError(
+                f"the members have max_length {lengths}, and the rows of a batch are of one length. Give all windows "
+                f"the same, for example max_length={min(lengths.values())}."
+            )
+        return next(iter(lengths.values()))
+
+    def _block_counts(self, position: int, weights: Mapping[str, float]) -> list[int]:
+        self._check_weights(position, weights)
+        total = math.fsum(weights.values())
+        shares = [weights[name] / total * BLOCK for name in self.members]
+        counts = [math.floor(share) for share in shares]
+        by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - shares[i], i))
+        for i in by_remainder[: BLOCK - sum(counts)]:
+            counts[i] += 1
+        lost = [name for name, count in zip(self.members, counts, strict=True) if not count and weights[name]]
+        if lost:
+            raise WindrowError(
+                f"the weight {weights[lost[0]]} of {lost[0]!r} is {weights[lost[0]] / total:.3g} of all, less than one "
+                f"sample in a block of {BLOCK}: it would never be drawn. The smallest weight here is about "
+                f"{total / BLOCK:.3g}; give that, 0, or merge it with another member."
+            )
+        return counts
+
+    def _check_weights(self, position: int, weights: Mapping[str, float]) -> None:
+        at = f"stage {position}: " if position else ""
+        if isinstance(position, bool) or not isinstance(position, int) or position < 0 or position % BLOCK:
+            near = max(1, round(float(position) / BLOCK)) * BLOCK
+            raise WindrowError(
+                f"stage {position!r} is no multiple of {BLOCK}, and weights change on block edges only, where shares "
+                f"are exact. Use {near}."
+            )
+        if set(weights) != set(self.members):
+            raise WindrowError(
+                f"{at}weights are given for {sorted(weights)}, and the members are {sorted(self.members)}. Name every "
+                "member; weight 0 leaves one out."
+            )
+        bad = {name: w for name, w in weights.items() if not (math.isfinite(w) and w >= 0)}
+        if bad or not any(weights.values()):
+            raise WindrowError(
+                f"{at}weights are {bad or dict(weights)}, and they are shares: finite, 0 or more, not all 0. For equal "
+                "shares give every member 1."
+            )

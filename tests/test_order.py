@@ -1,0 +1,93 @@
+"""The permutation and the order over epochs. Its statistics are in test_order_quality.py."""
+
+from math import factorial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from windrow.order import MAX_SAMPLES, MemberOrder, Permutation, PlainOrder, keyed_integers
+
+POWERS = [2**k + d for k in (1, 2, 7, 8, 15, 16, 17) for d in (-1, 0, 1)]
+FERMAT = [4**k + 1 for k in range(1, 10)]  # 65 537 and 262 145 among them
+
+
+@pytest.mark.parametrize("num", [*range(1, 301), *POWERS, *FERMAT, 10**5, 10**6])
+def test_every_value_comes_once_and_the_inverse_undoes_it(num: int) -> None:
+    permutation = Permutation(num, "test", num)
+    values = permutation.forward(np.arange(num))
+    assert np.array_equal(np.bincount(values, minlength=num), np.ones(num, dtype=np.int64))
+    assert np.array_equal(permutation.inverse(values), np.arange(num))
+
+
+@pytest.mark.parametrize("num", [10**12, 2**62, 2**62 + 1, MAX_SAMPLES])
+def test_at_sizes_no_memory_holds_a_million_positions_do_not_collide(num: int) -> None:
+    positions = np.unique(np.random.default_rng(num % 2**32).integers(0, num, 10**6))
+    permutation = Permutation(num, "huge")
+    values = permutation.forward(positions)
+    assert len(np.unique(values)) == len(positions)
+    assert values.min() >= 0
+    assert values.max() < num
+    assert np.array_equal(permutation.inverse(values), positions)
+
+
+@given(st.integers(1, MAX_SAMPLES), st.integers(), st.data())
+def test_a_value_does_not_depend_on_its_neighbours(num: int, seed: int, data: st.DataObject) -> None:
+    positions = np.array(data.draw(st.lists(st.integers(0, num - 1), min_size=1, max_size=5)), dtype=np.int64)
+    permutation = Permutation(num, seed)
+    together = permutation.forward(positions)
+    assert together.tolist() == [int(permutation.forward(positions[i : i + 1])[0]) for i in range(len(positions))]
+    assert np.array_equal(permutation.inverse(together), positions)
+
+
+@pytest.mark.parametrize("num", [2, 3, 4, 5])
+def test_small_permutations_are_uniform_over_all_orders(num: int) -> None:
+    draws = 200 * factorial(num)
+    seen = [tuple(Permutation(num, "uniform", seed).forward(np.arange(num))) for seed in range(draws)]
+    counts = np.array([seen.count(order) for order in set(seen)])
+    assert len(counts) == factorial(num)
+    chi_square = ((counts - 200.0) ** 2 / 200.0).sum()
+    freedom = factorial(num) - 1
+    assert abs(chi_square - freedom) / np.sqrt(2 * freedom) < 5
+
+
+@pytest.mark.parametrize("num", [0, -1, 2**63])
+def test_a_size_outside_the_range_raises(num: int) -> None:
+    with pytest.raises(ValueError, match=r"1 <= num <= 2\*\*63 - 1"):
+        Permutation(num)
+
+
+def test_keys_of_different_parts_are_unrelated() -> None:
+    parts: list[tuple[int | str, ...]] = [(1, 2), (12,), ("1", 2), ("1,2",), (1, 2, ""), ("a|b", "c"), ("a", "b|c")]
+    assert len({keyed_integers(1, *key)[0] for key in parts}) == len(parts)
+
+
+def test_seed_and_epoch_do_not_stand_in_for_each_other() -> None:
+    def epoch_of(seed: int, epoch: int) -> list[int]:
+        return PlainOrder(1000, seed=seed).at(np.arange(1000) + 1000 * epoch)[1].tolist()
+
+    assert epoch_of(1, 2) != epoch_of(2, 1)
+    assert epoch_of(1, 1) != epoch_of(2, 0)
+    assert epoch_of(1, 0) != epoch_of(1, 1)
+
+
+def test_members_of_another_name_are_shuffled_otherwise() -> None:
+    positions = np.arange(100)
+    a, b = (MemberOrder(100, seed=1, name=name).at(positions)[0] for name in ("a", "b"))
+    assert not np.array_equal(a, b)
+
+
+@given(st.integers(1, 50), st.integers(), st.booleans(), st.integers(0, 200))
+def test_positions_of_undoes_at(num: int, seed: int, shuffle: bool, first: int) -> None:
+    order = PlainOrder(num, seed=seed, shuffle=shuffle)
+    positions = np.arange(first, first + 77)
+    member, window, epoch = order.at(positions)
+    assert not member.any()
+    assert np.array_equal(order.positions_of(0, window, epoch), positions)
+
+
+def test_without_shuffle_the_order_is_the_windows_own() -> None:
+    _, window, epoch = PlainOrder(3, seed=9, shuffle=False).at(np.arange(7))
+    assert window.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert epoch.tolist() == [0, 0, 0, 1, 1, 1, 2]

@@ -1,0 +1,182 @@
+"""The reading side of a store, in memory and over shards, against one plain array."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from windrow import TokenStore, load_tokenizer, open_store, prepare
+from windrow.errors import NotEnoughTokensError, StoreError
+
+
+@st.composite
+def sharded(draw: st.DrawFn) -> tuple[TokenStore, np.ndarray[Any, Any], list[tuple[int, int]]]:
+    """A store over several shards, some without a token or without a document's end, and what it must equal."""
+    lengths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=12))
+    n = sum(lengths)
+    cuts = sorted(draw(st.lists(st.integers(0, n), max_size=4)))
+    edges = [0, *cuts, n]
+    tokens = np.arange(n, dtype=np.uint16) + 100
+    ends = np.cumsum(lengths)
+    shards = list(pairwise(edges))
+    inside = [ends[(ends > a) & (ends <= b)] - a for a, b in shards]
+    store = TokenStore([tokens[a:b] for a, b in shards], inside, dtype=tokens.dtype, eos_id=0)
+    return store, tokens, [(int(end - length), int(end)) for end, length in zip(ends, lengths, strict=True)]
+
+
+@given(sharded(), st.data())
+def test_a_gather_across_shards_is_that_of_one_array(case: Any, data: st.DataObject) -> None:
+    store, tokens, _ = case
+    length = data.draw(st.integers(1, len(tokens)))
+    starts = np.array(data.draw(st.lists(st.integers(0, len(tokens) - length), max_size=8)), dtype=np.int64)
+    expected = [tokens[s : s + length].tolist() for s in starts]
+    gathered = store.gather(starts, length)
+    assert gathered.tolist() == expected
+    assert gathered.shape == (len(starts), length)
+    assert gathered.dtype == np.uint16
+
+
+@given(sharded(), st.data())
+def test_documents_are_found_across_shards_and_in_a_split(case: Any, data: st.DataObject) -> None:
+    store, tokens, spans = case
+    first, last = 0, len(tokens)
+    if len(tokens) > 1 and data.draw(st.booleans()):
+        fraction = data.draw(st.sampled_from([0.1, 0.5, 0.8]))
+        cut = int(np.floor(len(tokens) * (1 - fraction)))
+        if not 0 < cut < len(tokens):
+            return
+        side = data.draw(st.sampled_from([0, 1]))
+        store = store.split(fraction)[side]
+        first, last = [(0, cut), (cut, len(tokens))][side]
+    seen = [(max(a, first) - first, min(b, last) - first) for a, b in spans if a < last and b > first]
+    assert store.num_tokens == last - first
+    assert store.num_documents == len(seen)
+    assert [store.document_span(i) for i in range(len(seen))] == seen
+    expected = [next(i for i, (a, b) in enumerate(seen) if a <= place < b) for place in range(store.num_tokens)]
+    assert store.document_at(np.arange(store.num_tokens)).tolist() == expected
+    assert np.concatenate([store.document(i) for i in range(len(seen))]).tolist() == tokens[first:last].tolist()
+
+
+def test_tokens_are_clipped_like_a_slice() -> None:
+    store = TokenStore.from_ids([1, 2, 3, 4])
+    assert [store.tokens(*span).tolist() for span in [(), (1,), (1, 3), (2, 99), (-2,), (3, 1)]] == [
+        [1, 2, 3, 4],
+        [2, 3, 4],
+        [2, 3],
+        [3, 4],
+        [3, 4],
+        [],
+    ]
+
+
+@pytest.mark.parametrize("starts", [[-1], [3], [0, 9]])
+def test_a_span_that_leaves_the_store_raises(starts: list[int]) -> None:
+    with pytest.raises(IndexError, match="leave the store"):
+        TokenStore.from_ids([1, 2, 3, 4]).gather(np.array(starts), 2)
+
+
+@pytest.mark.parametrize(("ids", "dtype"), [([0, 65_535], np.uint16), ([65_536], np.uint32), ([], np.uint16)])
+def test_ids_are_kept_as_narrow_as_they_fit(ids: list[int], dtype: Any) -> None:
+    assert TokenStore.from_ids(ids).dtype == dtype
+
+
+def test_a_narrow_array_is_not_copied() -> None:
+    ids = np.arange(10, dtype=np.uint16)
+    assert np.shares_memory(TokenStore.from_ids(ids)._tokens[0], ids)
+
+
+@pytest.mark.parametrize("ids", [[-1], [2**32], [[1, 2]], [1.5], ["a"]])
+def test_ids_that_no_store_can_hold_raise(ids: Any) -> None:
+    with pytest.raises(ValueError, match="ids"):
+        TokenStore.from_ids(ids)
+
+
+@pytest.mark.parametrize("ends", [[2, 2, 4], [3], [0, 4], [4, 3], [5]])
+def test_document_ends_that_do_not_rise_to_the_end_raise(ends: list[int]) -> None:
+    with pytest.raises(ValueError, match="must rise"):
+        TokenStore.from_ids([1, 2, 3, 4], document_ends=ends)
+
+
+def test_a_document_that_is_not_there_raises_with_the_count() -> None:
+    with pytest.raises(IndexError, match="document 1 of 1"):
+        TokenStore.from_ids([1]).document(1)
+
+
+def test_a_split_cuts_at_the_floor_and_leaves_no_token_on_both_sides() -> None:
+    train, valid = TokenStore.from_ids(np.arange(5145)).split(0.1)
+    assert (train.num_tokens, valid.num_tokens) == (4630, 515)
+    assert set(train.tokens()).isdisjoint(valid.tokens())
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5, 2])
+def test_a_share_outside_0_to_1_raises(fraction: float) -> None:
+    with pytest.raises(ValueError, match="lies between 0 and 1"):
+        TokenStore.from_ids([1, 2]).split(fraction)
+
+
+def test_a_split_with_an_empty_side_raises() -> None:
+    with pytest.raises(NotEnoughTokensError, match="leaves 0 for train and 1 for valid"):
+        TokenStore.from_ids([1]).split(0.5)
+
+
+def test_fingerprints_tell_content_boundaries_dtype_and_parts_apart() -> None:
+    ids = np.arange(8, dtype=np.uint16)
+    stores = [
+        TokenStore.from_ids(ids),
+        TokenStore.from_ids(ids[::-1].copy()),
+        TokenStore.from_ids(ids, document_ends=[3, 8]),
+        TokenStore.from_ids(ids.astype(np.uint32)),
+        *TokenStore.from_ids(ids).split(0.5),
+    ]
+    assert len({store.fingerprint for store in stores}) == len(stores)
+    assert stores[0].fingerprint == TokenStore.from_ids(ids.copy()).fingerprint
+
+
+def test_a_store_on_disk_reads_back_what_was_prepared(tmp_path: Path) -> None:
+    texts = ["First text.", "", "A second one,\nof two lines."]
+    store = prepare(iter(texts), tmp_path)["train"]
+    tokenizer = load_tokenizer("gpt2")
+    expected = [i for text in texts for i in [*tokenizer.encode(text), tokenizer.eos_id]]
+    again = open_store(tmp_path / "train")
+    assert store.tokens().tolist() == again.tokens().tolist() == expected
+    assert again.fingerprint == store.fingerprint
+    assert again.decode(*again.document_span(2)) == texts[2] + "<|endoftext|>"
+    assert (again.num_documents, again.eos_id, again.dtype) == (3, 50256, np.uint16)
+
+
+def test_a_raw_token_file_is_what_numpy_reads(tmp_path: Path) -> None:
+    store = prepare(iter(["Any tool reads this."]), tmp_path)["train"]
+    raw = np.fromfile(tmp_path / "train" / "tokens-00000.bin", dtype="<u2")
+    assert raw.tolist() == store.tokens().tolist()
+
+
+def test_decoding_ids_of_no_known_tokenizer_raises() -> None:
+    with pytest.raises(StoreError, match="without a tokenizer"):
+        TokenStore.from_ids([1]).decode()
+
+
+def test_decoding_with_another_tokenizer_raises(tmp_path: Path) -> None:
+    prepare(iter(["text"]), tmp_path)
+    with pytest.raises(StoreError, match="was made with tokenizer 'gpt2'"):
+        open_store(tmp_path / "train", tokenizer="bytes").decode()
+
+
+def test_opening_the_folder_above_the_stores_names_them(tmp_path: Path) -> None:
+    prepare(iter(["text"]), tmp_path)
+    with pytest.raises(StoreError, match=r"it holds 1: train. Open .*train instead"):
+        open_store(tmp_path)
+
+
+def test_a_boundary_file_that_is_damaged_or_pickled_raises(tmp_path: Path) -> None:
+    prepare(iter(["text"]), tmp_path)
+    path = tmp_path / "train" / "documents-00000.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(StoreError, match="no boundary file"):
+        open_store(tmp_path / "train")
+    np.save(path, np.array([1, 2]))
+    with pytest.raises(StoreError, match=r"holds \(2,\) int64, and the manifest says \(1,\) int64"):
+        open_store(tmp_path / "train")
