@@ -5,7 +5,7 @@ makes them. Text is only text: no control token comes out of it unless ``allowed
 and ``"bytes"`` never use the network. Equal tokenizers have equal fingerprints, whatever engine, version, path
 or route they come by.
 
-Cost. ``load_tokenizer("gpt2")`` takes 0.1 s once per process, its engine 0.2 s at the first text.
+Cost. ``load_tokenizer("gpt2")`` takes 0.1 s once per process, its engine 0.3 s at the first text.
 Importing this module loads no engine.
 
 What it does not do: append eos, cut long documents, start processes. ``prepare`` does.
