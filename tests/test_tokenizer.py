@@ -219,6 +219,7 @@ def test_half_a_character_decodes_to_a_replacement_and_to_its_exact_bytes(gpt2):
 def test_bytes_are_256_ids_and_eos():
     known = load_tokenizer("bytes")
     assert (known.vocab_size, known.eos_id, known.pattern) == (257, 256, None)
+    assert repr(known) == "<TextTokenizer 'bytes', vocab_size 257>"
     assert known.encode("é\x00") == [0xC3, 0xA9, 0]
     assert known.encode(f"a{EOT}", allowed_special={EOT}) == [97, 256]
     assert known.decode([97, 256, 98]) == f"a{EOT}b"
@@ -352,6 +353,21 @@ def test_a_name_is_loaded_once_per_process():
 def test_an_encoding_that_cannot_be_downloaded_says_what_to_do(no_network):
     text = message(load_tokenizer, "cl100k_base")
     says(text, "'cl100k_base'", "network", "TIKTOKEN_CACHE_DIR", "cl100k_base.tiktoken:PATTERN", '"gpt2"')
+
+
+def test_an_encoding_by_name_is_cut_by_todays_regex_whatever_tiktoken_spells(monkeypatch):
+    old, new = (encoding("cl100k_base", regex=bpe.PATTERNS["cl100k_base"][spelling]) for spelling in (2, 0))
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda name: old)
+    tokenizer._from_name.cache_clear()
+    known = load_tokenizer("cl100k_base")
+    assert (known.name, known.pattern, known.fingerprint) == (
+        "cl100k_base",
+        "cl100k_base",
+        load_tokenizer(new).fingerprint,
+    )
+    assert pickle.loads(pickle.dumps(known)) is known
+    assert load_tokenizer(old).fingerprint != known.fingerprint  # an object keeps its own
+    tokenizer._from_name.cache_clear()
 
 
 def test_equal_tokenizers_have_equal_fingerprints_by_every_route(gpt2, plain, tmp_path):
