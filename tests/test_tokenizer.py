@@ -411,7 +411,9 @@ def test_a_file_of_ranks_is_read_with_the_pattern_named(pattern, tmp_path):
 def test_known_patterns_are_those_of_tiktoken():
     from tiktoken_ext import openai_public
 
-    assert openai_public.r50k_pat_str == bpe.PATTERNS["gpt2"][0]
+    if not hasattr(openai_public, "r50k_pat_str"):
+        pytest.skip("an older tiktoken spells it in place")
+    assert bpe.pattern_of(openai_public.r50k_pat_str) == "gpt2"
 
 
 @settings(max_examples=200, deadline=None)
