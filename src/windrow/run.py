@@ -74,9 +74,9 @@ class Part:
     valid_fraction: float = 0.0
     side: Literal["train", "valid"] = "train"
 
-    def open(self) -> TokenStore:
-        """Open it. Raises ``StoreError`` when it is not whole."""
-        store = open_store(self.path)
+    def open(self, tokenizer: str | None = None) -> TokenStore:
+        """Open it; ``tokenizer`` is that of ``open_store``. Raises ``StoreError`` when it is not whole."""
+        store = open_store(self.path, tokenizer=tokenizer)
         return store.split(self.valid_fraction)[self.side == "valid"] if self.valid_fraction else store
 
 
@@ -97,16 +97,23 @@ class Run:
         assert manifest is not None
         return int(manifest.tokenizer["vocab_size"])
 
-    def loader(self, device: str | None = None, *, dp_rank: int | None = None, dp_world_size: int = 1) -> Loader:
-        """The endless, shuffled stream of training batches, at its beginning."""
+    def loader(
+        self,
+        device: str | None = None,
+        *,
+        endless: bool = True,
+        dp_rank: int | None = None,
+        dp_world_size: int | None = None,
+    ) -> Loader:
+        """The shuffled training batches from their beginning: the endless stream, or passes that drop their tails."""
         settings, store = self.settings, self.train.open()
         try:
             windows = Windows(store, settings.max_length, settings.resolved_stride)
         except NotEnoughTokensError as error:
             raise NotEnoughTokensError(f"{error} (split 'train'; {_remedy(store.num_tokens)})") from error
-        rank, world = (None, None) if dp_rank is None else (dp_rank, dp_world_size)
-        size, seed = settings.batch_size, settings.seed
-        return Loader(windows, size, seed=seed, epochs=None, device=device, dp_rank=rank, dp_world_size=world)
+        epochs = None if endless else 1
+        rank: dict[str, Any] = {"dp_rank": dp_rank, "dp_world_size": dp_world_size}
+        return Loader(windows, settings.batch_size, seed=settings.seed, epochs=epochs, device=device, **rank)
 
     def valid_loader(self, device: str | None = None) -> Loader | None:
         """The valid part, each of its targets once an epoch, in a fixed shuffled order; None when there is none."""

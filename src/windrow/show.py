@@ -14,6 +14,7 @@ import numpy as np
 
 from windrow import Loader, TokenStore, open_store
 from windrow.batch import IGNORE_INDEX
+from windrow.loader import Sample
 from windrow.manifest import MANIFEST
 from windrow.terminal import visible
 from windrow.tokenizer import Tokenizer
@@ -49,29 +50,19 @@ class Row:
 def rows_of(loader: Loader, step: int) -> list[Row]:
     """The rows of ``loader[step]``, each with where it comes from."""
     inputs, targets = (np.asarray(part) for part in loader[step])  # (B, L) each
-    names, windows, epochs = _lookup(loader, step)
     rows = []
-    for row in range(len(inputs)):
-        name, window, epoch = names[row], int(windows[row]), int(epochs[row])
-        start, documents, positions = _places(loader, name, window, epoch, inputs.shape[1])
-        ids = inputs[row].tolist(), targets[row].tolist()
-        rows.append(Row(row, name, window, epoch, start, *ids, documents, positions))
+    for number, sample in enumerate(loader.lookup(step)):
+        ids = inputs[number].tolist(), targets[number].tolist()
+        start, documents, positions = _places(loader, sample, inputs.shape[1])
+        rows.append(Row(number, sample.member, sample.window, sample.epoch, start, *ids, documents, positions))
     return rows
 
 
-def _lookup(loader: Loader, step: int) -> tuple[list[str], Sequence[int], Sequence[int]]:
-    """Member names, window ids and epochs, (B,) each, of ``step``: the one place that looks inside a loader."""
-    sizes = loader._segments.sizes_of(step)
-    members, windows, epochs = loader._rows(loader._segments.position_of(step), sizes, 1)
-    names = list(loader._members)
-    return [names[member] for member in members], windows.tolist(), epochs.tolist()
-
-
-def _places(loader: Loader, name: str, window: int, epoch: int, length: int) -> tuple[int, list[int], list[int]]:
+def _places(loader: Loader, sample: Sample, length: int) -> tuple[int, list[int], list[int]]:
     """The window's first token, and the document and the position in it of each of its inputs."""
-    windows: Any = loader._members[name]
-    key = (loader.seed, name)
-    start = int(windows.starts(np.array([window]), np.array([epoch]), key=key)[0])
+    windows: Any = loader._members[sample.member]  # the one place that looks inside a loader
+    key = (loader.seed, sample.member)
+    start = int(windows.starts(np.array([sample.window]), np.array([sample.epoch]), key=key)[0])
     places = np.arange(start, min(start + length, windows.store.num_tokens))
     documents = windows.store.document_at(places)
     positions = places - windows.store.document_ends(documents - 1)

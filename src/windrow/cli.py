@@ -1,0 +1,326 @@
+"""The program ``windrow``: demo, prepare, info, show, train.
+
+Guarantee: exit code 0 for done, 1 for data that cannot be used (one message on stderr, no traceback), 2 for a command
+that is written wrongly, 130 for Ctrl-C (with how to go on). Results go to stdout, messages and progress to stderr.
+Cost: ``--help`` imports neither torch nor NumPy; what a command needs is imported when it runs. It does not do: any
+work of its own; each command is a few calls of the library.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from windrow.terminal import (
+    command,
+    documents_progress,
+    error_console,
+    output_console,
+    visible,
+)
+
+if TYPE_CHECKING:
+    from windrow.run import Run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: quick, and its examples can be copied
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="windrow")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from windrow import __version__
+
+        typer.echo(f"windrow {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback()
+def _program(version: Version = False) -> None:
+    """Raw text to the batches that train GPT-like models.
+
+    Every batch is a pure function of (data, recipe, position).
+
+    \b
+    windrow demo                                     all of it in two minutes
+    windrow prepare book.txt corpus                  text -> tokens -> a store
+    windrow train corpus --out run                   a small GPT, with exact resume
+    windrow show --run run --step 100                what step 100 trained on
+    """
+
+
+# -- flags that several commands have ------------------------------------------------------------------------------
+
+MaxLength = Annotated[int | None, typer.Option(help="Inputs in a window.", metavar="TOKENS", show_default="256 tokens")]
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        help="From one window's start to the next.",
+        metavar="TOKENS",
+        show_default="half of max-length: 128 tokens",
+    ),
+]
+BatchSize = Annotated[int | None, typer.Option(help="Windows in a batch.", metavar="SAMPLES", show_default="4 samples")]
+Seed = Annotated[int | None, typer.Option(help="What the shuffle is keyed by.", metavar="NUMBER", show_default="0")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+TokenizerName = Annotated[
+    str,
+    typer.Option(
+        help='"gpt2", "bytes", a tiktoken encoding, "FILE.tiktoken:PATTERN" or "FILE/tokenizer.json".',
+        metavar="NAME",
+    ),
+]
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+@command(interrupted="what was written stays; run the same command again, or go on as said above.")
+def demo(
+    text: Annotated[
+        Path | None,
+        typer.Option(help="Train on this file.", metavar="FILE", show_default="the reference that ships with Python"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for what it makes.", metavar="DIR")] = Path("windrow-demo"),
+    seconds: Annotated[float, typer.Option(help="About how long all of it may take.", metavar="SECONDS", min=1)] = 120,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Train exactly this many steps.", metavar="STEPS", min=2, show_default="what fits into --seconds"
+        ),
+    ] = None,
+) -> None:
+    """See all of it work: text -> tokens -> windows -> batches -> a small GPT.
+
+    \b
+    windrow demo
+    windrow demo --text story.txt --seconds 60
+    """
+    from windrow.demo import run_demo
+
+    if not run_demo(output_console(), text=text, out=out, seconds=seconds, steps=steps):
+        raise SystemExit(130)
+
+
+@app.command()
+@command(interrupted="no store was finished; run the same command again.")
+def prepare(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help='Files, folders, globs, or "-" for standard input.')
+    ],
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the stores DEST/train and DEST/valid.")],
+    tokenizer: TokenizerName = "gpt2",
+    valid_fraction: Annotated[
+        float, typer.Option(help="Share of the text that goes to DEST/valid.", metavar="SHARE")
+    ] = 0.0,
+    split: Annotated[
+        str,
+        typer.Option(help='"documents": whole ones, by a hash; "tail": the last tokens.', metavar="HOW"),
+    ] = "documents",
+) -> None:
+    """Turn text into a store of tokens.
+
+    \b
+    windrow prepare texts/ corpus --valid-fraction 0.01
+    windrow prepare book.txt corpus --valid-fraction 0.1 --split tail
+    """
+    import windrow
+    from windrow.show import print_stores, store_facts
+
+    options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction, "split": split}
+    with documents_progress() as on_progress:
+        stores = windrow.prepare(inputs, dest, **options, on_progress=on_progress)
+    print_stores(output_console(), {name: store_facts(store) for name, store in stores.items()})
+    error_console().print(f"next: windrow train {visible(str(dest))}", soft_wrap=True)
+
+
+@app.command()
+@command(interrupted="nothing was changed.")
+def info(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store, or the folder that holds train and valid.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a store holds.
+
+    \b
+    windrow info corpus
+    windrow info corpus/train --json
+    """
+    from windrow.show import open_splits, print_stores, store_facts
+
+    facts = {name: store_facts(opened) for name, opened in open_splits(store).items()}
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        print_stores(output_console(), facts)
+
+
+@app.command()
+@command(interrupted="nothing was changed.")
+def show(
+    store: Annotated[
+        Path | None, typer.Argument(metavar="STORE", help="A store; of a folder with train and valid, train.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Take store, recipe and sizes from this run.", metavar="PATH")
+    ] = None,
+    step: Annotated[int, typer.Option(help="Which batch, from 0.", metavar="NUMBER", min=0)] = 0,
+    max_length: MaxLength = None,
+    stride: Stride = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    dp_rank: Annotated[int, typer.Option(help="Whose batch it is.", metavar="RANK", min=0)] = 0,
+    dp_world_size: Annotated[int, typer.Option(help="Ranks that share a step.", metavar="RANKS", min=1)] = 1,
+    row: Annotated[
+        int | None, typer.Option(help="Only this row of the batch.", metavar="NUMBER", min=0, show_default="all rows")
+    ] = None,
+    places: Annotated[int, typer.Option(help="Places printed of a row; 0 is all.", metavar="NUMBER", min=0)] = 12,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="To decode with, if its file has moved.", metavar="NAME", show_default="the store's own"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a batch: each token, its target, its document.
+
+    \b
+    windrow show corpus --step 100 --row 0
+    windrow show --run windrow-run --step 100
+    """
+    from windrow.show import print_batch, row_facts, rows_of
+
+    if (store is None) == (run is None):
+        raise typer.BadParameter("give either STORE or --run PATH")
+    given = _given({"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed})
+    if run and given:
+        raise typer.BadParameter(f"{', '.join(given)}: --run PATH says that already")
+    chosen = _run_to_show(store, run, given)
+    loader = chosen.loader(endless=run is not None, dp_rank=dp_rank, dp_world_size=dp_world_size)
+    if chosen.state:
+        loader.load_state_dict(chosen.state)
+    decoder, rows = chosen.train.open(tokenizer).tokenizer, rows_of(loader, step)
+    if row is not None and row >= len(rows):
+        raise ValueError(f"row is {row}, and step {step} has the rows 0 to {len(rows) - 1}")
+    rows = rows if row is None else [rows[row]]
+    if as_json:
+        facts = [row_facts(each, decoder) for each in rows]
+        typer.echo(json.dumps({"step": step, "recipe": json.loads(loader.recipe), "rows": facts}, indent=1))
+        return
+    console = output_console()
+    sizes = f"batch_size {loader.batch_size}, dp_rank {dp_rank} of {dp_world_size}"
+    console.print(f"step {step} of {visible(str(chosen.train.path))}, {sizes}")
+    console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
+    print_batch(console, rows, decoder, num_places=places)
+
+
+@app.command()
+@command(interrupted="before the first step; nothing was written. Run the same command again.")
+def train(
+    store: Annotated[
+        Path | None, typer.Argument(metavar="STORE", help="A store, or the folder that holds train and valid.")
+    ] = None,
+    text: Annotated[Path | None, typer.Option(help="Train on this text file instead.", metavar="FILE")] = None,
+    out: Annotated[Path, typer.Option(help="The run's folder.", metavar="DIR")] = Path("windrow-run"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; its flags are known.")] = False,
+    max_length: MaxLength = None,
+    stride: Stride = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Train so many steps in all.", metavar="STEPS", show_default="one epoch")
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Or so many epochs in all.", metavar="EPOCHS", show_default="1 epoch")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Highest learning rate.", metavar="RATE", show_default="0.001")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Numbers per token in the model.", metavar="NUMBER", show_default="128")
+    ] = None,
+    num_layers: Annotated[
+        int | None, typer.Option(help="Transformer blocks.", metavar="NUMBER", show_default="2")
+    ] = None,
+    num_heads: Annotated[
+        int | None, typer.Option(help="Attention heads; they divide width.", metavar="NUMBER", show_default="4")
+    ] = None,
+    device: Annotated[str, typer.Option(help='A torch device: "cpu", "cuda", "mps".', metavar="NAME")] = "cpu",
+    tokenizer: TokenizerName = "gpt2",
+    valid_fraction: Annotated[
+        float, typer.Option(help="Share cut off the end where there is no valid part.", metavar="SHARE")
+    ] = 0.1,
+    eval_every: Annotated[
+        int | None, typer.Option(help="Between two valid losses.", metavar="STEPS", show_default="50 steps")
+    ] = None,
+    eval_batches: Annotated[
+        int | None, typer.Option(help="Batches that a valid loss is over.", metavar="BATCHES", show_default="16")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Between two checkpoints.", metavar="STEPS", show_default="200 steps")
+    ] = None,
+) -> None:
+    """Train a small GPT on a text or a store.
+
+    \b
+    windrow train --text story.txt --max-length 256 --stride 64 --batch-size 2
+    windrow train corpus --out run --epochs 3
+    windrow train --out run --resume
+    """
+    if steps is not None and epochs is not None:
+        raise typer.BadParameter("give --steps or --epochs, not both")
+    if (store is not None and text is not None) or (store is None and text is None and not resume):
+        raise typer.BadParameter("give either STORE or --text FILE")
+    named: dict[str, Any] = {"epochs": epochs, "lr": lr, "width": width, "num_layers": num_layers}
+    named |= {
+        "num_heads": num_heads,
+        "max_length": max_length,
+        "stride": stride,
+        "batch_size": batch_size,
+        "seed": seed,
+        "steps": steps,
+    }
+    named |= {"eval_every": eval_every, "eval_batches": eval_batches, "checkpoint_every": checkpoint_every}
+    given = _given(named)
+    from windrow.launch import new_run, resumed, train_on
+    from windrow.run import Settings
+    from windrow.train import Trainer
+
+    if resume:
+        trainer = resumed(store, text, out, given, device, valid_fraction=valid_fraction)
+    else:
+        settings = Settings(**given)
+        options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
+        trainer = Trainer(new_run(store, text, out, settings, **options), device)
+    if not train_on(trainer):
+        raise SystemExit(130)
+
+
+def _given(named: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _run_to_show(store: Path | None, run: Path | None, given: dict[str, Any]) -> "Run":
+    """The run at ``run``, or what a run over ``store`` with these flags would be."""
+    from windrow.run import Settings, open_run, run_of_store
+
+    if store is None:
+        assert run is not None
+        return open_run(run)
+    return run_of_store(store, Path(), Settings(**given), valid_fraction=0.0)

@@ -1,0 +1,1 @@
+def run_demo(*a: object, **k: object) -> bool: return True

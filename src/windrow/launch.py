@@ -1,0 +1,108 @@
+"""What ``windrow train`` does: start a run or go on with one, train it, say what came of it.
+
+Guarantee: nothing is written into a folder that holds something, except by ``resume``; a run that is stopped says how
+to go on. Cost: that of the training. It does not do: parsing of flags (``cli.py``), steps (``train.py``).
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windrow.run import Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
+from windrow.terminal import documents_progress, error_console, output_console, training_progress, visible
+from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["how_to_go_on", "new_run", "resumed", "train_on", "updated"]
+
+
+def new_run(
+    store: Path | None, text: Path | None, out: Path, settings: Settings, *, tokenizer: str, valid_fraction: float
+) -> Run:
+    """A new run over ``store`` or ``text`` in the folder ``out``."""
+
+    def build(folder: Path) -> Run:
+        if text is None:
+            assert store is not None
+            return run_of_store(store, folder, settings, valid_fraction=valid_fraction)
+        with documents_progress() as on_progress:
+            options: dict[str, Any] = {"valid_fraction": valid_fraction, "tokenizer": tokenizer}
+            return run_of_text(text, folder, settings, on_progress=on_progress, **options)
+
+    return start_run(out, build)
+
+
+def resumed(
+    store: Path | None, text: Path | None, out: Path, given: Mapping[str, Any], device: str, *, valid_fraction: float
+) -> Trainer:
+    """The trainer of the run in ``out``, at its checkpoint; flags that were ``given`` replace the saved ones.
+
+    Raises ``ResumeError`` when data or recipe are not those of the run.
+    """
+    run = open_run(out)
+    run = replace(run, settings=updated(run.settings, given))
+    if text is not None:
+        check_text(run, text)
+    if store is not None:
+        other = run_of_store(store, out, run.settings, valid_fraction=valid_fraction)
+        run = replace(run, train=other.train, valid=other.valid)
+    trainer = Trainer(run, device)
+    trainer.restore()
+    trainer.run = run.save(trainer.loader)
+    return trainer
+
+
+def updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """``settings`` with what was given: ``epochs`` undoes ``steps``."""
+    return replace(settings, **({"steps": None, **given} if "epochs" in given else given))
+
+
+def how_to_go_on(out: Path) -> str:
+    """The command that resumes the run in ``out``."""
+    return f"windrow train --out {shlex.quote(str(out))} --resume"
+
+
+def train_on(trainer: Trainer) -> bool:
+    """Train to the end, with a progress bar, and say what came of it; False when Ctrl-C stopped it."""
+    console, out = error_console(), trainer.run.folder
+    _say_start(console, trainer)
+    if trainer.step >= trainer.num_steps:
+        message = (
+            f"the run is complete at step {trainer.step}. To go on: {how_to_go_on(out)} --steps {2 * trainer.step}"
+        )
+        console.print(visible(message), soft_wrap=True)
+        return True
+    with sigint_as_flag() as should_stop, training_progress(trainer.step, trainer.num_steps) as on_step:
+        is_done = train(trainer, on_step=on_step, should_stop=should_stop)
+    if is_done:
+        _print_result(output_console(), trainer)
+    else:
+        message = f"stopped after step {trainer.step} of {trainer.num_steps}; its checkpoint is saved."
+        console.print(visible(f"{message} Go on with:\n  {how_to_go_on(out)}", keep="\n"), soft_wrap=True)
+    return is_done
+
+
+def _say_start(console: "Console", trainer: Trainer) -> None:
+    settings, loader = trainer.run.settings, trainer.loader
+    console.print(
+        f"{trainer.num_parameters / 1e6:.1f} million parameters, {trainer.num_steps} steps of {settings.batch_size} x "
+        f"{settings.max_length} tokens, an epoch is {len(loader)} steps"
+        + (f"; going on from step {trainer.step}" if trainer.step else "")
+    )
+
+
+def _print_result(console: "Console", trainer: Trainer) -> None:
+    from rich.table import Table
+
+    table, out, log = Table(box=None, show_header=False, pad_edge=False), trainer.run.folder, trainer.log
+    valid = [row["valid_loss"] for row in log if "valid_loss" in row]
+    table.add_row("steps", f"{len(log)}")
+    table.add_row("train loss", f"{log[0]['loss']:.4f} at the first step, {log[-1]['loss']:.4f} at the last")
+    table.add_row("valid loss", f"{valid[0]:.4f} at first, {valid[-1]:.4f} at last" if valid else "not measured")
+    for label, name in (("checkpoint", CHECKPOINT), ("losses", LOG), ("loss curve", CURVE)):
+        table.add_row(label, visible(str(out / name)))
+    console.print(table)
