@@ -150,9 +150,7 @@ def test_the_loss_is_the_brute_force_sum_over_the_targets_that_count() -> None:
     assert model.loss_sum(inputs, targets).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 1), (3, 5), (4, 16), (13, 10), (9, 16)]
-)  # around the rows taken at a time
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 16), (13, 10), (9, 16)])  # around the rows taken at a time
 def test_loss_and_gradients_are_those_of_cross_entropy(shape: tuple[int, int]) -> None:
     model, inputs, targets = tiny_gpt().double(), random_ids(*shape), random_ids(*shape, seed=2)
     targets[random_ids(*shape, seed=3, vocab_size=4) == 0] = -100

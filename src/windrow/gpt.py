@@ -244,9 +244,7 @@ class _TiedLossSum(torch.autograd.Function):
 
 
 def _row_slices(features: Tensor) -> list[slice]:
-    num_rows = (
-        64 if features.device.type == "cpu" else 4096
-    )  # logits that stay in a cache, or that fill a GPU
+    num_rows = 64 if features.device.type == "cpu" else 4096  # logits that stay in a cache, or that fill a GPU
     return [slice(first, first + num_rows) for first in range(0, len(features), num_rows)]
 
 
