@@ -118,11 +118,9 @@ def test_a_batch_that_is_held_is_never_written_over() -> None:
 
 
 def test_ranks_cut_the_global_batch_and_stay_in_step_at_the_end() -> None:
-    ranks = [
-        Loader(windows_of(13), 2, dp_rank=r, dp_world_size=3, drop_last=False, shuffle=False) for r in range(3)
-    ]
+    ranks = [Loader(windows_of(13), 2, dp_rank=r, dp_world_size=3, drop_last=False, shuffle=False) for r in range(3)]
     passes = [list(rank) for rank in ranks]
-    assert [[ids_of(batch) for batch in one] for one in passes][0][:2] == [[0, 1], [6, 7]]
+    assert [ids_of(batch) for batch in passes[0][:2]] == [[0, 1], [6, 7]]
     assert [ids_of(one[1]) for one in passes] == [[6, 7], [8, 9], [10, 11]]
     last = [one[2] for one in passes]
     assert [batch.num_targets for batch in last] == [4, 0, 0]

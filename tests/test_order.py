@@ -41,15 +41,27 @@ def test_a_value_does_not_depend_on_its_neighbours(num: int, seed: int, data: st
     assert np.array_equal(permutation.inverse(together), positions)
 
 
-@pytest.mark.parametrize("num", [2, 3, 4, 5])
-def test_small_permutations_are_uniform_over_all_orders(num: int) -> None:
-    draws = 200 * factorial(num)
-    seen = [tuple(Permutation(num, "uniform", seed).forward(np.arange(num))) for seed in range(draws)]
-    counts = np.array([seen.count(order) for order in set(seen)])
+def assert_uniform(rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> None:
+    """Each of the N! orders is as frequent among ``rows`` (draws, N) as chance has it: |z| < 5."""
+    num = rows.shape[1]
+    _, counts = np.unique(rows @ num ** np.arange(num), return_counts=True)
+    freedom, expected = factorial(num) - 1, len(rows) / factorial(num)
     assert len(counts) == factorial(num)
-    chi_square = ((counts - 200.0) ** 2 / 200.0).sum()
-    freedom = factorial(num) - 1
+    chi_square = ((counts - expected) ** 2 / expected).sum()
     assert abs(chi_square - freedom) / np.sqrt(2 * freedom) < 5
+
+
+@pytest.mark.parametrize("num", [2, 3, 4, 5])
+def test_small_permutations_are_uniform_over_all_orders_from_seed_to_seed(num: int) -> None:
+    draws = range(50 * factorial(num))
+    assert_uniform(np.stack([Permutation(num, "uniform", seed).forward(np.arange(num)) for seed in draws]))
+
+
+@pytest.mark.parametrize("num", [2, 3, 4, 5])
+def test_small_permutations_are_uniform_over_all_orders_from_epoch_to_epoch(num: int) -> None:
+    draws = 1000 * factorial(num)
+    order = PlainOrder(num, seed=3)
+    assert_uniform(order.at(np.arange(draws * num))[1].reshape(draws, num))
 
 
 @pytest.mark.parametrize("num", [0, -1, 2**63])

@@ -49,7 +49,8 @@ class MixtureOrder:
         shuffle: bool = True,
         shuffle_block: int | None = None,
     ) -> None:
-        self.epoch_samples, self._seed = epoch_samples, seed
+        self.epoch_samples = epoch_samples
+        self._slots = Permutation(BLOCK, "mixture", seed)
         self._members = [
             MemberOrder(num_samples[name], seed=seed, name=name, shuffle=shuffle, shuffle_block=shuffle_block)
             for name in sorted(num_samples)
@@ -108,7 +109,7 @@ class MixtureOrder:
 
     def _make_table(self, block: int) -> _Table:
         edges = np.cumsum(self._counts[self._stage(block)])  # (M,) one past each member's values
-        values = Permutation(BLOCK, "mixture", self._seed, block).forward(np.arange(BLOCK))
+        values = self._slots.forward(np.arange(BLOCK), block)
         member = np.searchsorted(edges, values, side="right")
         slots = np.argsort(member, kind="stable")
         rank = np.empty(BLOCK, dtype=np.int64)

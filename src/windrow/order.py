@@ -13,7 +13,6 @@ domains" (2002).
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +33,7 @@ MAX_SAMPLES = 2**63 - 1
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
+Tweak = Int64 | int
 
 _ROUNDS_LARGE = 6
 _ROUNDS_SMALL = 24  # below 2**16 fewer rounds are visibly not uniform over the orders
@@ -51,10 +51,12 @@ def keyed_integers(count: int, *key: int | str) -> UInt64:
 
 
 class Permutation:
-    """A permutation of ``range(num)`` chosen by ``key``, computed value by value.
+    """A family of permutations of ``range(num)`` chosen by ``key``, computed value by value.
 
-    ``num`` is 1 .. 2**63 - 1. ``forward`` and ``inverse`` map int64 arrays of any shape (B,) to arrays of the
-    same shape; values outside ``range(num)`` are the caller's mistake.
+    ``num`` is 1 .. 2**63 - 1. ``forward`` and ``inverse`` map int64 arrays (B,) to arrays of the same shape; values
+    outside ``range(num)`` are the caller's mistake. Each combination of ``tweaks``, integers or arrays (B,) of them,
+    is a permutation of its own: an epoch's, a block's. (A tweakable cipher in the sense of Liskov, Rivest and
+    Wagner, 2002: many permutations under one key, at no cost for changing between them.)
     """
 
     def __init__(self, num: int, *key: int | str) -> None:
@@ -65,39 +67,46 @@ class Permutation:
         rounds = _ROUNDS_SMALL if num < 2**16 else _ROUNDS_LARGE
         self._low_bits = np.uint64(bits // 2)
         self._masks = (np.uint64((1 << (bits - bits // 2)) - 1), np.uint64((1 << (bits // 2)) - 1))
-        self._keys = tuple(keyed_integers(rounds, *key))
+        self._tweak_key, *self._keys = keyed_integers(rounds + 1, *key)
 
-    def forward(self, indices: Int64, tweaks: Int64 | None = None) -> Int64:
-        """Where each of ``indices`` (B,) int64 goes: (B,) int64. Each of ``tweaks`` (B,) is a shuffle of its own."""
-        return self._walk(indices, tweaks, range(len(self._keys)))
+    def forward(self, indices: Int64, *tweaks: Tweak) -> Int64:
+        """Where each of ``indices`` (B,) int64 goes: (B,) int64."""
+        return self._walk(indices, self._absorbed(tweaks), range(len(self._keys)))
 
-    def inverse(self, values: Int64, tweaks: Int64 | None = None) -> Int64:
+    def inverse(self, values: Int64, *tweaks: Tweak) -> Int64:
         """Where each of ``values`` (B,) int64 came from: (B,) int64."""
-        return self._walk(values, tweaks, range(len(self._keys) - 1, -1, -1))
+        return self._walk(values, self._absorbed(tweaks), range(len(self._keys) - 1, -1, -1))
 
-    def _walk(self, values: Int64, tweaks: Int64 | None, rounds: Sequence[int]) -> Int64:
-        out = np.array(values, dtype=np.uint64).reshape(-1)  # a copy: worked on in place
-        spread = None if tweaks is None else _spread(tweaks)
+    def _absorbed(self, tweaks: Sequence[Tweak]) -> UInt64:
+        """The tweaks as one 64-bit number, or one for each value: () or (B,)."""
+        mixed: UInt64 = np.array(self._tweak_key)
+        for tweak in tweaks:
+            row = np.asarray(tweak, dtype=np.int64)
+            if row.ndim and len(row) and (row == row[0]).all():
+                row = row[0]  # one epoch: a number serves all, and costs nothing
+            mixed = _spread(np.bitwise_xor(mixed, row.astype(np.uint64)))
+        return mixed
+
+    def _walk(self, values: Int64, tweak: UInt64, rounds: Sequence[int]) -> Int64:
+        out = np.array(values, dtype=np.uint64)  # (B,) a copy: worked on in place
         for first in range(0, len(out), _SLICE):
             part = out[first : first + _SLICE]
-            tweak = None if spread is None else spread[first : first + _SLICE]
-            self._network(part, tweak, rounds)
+            own = tweak[first : first + _SLICE] if tweak.ndim else tweak
+            self._network(part, own, rounds)
             outside = np.flatnonzero(part >= self.num)
             while len(outside):
                 again = part[outside]
-                self._network(again, None if tweak is None else tweak[outside], rounds)
+                self._network(again, own[outside] if own.ndim else own, rounds)
                 part[outside] = again
                 outside = outside[again >= self.num]
-        return out.view(np.int64).reshape(np.shape(values))
+        return out.view(np.int64)
 
-    def _network(self, values: UInt64, tweak: UInt64 | None, rounds: Sequence[int]) -> None:
+    def _network(self, values: UInt64, tweak: UInt64, rounds: Sequence[int]) -> None:
         halves = (values >> self._low_bits, values & self._masks[1])  # high half, low half
         mixed, shifted = np.empty_like(values), np.empty_like(values)
         for r in rounds:
             target, other = halves[r % 2], halves[1 - r % 2]
-            np.bitwise_xor(other, self._keys[r], out=mixed)
-            if tweak is not None:
-                np.bitwise_xor(mixed, tweak, out=mixed)
+            np.bitwise_xor(other, self._keys[r] ^ tweak, out=mixed)
             np.multiply(mixed, _MIX_1, out=mixed)
             np.right_shift(mixed, _HALF, out=shifted)
             np.bitwise_xor(mixed, shifted, out=mixed)
@@ -109,16 +118,12 @@ class Permutation:
         np.bitwise_or(values, halves[1], out=values)
 
 
-def _spread(tweaks: Int64) -> UInt64:
-    """Small numbers as unrelated 64-bit ones, (B,) uint64: each bit of a number reaches all."""
-    mixed = tweaks.astype(np.uint64) * _MIX_1
-    mixed ^= mixed >> _HALF
-    mixed *= _MIX_2
-    return mixed ^ (mixed >> _HALF)
-
-
-# Making a permutation costs a hash; a loader asks for the same one or two epochs again and again.
-_permutation = lru_cache(maxsize=256)(Permutation)
+def _spread(numbers: UInt64) -> UInt64:
+    """Each number as an unrelated one: one-to-one, every bit reaches all."""
+    mixed = np.multiply(numbers, _MIX_1, out=np.empty_like(numbers))  # with out: a scalar's overflow would warn
+    mixed = mixed ^ (mixed >> _HALF)
+    mixed = np.multiply(mixed, _MIX_2, out=np.empty_like(numbers))
+    return np.asarray(mixed ^ (mixed >> _HALF))
 
 
 class MemberOrder:
@@ -133,59 +138,62 @@ class MemberOrder:
         self, num_samples: int, *, seed: int, name: str = "", shuffle: bool = True, shuffle_block: int | None = None
     ) -> None:
         self.num_samples = num_samples
-        self._key, self._shuffle = (seed, name), shuffle
-        self._block = None if shuffle_block is None else min(shuffle_block, num_samples)
+        whole = not shuffle_block or shuffle_block >= num_samples
+        self._shuffle: Permutation | _BlockShuffle | None = None
+        if shuffle and whole:
+            self._shuffle = Permutation(num_samples, "epoch", seed, name)
+        elif shuffle and shuffle_block:
+            self._shuffle = _BlockShuffle(num_samples, shuffle_block, seed, name)
 
     def at(self, indices: Int64) -> tuple[Int64, Int64]:
         """``(window, epoch)``, each (B,) int64, of the member's samples number ``indices`` (B,) int64."""
         epoch, index = np.divmod(indices, self.num_samples)
-        return self._per_epoch(index, epoch, inverse=False), epoch
+        return self._shuffle.forward(index, epoch) if self._shuffle else index, epoch
 
     def indices_of(self, window: Int64, epoch: Int64) -> Int64:
         """Which of the member's samples is ``window`` (B,) in ``epoch`` (B,): (B,) int64."""
-        return epoch * self.num_samples + self._per_epoch(window, epoch, inverse=True)
+        index = self._shuffle.inverse(window, epoch) if self._shuffle else window
+        return epoch * self.num_samples + index
 
-    def _per_epoch(self, values: Int64, epoch: Int64, *, inverse: bool) -> Int64:
-        if not self._shuffle or not len(values):
-            return values
-        translate = self._translate if self._block is None else self._translate_blocks
-        if (epoch == epoch[0]).all():
-            return translate(values, int(epoch[0]), inverse)
-        out = np.empty_like(values)
-        for one in np.unique(epoch):
-            here = epoch == one
-            out[here] = translate(values[here], int(one), inverse)
-        return out
 
-    def _translate(self, values: Int64, epoch: int, inverse: bool) -> Int64:
-        permutation = _permutation(self.num_samples, "epoch", *self._key, epoch)
-        return permutation.inverse(values) if inverse else permutation.forward(values)
+class _BlockShuffle:
+    """Blocks of ``size`` values permuted, and the values within each block; the last block may be short."""
 
-    def _translate_blocks(self, values: Int64, epoch: int, inverse: bool) -> Int64:
-        assert self._block is not None
-        size, last = self._block, (self.num_samples - 1) // self._block
-        blocks = _permutation(last + 1, "blocks", *self._key, epoch)
-        # The last block may be short: the places after the one it takes begin earlier by what it lacks.
-        short_place = int(blocks.inverse(np.array([last]))[0])
-        lacks = (last + 1) * size - self.num_samples
-        if inverse:
-            block = values // size
-            place = blocks.inverse(block)
-            inner = self._within(values - block * size, block, last, epoch, inverse=True)
-            return place * size - lacks * (place > short_place) + inner
-        place = (values + lacks * (values >= (short_place + 1) * size - lacks)) // size
-        block = blocks.forward(place)
-        inner = values - place * size + lacks * (place > short_place)
-        return block * size + self._within(inner, block, last, epoch, inverse=False)
+    def __init__(self, num: int, size: int, *key: int | str) -> None:
+        self._size, self._last = size, (num - 1) // size
+        self._lacks = (self._last + 1) * size - num  # what the last block is short of
+        self._blocks = Permutation(self._last + 1, "blocks", *key)
+        self._whole = Permutation(size, "within", *key)
+        self._short = Permutation(size - self._lacks, "within", *key)
 
-    def _within(self, inner: Int64, block: Int64, last: int, epoch: int, *, inverse: bool) -> Int64:
-        """``inner`` permuted within its ``block``; the last block has a length of its own."""
-        assert self._block is not None
+    def forward(self, indices: Int64, epoch: Int64) -> Int64:
+        after_short = self._short_end(epoch)
+        place = (indices + self._lacks * (indices >= after_short)) // self._size
+        inner = indices - self._begin(place, after_short)
+        block = self._blocks.forward(place, epoch)
+        return block * self._size + self._within(inner, block, epoch, inverse=False)
+
+    def inverse(self, values: Int64, epoch: Int64) -> Int64:
+        block, inner = np.divmod(values, self._size)
+        place = self._blocks.inverse(block, epoch)
+        return self._begin(place, self._short_end(epoch)) + self._within(inner, block, epoch, inverse=True)
+
+    def _short_end(self, epoch: Int64) -> Int64:
+        """One past the place, in values, that the short block takes in each epoch: (B,)."""
+        epochs, inverse = np.unique(epoch, return_inverse=True)
+        place = self._blocks.inverse(np.full(len(epochs), self._last), epochs)
+        ends: Int64 = ((place + 1) * self._size - self._lacks)[inverse]
+        return ends
+
+    def _begin(self, place: Int64, after_short: Int64) -> Int64:
+        begin = place * self._size
+        return begin - self._lacks * (begin >= after_short)
+
+    def _within(self, inner: Int64, block: Int64, epoch: Int64, *, inverse: bool) -> Int64:
         out = np.empty_like(inner)
-        for here, length in ((block != last, self._block), (block == last, self.num_samples - last * self._block)):
-            permutation = _permutation(length, "within", *self._key, epoch)
+        for here, permutation in ((block != self._last, self._whole), (block == self._last, self._short)):
             translate = permutation.inverse if inverse else permutation.forward
-            out[here] = translate(inner[here], block[here])
+            out[here] = translate(inner[here], epoch[here], block[here])
         return out
 
 
