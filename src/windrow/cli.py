@@ -122,7 +122,7 @@ def demo(
 @command(interrupted="no store was finished; run the same command again.")
 def prepare(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help='Files, folders, globs, or "-" for standard input.')
+        list[str], typer.Argument(metavar="INPUT", help='Files, folders, globs, or "-" for standard input.')
     ],
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the stores DEST/train and DEST/valid.")],
     tokenizer: TokenizerName = "gpt2",

@@ -136,7 +136,7 @@ class Run:
             "recipe": json.loads(loader.recipe),
             "stores": {"train": _described(self.train, self.folder), "valid": _described(self.valid, self.folder)},
             "sizes": {"batch_size": loader.batch_size, "dp_world_size": loader.dp_world_size},
-            "settings": asdict(self.settings),
+            "settings": {**asdict(self.settings), "stride": self.settings.resolved_stride},
             "state": run.state,
         }
         publish(self.folder / RUN, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

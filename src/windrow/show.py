@@ -106,8 +106,8 @@ def _headline(row: Row) -> str:
     member = f"{visible(row.member)}, " if row.member else ""
     counting = sum(target != IGNORE_INDEX for target in row.targets)
     return (
-        f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}, {named}, "
-        f"{counting} of {len(row.targets)} targets count"
+        f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}\n"
+        f"{named}; {counting} of {len(row.targets)} targets count"
     )
 
 
@@ -120,7 +120,7 @@ def _table(row: Row, tokenizer: Tokenizer, num_places: int) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("place", "token", "id", "target", "target\nid", "docu-\nment", "position\nin it", "counts"):
         is_text = heading in ("token", "target", "counts")
         table.add_column(heading, justify="left" if is_text else "right", vertical="bottom", overflow="fold")
@@ -186,7 +186,7 @@ def print_stores(console: "Console", facts: dict[str, dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("")
     for name in facts:
         table.add_column(visible(name), overflow="fold")
@@ -201,10 +201,18 @@ def _store_lines(fact: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "tokens", f"{fact['num_tokens']:,}"
     yield "documents", f"{fact['num_documents']:,}"
     yield "tokens a document", f"{fact['num_tokens'] / max(fact['num_documents'], 1):,.1f} on average"
-    yield "dtype", f"{fact['dtype']}, {fact['nbytes'] / 1e6:,.2f} MB of tokens"
+    yield "dtype", f"{fact['dtype']}, {_size(fact['nbytes'])}"
     yield "shards", f"{fact['num_shards']:,}"
     yield "tokenizer", f"{tokenizer['name']}, {tokenizer.get('vocab_size', 0):,} ids"
     yield "eos", f"{fact['eos_id']}, {policy.get('eos', 'unknown')}"
     yield "split", f"{policy.get('split', '-')}, valid_fraction {policy.get('valid_fraction', '-')}"
     yield "fingerprint", f"{fact['fingerprint'][:16]}..."
     yield "path", fact["path"]
+
+
+def _size(nbytes: int) -> str:
+    """Bytes in the largest unit that leaves a whole number before the point."""
+    for unit, nbytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= nbytes_each:
+            return f"{nbytes / nbytes_each:,.1f} {unit}"
+    return f"{nbytes} bytes"
