@@ -66,7 +66,7 @@ def test_len_is_the_steps_of_a_whole_epoch_also_in_the_middle_of_one() -> None:
 
 def test_an_endless_stream_straddles_epochs_and_drops_nothing() -> None:
     loader = Loader(windows_of(5), 3, epochs=None)
-    batches = [ids_of(batch) for batch, _ in zip(loader, range(5), strict=False)]
+    batches = [ids_of(batch) for _, batch in zip(range(5), loader, strict=False)]
     rows = [i for batch in batches for i in batch]
     assert [sorted(rows[k : k + 5]) for k in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
     assert loader.num_dropped == 0

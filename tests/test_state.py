@@ -90,7 +90,7 @@ def test_segments_log_every_change_of_sizes_and_of_the_tail() -> None:
 
 def test_a_tail_that_the_new_sizes_cannot_fill_is_passed_over() -> None:
     first = loader_of()  # 24 windows, batches of 2
-    for _, _ in zip(first, range(11), strict=False):
+    for _ in zip(range(11), first, strict=False):
         pass
     second = loader_of(batch_size=5)
     second.load_state_dict(first.state_dict())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.errors import NotEnoughTokensError
+from windrow.errors import NotEnoughTokensError, WindrowError
 from windrow.member import Key
 from windrow.windows import Windows
 
@@ -57,7 +57,7 @@ class EvaluationWindows:
         return mask  # (B, L)
 
     def touches(self, ids: Int64, epoch: Int64, documents: Int64, *, key: Key) -> NDArray[np.bool_]:
-        raise ValueError("an evaluation scores every target once, so nothing can be excluded from it")
+        raise WindrowError("an evaluation scores every target once, so nothing can be excluded from it")
 
     def _num_left(self, ids: Int64) -> Int64:
         return self.num_tokens - ids * self._stride  # (B,) tokens from each window's start to the store's end

@@ -1,0 +1,146 @@
+"""The torch DataLoader over a loader's stream, and two real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from windrow import Loader, TokenStore, Windows, prepare
+from windrow.testing import assert_resumes, stream
+
+
+def make(num_workers: int = 0, **kwargs: Any) -> Any:
+    windows = Windows(TokenStore.from_ids(np.arange(70)), 3)
+    return Loader(windows, **{"batch_size": 4, "seed": 2, "drop_last": False, **kwargs}).dataloader(num_workers)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_it_is_a_real_dataloader_with_the_loaders_batches(num_workers: int) -> None:
+    loader = make(num_workers)
+    assert isinstance(loader, DataLoader)
+    assert len(loader) == 6
+    plain = Loader(Windows(TokenStore.from_ids(np.arange(70)), 3), 4, seed=2, drop_last=False)
+    for _ in range(2):
+        for batch, expected in zip(loader, plain, strict=True):
+            inputs, targets = batch
+            assert isinstance(inputs, torch.Tensor)
+            assert np.array_equal(inputs.numpy(), expected.inputs)
+            assert np.array_equal(targets.numpy(), expected.targets)
+            assert batch.num_targets == expected.num_targets
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_a_state_counts_what_was_received_not_what_was_fetched(num_workers: int) -> None:
+    assert_resumes(lambda: make(num_workers), 8 if num_workers else 20)
+
+
+def test_a_state_loads_with_another_number_of_workers() -> None:
+    reference = [batch.inputs.tolist() for _, batch in zip(range(12), stream(make()), strict=False)]
+    first = make(2)
+    batches = stream(first)
+    seen = [next(batches).inputs.tolist() for _ in range(4)]
+    for num_workers in (1, 0):
+        following = make(num_workers)
+        following.load_state_dict(first.state_dict())
+        rest = stream(following)
+        assert seen + [next(rest).inputs.tolist() for _ in range(8)] == reference
+
+
+def test_a_plain_loader_and_its_dataloader_share_one_position() -> None:
+    plain = Loader(Windows(TokenStore.from_ids(np.arange(70)), 3), 4)
+    wrapped = plain.dataloader()
+    next(iter(wrapped))
+    assert plain.step == 1
+    assert wrapped.state_dict() == plain.state_dict()
+
+
+def test_an_exclusion_reaches_the_workers() -> None:
+    plain = Loader(Windows(TokenStore.from_ids(np.arange(70)), 3), 4)
+    wrapped = plain.dataloader(1)
+    plain.exclude(documents=[0])
+    assert [batch.num_targets for batch in wrapped] == [0] * 5
+
+
+RANK = """
+import json, os, sys, time
+from pathlib import Path
+import torch.distributed as dist
+import windrow as wr
+
+out, steps, wait = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+dist.init_process_group("gloo")
+rank, world = dist.get_rank(), dist.get_world_size()
+(out / f"pid-{rank}").write_text(str(os.getpid()))
+loader = wr.Loader(wr.Windows(wr.open_store(out / "store" / "train"), 8), 3, seed=4, epochs=None,
+                   dp_rank=rank, dp_world_size=world)
+state = out / "state.json"
+if state.exists():
+    loader.load_state_dict(json.loads(state.read_text()))
+with open(out / f"seen-{world}-{rank}.jsonl", "a") as seen:
+    for batch in loader:
+        if loader.step > steps:
+            break
+        rows = [[loader.step - 1, s.position, int(x[0])]
+                for s, x in zip(loader.lookup(loader.step - 1), batch.inputs)]
+        seen.write(json.dumps(rows) + "\\n")
+        seen.flush()
+        dist.barrier()
+        if rank == 0:
+            state.with_suffix(".tmp").write_text(json.dumps(loader.state_dict()))
+            os.replace(state.with_suffix(".tmp"), state)
+        dist.barrier()
+        time.sleep(wait)
+dist.destroy_process_group()
+"""
+
+
+def run_ranks(folder: Path, world: int, steps: int, wait: float) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.Popen(
+        [*command, str(folder / "rank.py"), str(folder), str(steps), str(wait)],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.timeout(180)
+def test_two_processes_killed_in_the_middle_go_on_as_one_and_as_three(tmp_path: Path) -> None:
+    (tmp_path / "rank.py").write_text(RANK)
+    store = prepare(iter(["A short text to be read by several processes. " * 20]), tmp_path / "store", tokenizer="bytes")
+    reference = Loader(Windows(store["train"], 8), 1, seed=4, epochs=None)
+    running = run_ranks(tmp_path, 2, 10**6, 0.05)
+    while not (tmp_path / "state.json").exists() or json.loads((tmp_path / "state.json").read_text())["position"] < 60:
+        assert running.poll() is None, "the ranks ended early"
+        time.sleep(0.05)
+    for process in [running.pid, *(int(path.read_text()) for path in tmp_path.glob("pid-*"))]:
+        os.kill(process, signal.SIGKILL)
+    running.wait()
+    killed_at = json.loads((tmp_path / "state.json").read_text())["position"]
+    for world, more in ((1, 5), (3, 4)):
+        steps = Loader(Windows(store["train"], 8), 3, seed=4, epochs=None)
+        steps.load_state_dict(json.loads((tmp_path / "state.json").read_text()))
+        assert run_ranks(tmp_path, world, steps.step + more, 0).wait(timeout=90) == 0
+    read: dict[int, int] = {}
+    for path in tmp_path.glob("seen-*.jsonl"):
+        for line in path.read_text().splitlines():
+            for _, position, first in json.loads(line):
+                known_twice = path.name.startswith("seen-2") and position >= killed_at
+                assert position not in read or known_twice, f"position {position} was trained on twice"
+                if not known_twice:
+                    read[position] = first
+    assert sorted(read) == list(range(killed_at + 5 * 3 + 4 * 9))
+    assert all(int(reference[position].inputs[0, 0]) == first for position, first in read.items())
+    num = len(reference)
+    assert sorted(s.window for p in range(num) for s in reference.lookup(p)) == list(range(num))
