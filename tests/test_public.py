@@ -19,8 +19,8 @@ LAYERS: list[list[str]] = [
     ["manifest", "sources", "store"],
     ["windows", "evaluation", "exclusions", "mixture", "prepare"],
     ["draw", "state", "torch_loader", "loader"],
-    ["quickstart", "map_dataset", "textbook", "gpt", "testing", "curve", "run", "train", "show", "demo"],
-    ["cli", "__main__"],
+    ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "terminal", "run", "show"],
+    ["launch", "train", "story", "demo", "cli", "__main__"],
 ]
 HEAVY = ["torch", "pyarrow", "tiktoken", "gigatoken", "tokenizers", "numpy"]
 

@@ -54,6 +54,11 @@ TRICKY = [
 TRICKY += ["x\U000323b0's", "\u088f's \U0001e6c0't"]  # letters since Unicode 17, which tiktoken 0.14 does not know
 
 
+@pytest.fixture(autouse=True)
+def fast_from_the_first_text(monkeypatch):
+    monkeypatch.setattr(bpe._Engine, "FAST_FROM", 0)
+
+
 @pytest.fixture(scope="module")
 def gpt2():
     return load_tokenizer("gpt2")
@@ -274,6 +279,16 @@ def test_gigatoken_is_rebuilt_before_its_cache_grows_without_bound(monkeypatch):
         "x", toy._model.ranks, toy._model.regex, toy.specials
     ).encode("the " * 50)
     assert toy._model._running.fast is not before
+
+
+def test_gigatoken_is_not_made_for_a_text_too_short_to_gain_from_it(monkeypatch):
+    pytest.importorskip("gigatoken")
+    monkeypatch.setattr(bpe._Engine, "FAST_FROM", 1000)
+    toy = load_tokenizer(encoding())
+    toy.encode("the " * 200)
+    assert toy._model._running.fast is None
+    assert toy.encode("the " * 200) == encoding().encode("the " * 200)
+    assert toy._model._running.fast is not None
 
 
 def test_without_gigatoken_the_ids_are_the_same(monkeypatch):

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.map_dataset import Pair, WindowDataset, check_one_batch, check_size, cut_windows, too_short
 from windrow.quickstart import demo_text
-from windrow.tokenizer import TextTokenizer, _from_name
+from windrow.tokenizer import TextTokenizer, load_tokenizer
 
 __all__ = [
     "GPT2DataConfig",
@@ -71,7 +71,7 @@ def create_dataloader_v1(
     too short for one window or, with drop_last, for one batch. Warns when stride > max_length.
     """
     check_size("batch_size", batch_size)
-    dataset = GPTDatasetV1(txt, _gpt2(), max_length, stride)
+    dataset = GPTDatasetV1(txt, load_tokenizer("gpt2"), max_length, stride)
     return create_dataloader(dataset, batch_size, shuffle, drop_last, num_workers)
 
 
@@ -203,7 +203,7 @@ def load_tokens(
     offset, when the file is not UTF-8, and when it cannot be read.
     """
     corpus = demo_text() if text_path is None else _read_text(Path(text_path))
-    encoder = _gpt2()
+    encoder = load_tokenizer("gpt2")
     return corpus, encoder.encode(corpus, allowed_special=ALLOWED_SPECIAL), encoder
 
 
@@ -249,11 +249,6 @@ class _ListView(Sequence[int]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} tokens of a list>"
-
-
-def _gpt2() -> TextTokenizer:
-    """GPT-2 by tiktoken, as in the book: for one text gigatoken's 75 MB and its start do not pay."""
-    return _from_name("gpt2", "tiktoken")
 
 
 def _read_text(path: Path) -> str:
