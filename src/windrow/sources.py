@@ -1,85 +1,104 @@
-"""Raw text -> documents, in a fixed order.
+"""What ``inputs`` names -> the sources, in a fixed order. Reads no text.
 
-Guarantee: files come in the sorted order of their names whatever order they were given in; every byte is read as
-strict UTF-8, nothing replaced and no newline translated. Cost: one file in memory at a time. Knows no tokens.
+Guarantee: sources come in the sorted order of their names, whatever order they were given in, and their names in a
+store are never absolute paths. Cost: one ``stat`` for each file. What it does not do: open anything, or know how a
+form is read (``streams``, ``parse``, ``columns``).
 """
 
 import glob
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from windrow.errors import SourceError
 
-__all__ = ["Document", "Inputs", "Source", "decode_utf8", "open_sources"]
+__all__ = ["Inputs", "Reading", "Source", "decode_utf8", "find_sources", "require_unchanged"]
 
-Inputs = str | Path | Iterable[str] | Iterable[Path]
-SUFFIXES = (".txt",)
+Documents = Iterable[str] | Iterable[Mapping[str, Any]]
+Inputs = str | Path | list[str] | list[Path] | tuple[str, ...] | tuple[Path, ...] | Documents
+FORMS = {
+    ".txt": "text",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
+}
+COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 
 
 @dataclass(frozen=True)
-class Document:
-    """One text and where it lies in its source: ``line`` (from 1; 0 has none) and bytes ``[start, stop)``."""
+class Reading:
+    """How documents are found in sources: the part of the recipe that concerns reading.
 
-    text: str
-    line: int
-    start: int
-    stop: int
+    ``literal_eos`` is what a literal ``<|endoftext|>`` in text means: text | split | special | error.
+    """
+
+    text_key: str = "text"
+    separator: str | None = None
+    literal_eos: str = "text"
+    on_error: str = "raise"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input: what its documents are, and what a manifest says of it. ``name`` is never an absolute path."""
+    """One input. ``name`` is what a store records; ``path`` is None for documents in memory, "-" for standard input."""
 
     name: str
-    documents: Iterator[Document]
-    digest: "Digest"
-
-
-class Digest:
-    """Size and sha256 of a source's bytes, known once its documents are read."""
-
-    def __init__(self) -> None:
-        self.nbytes = 0
-        self._sha256 = sha256()
-
-    def update(self, data: bytes) -> bytes:
-        self.nbytes += len(data)
-        self._sha256.update(data)
-        return data
+    path: str | None
+    form: str
+    compression: str = ""
+    nbytes: int = 0
+    mtime_ns: int = 0
+    documents: Documents | None = None
 
     @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
+    def identity(self) -> list[Any]:
+        """What must be equal for work done on this source to be used again."""
+        return [self.name, self.form, self.compression, self.nbytes, self.mtime_ns]
 
 
-def open_sources(inputs: Inputs) -> Iterator[Source]:
-    """The sources that ``inputs`` names, in order.
+def find_sources(inputs: Inputs, *, stdin_form: str = "text") -> list[Source]:
+    """The sources that ``inputs`` names, sorted by name.
 
-    A str, a Path, or a list or tuple of them names files: a ``.txt`` file (one document), a folder (every ``.txt``
-    file below it), a glob, or ``"-"`` for standard input. Any other iterable holds the documents themselves.
-    Raises ``SourceError`` when nothing is found or an input cannot be read.
+    A str, a Path, or a list or tuple of them names files: a file, a folder (every file below it of a known form), a
+    glob, or ``"-"`` for standard input. Any other iterable holds the documents themselves, str or dict.
+    Raises ``SourceError`` when nothing is found or a file is not there.
     """
     if isinstance(inputs, (str, Path)):
-        return _from_files(_find(inputs))
-    if isinstance(inputs, (list, tuple)):
-        return _from_files([path for given in inputs for path in _find(given)])
-    return iter([_from_iterable(inputs)])
+        inputs = [str(inputs)]
+    if not isinstance(inputs, (list, tuple)):
+        return [Source("iterable", None, "documents", documents=inputs)]
+    if not inputs:
+        raise SourceError("inputs is an empty list. Give files, folders, globs or '-' for standard input.")
+    paths = sorted({path for given in inputs for path in _find(given)})
+    absolute = [path for path in paths if os.path.isabs(path)]
+    root = os.path.commonpath([os.path.dirname(path) for path in absolute]) if absolute else ""
+    return [_source(path, root, stdin_form) for path in paths]
 
 
-def _find(given: str | Path) -> list[str]:
-    name = os.fspath(given)
+def _find(given: object) -> list[str]:
+    if not isinstance(given, (str, os.PathLike)):
+        raise SourceError(
+            f"a list of inputs names files, and this one holds a {type(given).__name__}. To pass documents "
+            "themselves, give an iterator: iter([...])."
+        )
+    name = str(os.fspath(given))
     if name == "-":
         return [name]
     if os.path.isdir(name):
-        found = [os.path.join(folder, file) for folder, _, files in os.walk(name) for file in files]
-        return _some([path for path in found if path.endswith(SUFFIXES)], name, "holds no .txt file")
+        found = [os.path.join(folder, file) for folder, _, files in os.walk(name, onerror=_raise) for file in files]
+        return _some([path for path in found if form_of(path)[0]], name, "holds no file of a known form")
     if os.path.exists(name):
         return [name]
     return _some([path for path in glob.glob(name, recursive=True) if os.path.isfile(path)], name, "is not there")
+
+
+def _raise(error: OSError) -> None:
+    raise SourceError(f"the folder {error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _some(found: list[str], name: str, problem: str) -> list[str]:
@@ -88,40 +107,45 @@ def _some(found: list[str], name: str, problem: str) -> list[str]:
     shown = name if len(name) <= 80 else f"{name[:80]}..."
     raise SourceError(
         f"input {shown!r} {problem}. Give files, folders, globs or '-' for standard input (the current folder is "
-        f"{os.getcwd()}); to pass texts themselves, give an iterator: iter([text, ...])."
+        f"{os.getcwd()}); known forms are {', '.join(FORMS)}, each plain, .gz or .zst. To pass texts themselves, "
+        "give an iterator: iter([text, ...])."
     )
 
 
-def _from_files(found: list[str]) -> Iterator[Source]:
-    paths = sorted(set(found))
-    absolute = [path for path in paths if os.path.isabs(path)]
-    root = os.path.commonpath([os.path.dirname(path) for path in absolute]) if absolute else ""
-    for path in paths:
-        name = os.path.relpath(path, root) if os.path.isabs(path) else path
-        digest = Digest()
-        yield Source(Path(name).as_posix(), _whole_file(path, digest), digest)
+def form_of(path: str) -> tuple[str, str]:
+    """``(form, compression)`` by the name of a file, each "" when unknown or none."""
+    stem, suffix = os.path.splitext(path.lower())
+    compression = COMPRESSIONS.get(suffix, "")
+    return FORMS.get(os.path.splitext(stem)[1] if compression else suffix, ""), compression
 
 
-def _whole_file(path: str, digest: Digest) -> Iterator[Document]:
+def _source(path: str, root: str, stdin_form: str) -> Source:
+    if path == "-":
+        return Source("-", "-", stdin_form)
+    form, compression = form_of(path)
+    name = Path(os.path.relpath(path, root) if os.path.isabs(path) else path).as_posix()
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        status = os.stat(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
-    yield Document(decode_utf8(digest.update(data), path), 1, 0, len(data))
+    return Source(name, path, form or "text", compression, status.st_size, status.st_mtime_ns)
 
 
-def _from_iterable(texts: Iterable[str] | Iterable[Path]) -> Source:
-    digest = Digest()
-    return Source("iterable", _iterated(texts, digest), digest)
-
-
-def _iterated(texts: Iterable[str] | Iterable[Path], digest: Digest) -> Iterator[Document]:
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise SourceError(f"item {number} of the iterable is a {type(text).__name__}, and documents are str")
-        start = digest.nbytes
-        digest.update(text.encode("utf-8", "surrogatepass"))
-        yield Document(text, number + 1, start, digest.nbytes)
+def require_unchanged(sources: Iterable[Source]) -> None:
+    """Raise ``SourceError`` when a file is no longer what ``find_sources`` saw."""
+    for source in sources:
+        if source.path in (None, "-"):
+            continue
+        try:
+            now = os.stat(str(source.path))
+        except OSError as error:
+            raise SourceError(f"{source.path} went away while it was read: {error.strerror}.") from error
+        if (now.st_size, now.st_mtime_ns) != (source.nbytes, source.mtime_ns):
+            raise SourceError(
+                f"{source.path} changed while it was read: it had {source.nbytes} bytes at the start and has "
+                f"{now.st_size} now (or was written over), so the tokens would be of no one version. Nothing was "
+                "published. Run the command again when nothing writes to the inputs."
+            )
 
 
 def decode_utf8(data: bytes, name: str, offset: int = 0) -> str:

@@ -1,0 +1,162 @@
+"""Where one text file falls into blocks: whole documents of about ITEM bytes, or the pieces of one long document.
+
+Guarantee: blocks depend on the bytes only and cover them; a document longer than a block falls into the pieces that
+``cuts.cut_long`` gives, wherever it stands, so that equal documents have equal pieces. Reads forward; what lies more
+than some blocks behind is never asked for again, so a stream of any length takes bounded memory.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from windrow.cuts import LIMIT, PIECE, first_cut
+from windrow.errors import SourceError
+from windrow.sources import Reading, Source
+
+__all__ = ["EOT", "Block", "Window", "blocks", "delimiter"]
+
+EOT = "<|endoftext|>"
+_BLOCK = 1 << 23
+_LONGEST_LINE = 1 << 25  # of jsonl: a line is parsed in one piece
+_STEP = 1 << 16
+_KEEP = 1 << 12
+
+
+class Window(Protocol):
+    """Bytes of a text: ``read`` gives fewer at its end; ``forget`` allows to drop what lies before."""
+
+    def read(self, start: int, stop: int) -> bytes: ...
+
+    def forget(self, before: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Block:
+    """Bytes ``[start, stop)``; ``next`` is where the next one starts (a separator lies between).
+
+    ``piece`` is ``(is_first, is_last)`` for a piece of a long document, None for whole documents.
+    """
+
+    start: int
+    stop: int
+    next: int
+    piece: tuple[bool, bool] | None = None
+
+    def as_list(self) -> list[object]:
+        return [self.start, self.stop, self.piece]
+
+    def __str__(self) -> str:
+        return f"bytes {self.start} to {self.stop}"
+
+
+@cache
+def delimiter(form: str, reading: Reading) -> re.Pattern[bytes] | None:
+    """What stands between documents: a match starts where one ends, and ends where the next starts."""
+    if form == "jsonl":
+        return re.compile(rb"\n")
+    found = []
+    if reading.separator is not None:
+        found.append(rb"(?:\A|(?<=\n))" + re.escape(reading.separator.encode()) + rb"\r?(?:\n|\Z)")
+    if reading.literal_eos == "split":
+        found.append(re.escape(EOT.encode()))
+    return re.compile(b"|".join(found)) if found else None
+
+
+def blocks(window: Window, source: Source, reading: Reading, cuttable: bool) -> Iterator[Block]:
+    """The blocks of one source, of form text or jsonl, in order."""
+    between, start = delimiter(source.form, reading), 0
+    while not start or window.read(start, start + 1):
+        block = _whole(window, start, between, source) if between else None
+        if block is None:
+            for block in _pieces(window, start, between, source, cuttable):
+                yield block
+                window.forget(block.stop - _KEEP)
+        else:
+            yield block
+        assert block is not None
+        start = block.next
+        if not start:
+            return  # an empty file
+        window.forget(start - _KEEP)
+
+
+def _whole(window: Window, start: int, between: re.Pattern[bytes], source: Source) -> Block | None:
+    """Whole documents from ``start`` on; None where a long one starts."""
+    far = start + _BLOCK
+    if not window.read(far, far + 1):
+        stop = start + len(window.read(start, far))
+        return Block(start, stop, stop)
+    found = _find(window, between, far, far + _BLOCK) or _last(window, between, start, far)
+    if found is None and source.form == "jsonl":
+        found = _find(window, between, far + _BLOCK, start + _LONGEST_LINE) or _rest(window, start)
+        if found is None:
+            raise SourceError(
+                f"{source.path} has a line longer than {_LONGEST_LINE >> 20} MiB at byte {start}, and a line of JSON "
+                "is parsed in one piece. Split the document into several lines, or write it as a .txt file, which "
+                "may be of any length."
+            )
+    return found and Block(start, found[1], found[1])
+
+
+def _find(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
+    """The first match that starts in ``[start, stop)``."""
+    while start < stop:
+        back = min(start, 1)
+        data = window.read(start - back, start + _STEP + 4096)  # a match that starts in the step ends in it
+        found = between.search(data, back)
+        if found and found.start() - back < min(_STEP, stop - start):
+            return start - back + found.start(), start - back + found.end()
+        if len(data) < back + _STEP:
+            return None
+        start += _STEP
+    return None
+
+
+def _last(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
+    last = None
+    for last in between.finditer(window.read(start, stop)):
+        pass
+    return last and (start + last.start(), start + last.end())
+
+
+def _rest(window: Window, start: int) -> tuple[int, int] | None:
+    """The rest as one line, if that is short enough."""
+    if window.read(start + _LONGEST_LINE, start + _LONGEST_LINE + 1):
+        return None
+    stop = start + len(window.read(start, start + _LONGEST_LINE))
+    return stop, stop
+
+
+def _pieces(
+    window: Window, start: int, between: re.Pattern[bytes] | None, source: Source, cuttable: bool
+) -> Iterator[Block]:
+    """The pieces of the document that starts at ``start``."""
+    here, place = start, PIECE
+    while True:
+        cut = first_cut(lambda a, b: window.read(start + a, start + b), place, cuttable)
+        stop = start + (place + LIMIT if cut is None else cut)
+        if between and (found := _find(window, between, here, stop + 1)):
+            yield Block(here, found[0], found[1], (here == start, True))
+            return
+        if cut is None:
+            raise no_cut(str(source.path), start + place, cuttable)
+        is_last = not window.read(stop, stop + 1)
+        yield Block(here, stop, stop, (here == start, is_last))
+        if is_last:
+            return
+        here, place = stop, (cut // PIECE + 1) * PIECE
+
+
+def no_cut(name: str, place: int, cuttable: bool) -> SourceError:
+    """The error for a document that can be neither cut nor tokenized whole in bounded memory."""
+    if not cuttable:
+        return SourceError(
+            f"{name} has a document longer than {PIECE + LIMIT >> 20} MiB (near byte {place}), and documents can be cut "
+            "only for tokenizers that split text like GPT-2, cl100k or o200k. Split the document, or use one of those."
+        )
+    return SourceError(
+        f"{name} has no place to cut within {LIMIT >> 20} MiB after byte {place}: no letter or digit that is followed "
+        "by a space or punctuation. Such text is hardly language; take it out, or put line breaks after its words."
+    )

@@ -1,0 +1,161 @@
+"""Parquet and Arrow IPC files (what Hugging Face ``datasets`` keeps): row groups and batches -> documents.
+
+Guarantee: rows come in the order of the file, null and missing texts as ``Bad``; the row's number, from 1, stands
+where text files have a line. Cost: some thousand rows in memory. Needs pyarrow (extra ``io``).
+"""
+
+from collections.abc import Iterator
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
+
+from windrow.blocks import Block
+from windrow.errors import SourceError
+from windrow.parse import Bad, Document
+from windrow.sources import Reading, Source
+from windrow.streams import chunks
+
+__all__ = ["row_groups", "rows"]
+
+_ROWS = 1024
+
+
+def row_groups(source: Source, reading: Reading, target: int) -> Iterator[tuple[Block, int]]:
+    """Runs ``[start, stop)`` of row groups with about ``target`` bytes of text, and their bytes."""
+    sizes = _sizes(source, reading)
+    start = held = 0
+    for number, nbytes in enumerate(sizes):
+        held += nbytes
+        if held >= target or number == len(sizes) - 1:
+            yield Block(start, number + 1, number + 1), held
+            start, held = number + 1, 0
+
+
+def rows(source: Source, block: Block, reading: Reading) -> Iterator[Document | Bad]:
+    """The documents of some row groups; ``line`` is the row within the file."""
+    with _opened(source) as file:
+        if source.form == "parquet":
+            yield from _parquet_rows(file, source, block, reading)
+        else:
+            yield from _arrow_rows(file, source, block, reading)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+        import pyarrow.parquet
+    except ImportError:
+        raise SourceError('reading .parquet and .arrow needs pyarrow: pip install "windrow[io]"') from None
+    return pyarrow
+
+
+def _opened(source: Source) -> BinaryIO:
+    """The file, unpacked if need be: its parts are found by seeking."""
+    path = str(source.path)
+    if not source.compression:
+        try:
+            return open(path, "rb")
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+    file: Any = TemporaryFile()
+    for data in chunks(source):
+        file.write(data)
+    file.seek(0)
+    return file  # type: ignore[no-any-return]
+
+
+def _sizes(source: Source, reading: Reading) -> list[int]:
+    arrow = _pyarrow()
+    with _opened(source) as file:
+        if source.form == "parquet":
+            parquet = _checked(source, lambda: arrow.parquet.ParquetFile(file))
+            column = _column(source, parquet.schema_arrow.names, reading.text_key)
+            leaf = _leaf(parquet, column)
+            groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
+            return [group.column(leaf).total_uncompressed_size for group in groups]
+        return [batch.nbytes for batch in _batches(file, source, reading)]
+
+
+def _leaf(parquet: Any, column: str) -> int:
+    names = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
+    return names.index(column) if column in names else 0
+
+
+def _parquet_rows(file: BinaryIO, source: Source, block: Block, reading: Reading) -> Iterator[Document | Bad]:
+    parquet = _checked(source, lambda: _pyarrow().parquet.ParquetFile(file))
+    first = sum(parquet.metadata.row_group(number).num_rows for number in range(block.start))
+    groups = list(range(block.start, block.stop))
+    found = parquet.iter_batches(_ROWS, row_groups=groups, columns=[reading.text_key], use_threads=False)
+    for batch in _guarded(found, source):
+        yield from _documents(batch.column(0), first, source, reading)
+        first += batch.num_rows
+
+
+def _arrow_rows(file: BinaryIO, source: Source, block: Block, reading: Reading) -> Iterator[Document | Bad]:
+    first = 0
+    for number, batch in enumerate(_batches(file, source, reading)):
+        if number >= block.stop:
+            return
+        if number >= block.start:
+            for start in range(0, batch.num_rows, _ROWS):
+                column = batch.column(reading.text_key).slice(start, _ROWS)
+                yield from _documents(column, first + start, source, reading)
+        first += batch.num_rows
+
+
+def _batches(file: BinaryIO, source: Source, reading: Reading) -> Iterator[Any]:
+    """Record batches of the file format or of the stream format."""
+    arrow = _pyarrow()
+    mapped: Any = arrow.PythonFile(file) if source.compression else arrow.memory_map(str(source.path))
+    is_file = mapped.read(6) == b"ARROW1"
+    mapped.seek(0)
+    opener = arrow.ipc.open_file if is_file else arrow.ipc.open_stream
+    reader = _checked(source, lambda: opener(mapped))
+    _column(source, reader.schema.names, reading.text_key)
+    found = (reader.get_batch(n) for n in range(reader.num_record_batches)) if is_file else iter(reader)
+    return _guarded(found, source)
+
+
+def _guarded(found: Iterator[Any], source: Source) -> Iterator[Any]:
+    iterator = iter(found)
+    while (batch := _checked(source, lambda: next(iterator, None))) is not None:
+        yield batch
+
+
+def _checked(source: Source, call: Any) -> Any:
+    try:
+        return call()
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(
+            f"{source.path} is no whole {source.form} file ({error}). Download or copy it again."
+        ) from error
+
+
+def _column(source: Source, names: list[str], text_key: str) -> str:
+    if text_key not in names:
+        raise SourceError(
+            f"{source.path} has no column {text_key!r}; it has {', '.join(map(repr, names[:12]))}. Name the right one "
+            "with text_key (--text-key)."
+        )
+    return text_key
+
+
+def _documents(column: Any, first: int, source: Source, reading: Reading) -> Iterator[Document | Bad]:
+    for row, text in enumerate(_texts(column, source, reading), first + 1):
+        if text is None:
+            yield Bad(f"{reading.text_key!r} is null, and text is a string", row, 0, 0)
+        else:
+            yield Document(text, row, 0, 0)
+
+
+def _texts(column: Any, source: Source, reading: Reading) -> list[str | None]:
+    types = _pyarrow().types
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
+        raise SourceError(
+            f"column {reading.text_key!r} of {source.path} is of type {column.type}, and text is a string. Name "
+            "another column with text_key (--text-key)."
+        )
+    return _checked(source, column.to_pylist)  # type: ignore[no-any-return]

@@ -1,0 +1,270 @@
+"""One task -> its file of tokens in the folder of unfinished work: what workers do.
+
+Guarantee: a pure function of the task and the recipe, so that doing it twice, here or elsewhere, gives the same file;
+a file that is there and whole is not made again. Cost: one block of text and its ids, some tens of MB.
+"""
+
+import errno
+import pickle
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from windrow.blocks import EOT, Block, blocks
+from windrow.cuts import PIECE
+from windrow.encoder import Encoder
+from windrow.errors import PrepareError, SourceError, WindrowError
+from windrow.items import HashTask, Item, before_piece
+from windrow.parse import Bad, Document, documents, not_utf8, split_literal
+from windrow.sources import Reading, Source
+from windrow.streams import STEP, FileWindow, StreamWindow, hash_file, read_span
+from windrow.tokenizer import Tokenizer, token_dtype
+from windrow.work import ItemFile, ItemWriter, read_note, write_note
+
+__all__ = ["Done", "Job", "cannot_write", "do"]
+
+_PLACES = 20  # of what was skipped in an item, kept to be shown
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks share. ``tokenizer`` is pickled; ``recipe`` is JSON; ``hashed``: documents get a digest."""
+
+    folder: Path
+    recipe: str
+    reading: Reading
+    tokenizer: bytes
+    cuttable: bool
+    hashed: bool
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a call found. ``about`` is the same in every run; ``seconds`` and ``reused`` are of this one."""
+
+    key: str
+    about: dict[str, Any]
+    reused: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def do(job: Job, task: Item | HashTask) -> Done:
+    """Do one task, or find it done. Raises ``SourceError``, ``TokenizerError``, ``PrepareError``."""
+    key = task.key(job.recipe)
+    try:
+        if isinstance(task, HashTask):
+            return _hash(job, task, key)
+        return _reused(job.folder, key) or _encode(job, task, key)
+    except OSError as error:
+        raise cannot_write(error, job.folder) from error
+
+
+def cannot_write(error: OSError, folder: Path) -> PrepareError:
+    """The error for what the system refused, with what helps."""
+    remedy = {
+        errno.ENOSPC: "The disk is full: free some space there (--dry-run says how much is needed)",
+        errno.EDQUOT: "Your disk quota is used up: free some space there",
+        errno.EACCES: "Get the right to write there, or choose another folder",
+        errno.EROFS: "The disk is read-only: choose another folder",
+        errno.EMFILE: "Too many files are open in this process: raise the limit (ulimit -n 4096)",
+        errno.ENFILE: "Too many files are open on this machine: close some programs",
+        errno.EIO: "The disk fails: check it, or choose another one",
+    }.get(error.errno or 0, "See to that")
+    return PrepareError(
+        f"{error.filename or folder}: {error.strerror or error}. {remedy}, and run the same command again: it goes on "
+        "from the work that is done. Nothing was published."
+    )
+
+
+def _hash(job: Job, task: HashTask, key: str) -> Done:
+    about = read_note(job.folder, key)
+    if about:
+        return Done(key, about, reused=True)
+    started = time.perf_counter()
+    digest, nbytes = hash_file(str(task.source.path))
+    about = {"sha256": digest, "nbytes": nbytes}
+    write_note(job.folder, key, about)
+    return Done(key, about, seconds={"hash": time.perf_counter() - started})
+
+
+def _reused(folder: Path, key: str) -> Done | None:
+    try:
+        item = ItemFile.open(folder, key)
+        item.verify()
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return Done(key, dict(item.about), reused=True)
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(pickled: bytes) -> Tokenizer:
+    loaded: Tokenizer = pickle.loads(pickled)  # from the process that started this one, never from a file
+    return loaded
+
+
+def _encode(job: Job, item: Item, key: str) -> Done:
+    started, tokenizer = time.perf_counter(), _tokenizer(job.tokenizer)
+    with ItemWriter(job.folder, key) as writer:
+        encoder = Encoder(
+            tokenizer, writer.write, literal_eos=job.reading.literal_eos, cuttable=job.cuttable, hashed=job.hashed
+        )
+        reader = _Reader(job, item, encoder)
+        for number, source in enumerate(item.sources):
+            reader.read(number, source)
+        table = encoder.table()
+        about = {
+            **reader.about,
+            "num_tokens": encoder.num_tokens,
+            "num_documents": len(table),
+            "max_token_id": encoder.max_token_id,
+            "dtype": token_dtype(tokenizer.vocab_size).name,
+        }
+        writer.finish(table, about)
+    total = time.perf_counter() - started
+    seconds = {"encode": encoder.seconds, "write": writer.seconds, "read": total - encoder.seconds - writer.seconds}
+    return Done(key, about, seconds=seconds)
+
+
+class _Reader:
+    """Gives the documents of an item to an encoder; ``about`` is what it learns of them."""
+
+    def __init__(self, job: Job, item: Item, encoder: Encoder) -> None:
+        self._job, self._item, self._encoder = job, item, encoder
+        self.about: dict[str, Any] = {
+            "num_skipped": 0,
+            "skipped": [],  # [source, line, start, reason]
+            "sha256": [],  # [number of source, hex, nbytes]
+            "text_nbytes": 0,
+            "lines": 0,  # that end in the last source
+            "piece": None,
+        }
+
+    def read(self, number: int, source: Source) -> None:
+        block, reading = self._item.block, self._job.reading
+        self.about["lines"] = 0
+        if source.form in ("parquet", "arrow"):
+            from windrow.columns import rows
+
+            assert block is not None
+            self._documents(rows(source, block, reading), number)
+        elif source.form == "documents":
+            self._documents(self._given(), number)
+        elif block is not None:
+            data = self._item.data
+            assert data is None or isinstance(data, bytes)
+            self._block(block, number, read_span(str(source.path), block.start, block.stop) if data is None else data)
+        else:
+            self._file(number, source)
+
+    def _given(self) -> Iterator[Document | Bad]:
+        """The texts that came with the item."""
+        assert self._item.block is not None and isinstance(self._item.data, list)
+        start = self._item.block.start
+        for line, text in enumerate(self._item.data, 1):
+            stop = start + len(text.encode("utf-8", "surrogatepass"))
+            if not text.isascii() and text.encode("utf-8", "replace") != text.encode("utf-8", "surrogatepass"):
+                yield Bad("half a surrogate pair, which UTF-8 has none of", line, start, stop)
+            else:
+                yield Document(text, line, start, stop)
+            start = stop
+        self.about["lines"] = len(self._item.data)
+
+    def _file(self, number: int, source: Source) -> None:
+        """A whole file of some MB."""
+        if not source.compression and source.nbytes <= PIECE:
+            data = read_span(str(source.path), 0, source.nbytes)
+            digest, nbytes = sha256(data).hexdigest(), len(data)
+            self._block(Block(0, nbytes, nbytes), number, data)
+        else:
+            window = StreamWindow(source) if source.compression else FileWindow(source)
+            for block in blocks(window, source, self._job.reading, self._job.cuttable):
+                self._block(block, number, window.read(block.start, block.stop))
+            digest, nbytes = window.sha256()
+        self.about["sha256"].append([number, digest, nbytes])
+
+    def _block(self, block: Block, number: int, data: bytes) -> None:
+        lines = data.count(b"\n") + (block.next > block.stop)
+        if block.piece is None:
+            self._documents(documents(data, self._item.sources[number].form, block.start, self._job.reading), number)
+        else:
+            self._piece(block, number, data)
+        self.about["lines"] += lines
+
+    def _piece(self, block: Block, number: int, data: bytes) -> None:
+        assert block.piece is not None
+        is_first, is_last = block.piece
+        alone = self._item.block is not None
+        before = before_piece(self._item).decode("utf-8", "ignore") if alone and not is_first else ""
+        line, bad = self.about["lines"] + 1, False
+        if is_first:
+            self._began = (number, line, block.start)
+        began = self._began if not alone else (number, line, block.start)
+        try:
+            text = data.decode("utf-8")
+            if self._job.reading.literal_eos == "error" and EOT in text:
+                raise ValueError(_LITERAL)
+        except ValueError as error:
+            reason = not_utf8(data, error, block.start) if isinstance(error, UnicodeDecodeError) else str(error)
+            self._skip(Bad(reason, line, block.start, block.stop), number)
+            text, before, bad = "", "", True
+        self._bad = bad or (not is_first and getattr(self, "_bad", False))
+        self._encoder.piece(text, (*began, block.stop), is_first, is_last, before, self._bad)
+        self.about["text_nbytes"] += len(data)
+        if alone:
+            digest = self._encoder.digests[-1].hex()
+            self.about["piece"] = {"last": is_last, "digest": digest, "line": line, "start": block.start, "bad": bad}
+
+    def _documents(self, found: Iterable[Document | Bad], number: int) -> None:
+        policy, above = self._job.reading.literal_eos, self.about["lines"]
+        for document in found:
+            if isinstance(document, Bad):
+                self._skip(document, number)
+                continue
+            parts: Iterable[Document] = (document,)
+            if policy in ("split", "error") and EOT in document.text:
+                if policy == "error":
+                    self._skip(Bad(_LITERAL, *document[1:]), number)
+                    continue
+                parts = split_literal(document)
+            for text, line, start, stop in parts:
+                self.about["text_nbytes"] += stop - start
+                try:
+                    self._encoder.document(text, (number, line + above, start, stop))
+                except ValueError as error:
+                    if isinstance(error, WindrowError):
+                        raise
+                    self._skip(Bad(str(error), line, start, stop), number)
+
+    def _skip(self, bad: Bad, number: int) -> None:
+        """Count what cannot be a document; raise when nothing may be skipped."""
+        source = self._item.sources[number]
+        line = bad.line + self.about["lines"]
+        if self._job.reading.on_error != "skip":
+            where = _where(source, line + _lines_before(self._item), bad)
+            raise SourceError(f'{where}: {bad.reason}. To leave such documents out and count them: on_error="skip".')
+        self.about["num_skipped"] += 1
+        if len(self.about["skipped"]) < _PLACES:
+            self.about["skipped"].append([number, line, bad.start, bad.reason[:200]])
+
+
+_LITERAL = f'literal {EOT} in the text, and literal_eos="error" forbids it (others: "text", "split", "special")'
+
+
+def _where(source: Source, line: int, bad: Bad) -> str:
+    if source.form == "documents":
+        return f"document {line - 1} of the iterable"
+    unit = "row" if source.form in ("parquet", "arrow") else "line"
+    return f"{source.path}, {unit} {line}"
+
+
+def _lines_before(item: Item) -> int:
+    """The number of lines before the item, counted only when there is an error to place."""
+    source, block = item.sources[0], item.block
+    if item.line is not None or block is None or source.form in ("parquet", "arrow"):
+        return item.line or 0
+    starts = range(0, block.start, STEP)
+    return sum(read_span(str(source.path), at, min(at + STEP, block.start)).count(b"\n") for at in starts)

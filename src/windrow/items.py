@@ -1,0 +1,198 @@
+"""Sources -> work items: pieces of bounded size that depend on the bytes of the inputs only.
+
+Guarantee: the same inputs give the same items, whatever the number of workers, the engine and the run; an item holds
+whole documents, or one piece of one long document, never a mixture. Cost: of a big plain file only some kB around
+each cut are read here; a big compressed one, standard input and documents in memory travel inside the items.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+
+from windrow.blocks import Block, Window, blocks
+from windrow.errors import SourceError
+from windrow.sources import Reading, Source
+from windrow.streams import FileWindow, StreamWindow
+
+__all__ = ["ITEM", "HashTask", "Item", "Plan"]
+
+ITEM = 1 << 23  # bytes
+_SMALL = {"": ITEM, "gz": ITEM >> 3, "zst": ITEM >> 3}  # files up to this are read whole, many to an item
+_BEFORE = 2048  # bytes before a piece, to check the seam
+
+
+@dataclass(frozen=True)
+class Item:
+    """Work for one call: ``sources``, of which the first is number ``first`` of all, and what to read of them.
+
+    ``block`` None: all of each source. Else the bytes (for columns: row groups) ``[start, stop)`` of the one source,
+    in ``data`` when they cannot be read again. ``line`` is the number of lines before, where it is known.
+    """
+
+    first: int
+    sources: tuple[Source, ...]
+    block: Block | None = None
+    data: bytes | list[str] | None = None
+    before: bytes = b""
+    line: int | None = None
+    nbytes: int = 0  # on disk, for progress
+
+    def key(self, recipe: str) -> str:
+        """The name of its result: equal keys mean equal bytes."""
+        content = [self.block and self.block.as_list(), [source.identity for source in self.sources]]
+        digest = sha256(json.dumps([recipe, content], sort_keys=True).encode())
+        if self.data is not None and self.sources[0].path in (None, "-"):  # no time of change to go by
+            for part in [self.data] if isinstance(self.data, bytes) else self.data:
+                data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(8, "little") + data)
+        return digest.hexdigest()[:32]
+
+    def __str__(self) -> str:
+        source = self.sources[0]
+        if self.block:
+            return f"{source.name}, {self.block}"
+        return source.name + (f" and {len(self.sources) - 1} files after it" if len(self.sources) > 1 else "")
+
+
+@dataclass(frozen=True)
+class HashTask:
+    """The sha256 of a file that no item reads from end to end."""
+
+    number: int
+    source: Source
+
+    def key(self, recipe: str) -> str:
+        return sha256(json.dumps(["sha256", self.source.identity]).encode()).hexdigest()[:32]
+
+    def __str__(self) -> str:
+        return self.source.name
+
+
+class Plan:
+    """Iterate it once for the tasks, in order; then ``digests`` holds what was hashed on the way.
+
+    ``part`` is ``(k, n)``: every n-th unit from the k-th on (k from 1); a stream is one unit.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], reading: Reading, *, cuttable: bool, part: tuple[int, int] = (1, 1)
+    ) -> None:
+        self.digests: dict[int, tuple[str, int]] = {}  # source number -> (sha256 hex, nbytes)
+        self._sources, self._reading, self._cuttable, self._part = sources, reading, cuttable, part
+        self._unit = 0
+
+    def __iter__(self) -> Iterator[Item | HashTask]:
+        group: list[Source] = []
+        for number, source in enumerate(self._sources):
+            if source.form in ("text", "jsonl") and source.path != "-" and source.nbytes <= _SMALL[source.compression]:
+                if sum(_weight(one) for one in group) + _weight(source) > ITEM:
+                    yield from self._group(number, group)
+                    group = []
+                group.append(source)
+                continue
+            yield from self._group(number, group)
+            group = []
+            yield from self._big(number, source)
+        yield from self._group(len(self._sources), group)
+
+    def _group(self, stop: int, group: list[Source]) -> Iterator[Item]:
+        if group and self._mine():
+            yield Item(stop - len(group), tuple(group), nbytes=sum(source.nbytes for source in group))
+
+    def _mine(self) -> bool:
+        self._unit += 1
+        return (self._unit - 1) % self._part[1] == self._part[0] - 1
+
+    def _big(self, number: int, source: Source) -> Iterator[Item | HashTask]:
+        if source.form == "documents":
+            yield from self._documents(number, source)
+        elif source.form in ("parquet", "arrow"):
+            yield from self._columns(number, source)
+        elif source.compression or source.path == "-":
+            if self._mine():
+                yield from self._stream(number, source)
+        else:
+            yield from self._plain(number, source)
+
+    def _plain(self, number: int, source: Source) -> Iterator[Item | HashTask]:
+        if self._mine():
+            yield HashTask(number, source)
+        for block in blocks(FileWindow(source), source, self._reading, self._cuttable):
+            if self._mine():
+                yield Item(number, (source,), block, nbytes=block.stop - block.start)
+
+    def _stream(self, number: int, source: Source) -> Iterator[Item]:
+        window, line, num_raw = StreamWindow(source), 0, 0
+        for block in blocks(window, source, self._reading, self._cuttable):
+            data, before = window.read(block.start, block.stop), _before(window, block)
+            window.read(block.next, block.next + 1)  # meets the end, or damage, before the item goes out
+            yield Item(number, (source,), block, data, before, line, window.num_raw - num_raw)
+            line += window.read(block.start, block.next).count(b"\n")
+            num_raw = window.num_raw
+        self.digests[number] = window.sha256()
+
+    def _columns(self, number: int, source: Source) -> Iterator[Item | HashTask]:
+        from windrow.columns import row_groups
+
+        if self._mine():
+            yield HashTask(number, source)
+        for block, nbytes in row_groups(source, self._reading, ITEM):
+            if self._mine():
+                yield Item(number, (source,), block, nbytes=nbytes)
+
+    def _documents(self, number: int, source: Source) -> Iterator[Item]:
+        digest, start, line = sha256(), 0, 0
+        for texts, stop in _batches(source, self._reading.text_key, digest.update):
+            yield Item(number, (source,), Block(start, stop, stop), texts, line=line, nbytes=stop - start)
+            start, line = stop, line + len(texts)
+        self.digests[number] = digest.hexdigest(), start
+
+
+def _weight(source: Source) -> int:
+    return (source.nbytes << (3 if source.compression else 0)) + 1024  # opening a file costs as much as some text
+
+
+def _before(window: Window, block: Block) -> bytes:
+    if block.piece is None or block.piece[0]:
+        return b""
+    return window.read(max(block.start - _BEFORE, 0), block.start)
+
+
+def before_piece(item: Item) -> bytes:
+    """The bytes before a piece that lies in a plain file."""
+    assert item.block is not None
+    return item.before or _before(FileWindow(item.sources[0]), item.block)
+
+
+def _batches(source: Source, text_key: str, seen: Callable[[bytes], object]) -> Iterator[tuple[list[str], int]]:
+    """Lists of texts of about ITEM / 2 bytes, and where the last one ends."""
+    texts: list[str] = []
+    held = stop = 0
+    for number, document in enumerate(source.documents or ()):
+        text = _text_of(document, text_key, number)
+        data = text.encode("utf-8", "surrogatepass")
+        seen(data)
+        texts.append(text)
+        held, stop = held + len(data), stop + len(data)
+        if held >= ITEM >> 1 or len(texts) >= 1 << 16:
+            yield texts, stop
+            texts, held = [], 0
+    if texts:
+        yield texts, stop
+
+
+def _text_of(document: object, text_key: str, number: int) -> str:
+    text = document.get(text_key) if isinstance(document, Mapping) else document
+    if isinstance(text, str):
+        return text
+    if isinstance(document, Mapping):
+        held = ", ".join(map(repr, list(document)[:8]))
+        what = f"has {type(text).__name__} under {text_key!r} (its keys are {held})"
+    else:
+        what = f"is a {type(document).__name__}"
+    raise SourceError(
+        f"document {number} of the iterable {what}, and documents are str, or dicts with a str under text_key="
+        f"{text_key!r}. Give text_key= the right name, or yield texts."
+    )

@@ -1,0 +1,146 @@
+"""The parts of a side -> a store: shards, then the list of sources, then the manifest.
+
+Guarantee: a shard holds whole items and depends on its parts only; each file is complete on disk before its name is,
+and the manifest comes last. Cost: one item in memory; each token is copied once more.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow.errors import PrepareError
+from windrow.manifest import Shard, publish, sync_folder
+from windrow.sides import Part
+from windrow.work import ItemFile
+
+__all__ = ["ShardTask", "listing", "shard_tasks", "write_shard"]
+
+SHARD_TOKENS = 1 << 27
+Ids = NDArray[np.unsignedinteger[Any]]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Shard ``number`` of the store in ``folder``, to be made of ``parts`` in the folder of unfinished ``work``."""
+
+    folder: Path
+    number: int
+    work: Path
+    parts: tuple[Part, ...]
+
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.folder}"
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """A shard, and what the ledger wants to know of it."""
+
+    shard: Shard
+    max_token_id: int
+    longest: int
+    shortest: int
+
+
+def shard_tasks(folder: Path, work: Path, parts: Sequence[Part]) -> Iterator[ShardTask]:
+    """Shards of whole items, each closed by the item that fills it."""
+    number, held, taken = 0, 0, list[Part]()
+    for part in parts:
+        taken.append(part)
+        held += part.stop - part.start
+        if held >= SHARD_TOKENS:
+            yield ShardTask(folder, number, work, tuple(taken))
+            number, held, taken = number + 1, 0, []
+    if taken:
+        yield ShardTask(folder, number, work, tuple(taken))
+
+
+def write_shard(task: ShardTask) -> ShardDone:
+    """Write the three files of a shard."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    path = task.folder / f"tokens-{task.number:05d}.bin"
+    digest, highest, offset = sha256(), -1, 0
+    all_ends, all_origins = [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
+    with open(path.with_name(path.name + ".tmp"), "wb") as file:
+        for part in task.parts:
+            tokens, ends, origins = _read(task.work, part)
+            highest = max(highest, int(tokens.max(initial=0)))
+            data = memoryview(np.ascontiguousarray(tokens)).cast("B")
+            digest.update(data)
+            file.write(data)
+            all_ends.append(ends + offset)
+            all_origins.append(origins)
+            offset += len(tokens)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)
+    ends = np.concatenate(all_ends)
+    names = []
+    for name, array in (("documents", ends), ("origins", np.concatenate(all_origins))):
+        data = _npy(array)
+        publish(task.folder / f"{name}-{task.number:05d}.npy", data)
+        names += [f"{name}-{task.number:05d}.npy", sha256(data).hexdigest()]
+    sync_folder(task.folder)
+    lengths = np.diff(ends, prepend=0)
+    shard = Shard(path.name, offset, len(ends), digest.hexdigest(), *names)
+    return ShardDone(shard, highest, int(lengths.max(initial=0)), int(lengths.min(initial=offset)))
+
+
+def _read(work: Path, part: Part) -> tuple[Ids, Rows, Rows]:
+    """Tokens, ends (counted from the part's start) and origins of a part."""
+    item = ItemFile.open(work, part.key)
+    rows = item.rows()
+    if part.row is not None:
+        tokens = item.tokens(part.start, part.stop)
+        row, length = np.array([part.row], np.int64), int(item.about["num_tokens"])
+        is_end = part.closing or (part.ends and part.stop == length)
+        return tokens, np.array([len(tokens)] * is_end, np.int64), row[: int(is_end)]
+    starts, ends = np.concatenate([[0], rows[:-1, 0]]), rows[:, 0]
+    origins = rows[:, 1:5] + np.array([part.first_source, 0, 0, 0])
+    origins[:, 1] += np.where(rows[:, 1] == 0, part.line, 0)
+    if part.keep is None:
+        tokens = item.tokens(part.start, part.stop)
+    else:
+        tokens = _runs(item, starts, ends, part.keep)[part.start : part.stop]
+        origins, ends = origins[part.keep], np.cumsum((ends - starts)[part.keep])
+    first, last = np.searchsorted(ends, [part.start, part.stop], side="right")
+    if part.closing and (not last or ends[last - 1] != part.stop):
+        last, ends = last + 1, np.concatenate([ends[:last], [part.stop]])  # the side ends within a document
+    return tokens, ends[first:last] - part.start, origins[first:last]
+
+
+def _runs(item: ItemFile, starts: Rows, ends: Rows, keep: NDArray[np.bool_]) -> Ids:
+    """The tokens of the documents kept, copied run by run."""
+    tokens = item.tokens(0, int(item.about["num_tokens"]))
+    edges = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
+    return np.concatenate([tokens[:0], *(tokens[starts[first] : ends[last - 1]] for first, last in edges)])
+
+
+def _npy(array: Rows) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array.astype("<i8"), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def listing(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    """JSON, a line each."""
+    return "".join(json.dumps(dict(line), sort_keys=True) + "\n" for line in lines).encode()
+
+
+def require_whole(task: ShardTask, num_tokens: int, num_documents: int, done: Sequence[ShardDone]) -> None:
+    """Documents in = documents out, and the tokens likewise."""
+    tokens, documents = sum(one.shard.num_tokens for one in done), sum(one.shard.num_documents for one in done)
+    if (tokens, documents) != (num_tokens, num_documents):
+        raise PrepareError(
+            f"{task.folder} would hold {documents} documents and {tokens} tokens, and {num_documents} and {num_tokens} "
+            "were made of the inputs. Nothing was published; please report this."
+        )

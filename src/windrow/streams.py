@@ -1,0 +1,186 @@
+"""Bytes of a source, from any place, in bounded memory: plain files, ``.gz``, ``.zst``, standard input.
+
+Guarantee: a compressed stream that ends early is an error, never the end of the text; members of a ``.gz`` and
+frames of a ``.zst`` that follow one another are one text. ``Window.read`` gives the same bytes for a file and for its
+compressed form. What it does not do: know what the bytes mean.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any, BinaryIO
+
+from windrow.errors import SourceError
+from windrow.sources import Source
+
+__all__ = ["STEP", "FileWindow", "StreamWindow", "chunks", "hash_file", "read_span"]
+
+STEP = 1 << 20
+
+
+def open_binary(path: str) -> BinaryIO:
+    try:
+        return sys.stdin.buffer if path == "-" else open(path, "rb")
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def read_span(path: str, start: int, stop: int) -> bytes:
+    """Bytes ``[start, stop)`` of a plain file. Raises ``SourceError`` when they are not all there."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(start)
+            data = bytearray(stop - start)
+            filled = 0
+            while filled < len(data) and (count := file.readinto(memoryview(data)[filled:])):
+                filled += count
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read at byte {start}: {error.strerror}.") from error
+    if filled < stop - start:
+        raise SourceError(f"{path} ends at byte {start + filled}, and had {stop} at the start: something changed it.")
+    return bytes(data)
+
+
+def chunks(source: Source, seen: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
+    """The text bytes of a source from its beginning; ``seen`` gets the bytes as they lie on disk."""
+    path = str(source.path)
+    raw = _raw(path, seen)
+    return _decompressed(raw, path, source.compression) if source.compression else raw
+
+
+def _raw(path: str, seen: Callable[[bytes], object] | None) -> Iterator[bytes]:
+    file = open_binary(path)
+    try:
+        while data := file.read(STEP):
+            if seen:
+                seen(data)
+            yield data
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+    finally:
+        if path != "-":
+            file.close()
+
+
+def _decompressed(raw: Iterator[bytes], path: str, compression: str) -> Iterator[bytes]:
+    """One member or frame after another; ``decoder`` is None between them."""
+    new_decoder, failures = _decoders(compression)
+    decoder: Any = None
+    num_raw = 0
+    for data in raw:
+        num_raw += len(data)
+        while data:
+            if decoder is None:
+                data = data.lstrip(b"\0") if compression == "gz" and num_raw > len(data) else data  # padding
+                if not data:
+                    break
+                decoder = new_decoder()
+            try:
+                yield from _bounded(decoder, data)
+            except failures as error:
+                raise _damaged(path, num_raw, str(error)) from error
+            data = decoder.unused_data if decoder.eof else b""
+            decoder = None if decoder.eof else decoder
+    if decoder is not None or not num_raw:
+        raise _damaged(path, num_raw, "it ends in the middle of the compressed data, so the rest is missing")
+
+
+def _bounded(decoder: Any, data: bytes) -> Iterator[bytes]:
+    """At most a step at a time: a megabyte of zeros can be a gigabyte of text."""
+    if hasattr(decoder, "needs_input"):  # zstd
+        yield decoder.decompress(data, STEP)
+        while not decoder.eof and not decoder.needs_input:
+            yield decoder.decompress(b"", STEP)
+        return
+    yield decoder.decompress(data, STEP)
+    while decoder.unconsumed_tail and not decoder.eof:
+        yield decoder.decompress(decoder.unconsumed_tail, STEP)
+
+
+def _damaged(path: str, num_raw: int, what: str) -> SourceError:
+    return SourceError(
+        f"{path} is damaged near byte {num_raw} of the compressed file: {what}. Half a corpus would train a model "
+        "without a sign. Download or copy the file again."
+    )
+
+
+def _decoders(compression: str) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+    if compression == "gz":
+        return _gzip()
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError:
+        raise SourceError(
+            'reading .zst needs the package backports.zstd: pip install "windrow[io]". Or unpack the files first: zstd -d'
+        ) from None
+    return zstd.ZstdDecompressor, (zstd.ZstdError, EOFError)
+
+
+def _gzip() -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+    import zlib
+
+    try:
+        from isal import isal_zlib
+
+        return lambda: isal_zlib.decompressobj(31), (isal_zlib.error, zlib.error)  # 2-3 times as fast
+    except ImportError:
+        return lambda: zlib.decompressobj(31), (zlib.error,)
+
+
+class FileWindow:
+    """Any bytes of a plain file. Holds nothing."""
+
+    def __init__(self, source: Source) -> None:
+        self._path, self._nbytes = str(source.path), source.nbytes
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes ``[start, stop)``, fewer at the end."""
+        stop = min(stop, self._nbytes)
+        return read_span(self._path, start, stop) if start < stop else b""
+
+    def forget(self, before: int) -> None:
+        pass
+
+    def sha256(self) -> tuple[str, int]:
+        return hash_file(self._path)
+
+
+class StreamWindow:
+    """The bytes of a stream that were read and not forgotten: reads may go back as far as that."""
+
+    def __init__(self, source: Source) -> None:
+        self._digest, self.num_raw = sha256(), 0
+        self._chunks = chunks(source, self._seen)
+        self._base, self._held = 0, bytearray()
+
+    def _seen(self, data: bytes) -> None:
+        self._digest.update(data)
+        self.num_raw += len(data)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes ``[start, stop)``, fewer at the end."""
+        assert start >= self._base, "a stream was asked for bytes that it forgot"
+        while self._base + len(self._held) < stop and (data := next(self._chunks, None)) is not None:
+            self._held += data
+        return bytes(self._held[start - self._base : stop - self._base])
+
+    def forget(self, before: int) -> None:
+        if before > self._base:
+            del self._held[: before - self._base]
+            self._base = before
+
+    def sha256(self) -> tuple[str, int]:
+        """``(hex, nbytes)`` of the stream as it lies on disk, as far as it was read."""
+        return self._digest.hexdigest(), self.num_raw
+
+
+def hash_file(path: str) -> tuple[str, int]:
+    """``(sha256 hex, nbytes)`` of a file as it lies on disk."""
+    digest, nbytes = sha256(), 0
+    for data in _raw(path, None):
+        digest.update(data)
+        nbytes += len(data)
+    return digest.hexdigest(), nbytes

@@ -1,0 +1,200 @@
+"""The folder of unfinished work, ``DEST/unfinished``: its lock, and one file for each finished item.
+
+Guarantee: an item's file appears whole, in one rename, and is used again only when its checksum is right and its key,
+which holds the recipe and what it was made from, is the one asked for. One writer at a time. Nothing is unpickled.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow.errors import PrepareError
+
+__all__ = ["COLUMNS", "ItemFile", "ItemWriter", "WORK", "locked", "read_note", "remove_work", "write_note"]
+
+WORK = "unfinished"
+COLUMNS = ("end", "source", "line", "start", "stop", "digest0", "digest1", "bad")  # of an item's documents, all int64
+_MAGIC = b"windrow item 1\n\0"
+Rows = NDArray[np.int64]
+
+
+class ItemWriter:
+    """Writes one item: tokens as they come, then the table of documents and what is known of them."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._path, self._key = folder / f"{key}.item", key
+        self._temporary = folder / f"{key}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+        self._crc, self.seconds = 0, 0.0
+        self._file = open(self._temporary, "wb")
+
+    def __enter__(self) -> "ItemWriter":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._file.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()
+
+    def write(self, array: NDArray[Any]) -> None:
+        started = time.perf_counter()
+        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+        self._crc = zlib.crc32(data, self._crc)
+        self._file.write(data)
+        self.seconds += time.perf_counter() - started
+
+    def finish(self, rows: Rows, about: Mapping[str, Any]) -> None:
+        """``rows`` is (num_documents, 8) int64, see COLUMNS."""
+        self.write(rows)
+        footer = json.dumps({**about, "key": self._key, "crc32": self._crc}).encode()
+        self._file.write(footer + zlib.crc32(footer).to_bytes(4, "little") + len(footer).to_bytes(4, "little") + _MAGIC)
+        self._file.close()
+        os.replace(self._temporary, self._path)
+
+
+@dataclass(frozen=True)
+class ItemFile:
+    """A finished item on disk. ``about`` is its footer."""
+
+    path: Path
+    about: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, key: str) -> "ItemFile":
+        """Raises ``FileNotFoundError`` or ``ValueError`` (not whole)."""
+        path = folder / f"{key}.item"
+        with open(path, "rb") as file:
+            about = _footer(file)
+        if about.get("key") != key:
+            raise ValueError("it belongs to another item")
+        return cls(path, about)
+
+    def verify(self) -> None:
+        """Raise ``ValueError`` when the content is not what was written."""
+        crc, left = 0, self._nbytes
+        with open(self.path, "rb") as file:
+            while left and (data := file.read(min(left, 1 << 20))):
+                crc, left = zlib.crc32(data, crc), left - len(data)
+        if left or crc != self.about["crc32"]:
+            raise ValueError("its checksum is wrong")
+
+    @property
+    def _nbytes(self) -> int:
+        return self._token_nbytes + int(self.about["num_documents"]) * len(COLUMNS) * 8
+
+    @property
+    def _token_nbytes(self) -> int:
+        return int(self.about["num_tokens"]) * np.dtype(self.about["dtype"]).itemsize
+
+    def tokens(self, start: int, stop: int) -> NDArray[Any]:
+        """Tokens ``[start, stop)`` of the item."""
+        dtype = np.dtype(self.about["dtype"]).newbyteorder("<")
+        return np.fromfile(self.path, dtype, stop - start, offset=start * dtype.itemsize)
+
+    def rows(self) -> Rows:
+        """The table of its documents, (num_documents, 8)."""
+        count = int(self.about["num_documents"])
+        return np.fromfile(self.path, "<i8", count * len(COLUMNS), offset=self._token_nbytes).reshape(-1, len(COLUMNS))
+
+
+def _footer(file: BinaryIO) -> dict[str, Any]:
+    tail = len(_MAGIC) + 8
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - tail, 0))
+    end = file.read()
+    length = int.from_bytes(end[4:8], "little")
+    if end[8:] != _MAGIC or length > size - tail:
+        raise ValueError("it is not whole")
+    file.seek(size - tail - length)
+    footer = file.read(length)
+    if zlib.crc32(footer) != int.from_bytes(end[:4], "little"):
+        raise ValueError("its checksum is wrong")
+    return cast(dict[str, Any], json.loads(footer))
+
+
+def write_note(folder: Path, key: str, content: Mapping[str, Any]) -> None:
+    """Keep a small result, whole or not at all."""
+    data = json.dumps(dict(content)).encode()
+    temporary = folder / f"{key}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    temporary.write_bytes(data + zlib.crc32(data).to_bytes(4, "little"))
+    os.replace(temporary, folder / f"{key}.note")
+
+
+def read_note(folder: Path, key: str) -> dict[str, Any] | None:
+    """A small result that was kept, None when there is none or it is damaged."""
+    try:
+        data = (folder / f"{key}.note").read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(data) < 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        return None
+    return cast(dict[str, Any], json.loads(data[:-4]))
+
+
+@contextlib.contextmanager
+def locked(dest: Path, part: tuple[int, int] | None = None) -> Iterator[Path]:
+    """The folder of unfinished work, this process its only writer (with ``part``: of this part)."""
+    folder = dest / WORK
+    with contextlib.ExitStack() as held:
+        if part:
+            held.callback(os.close, _lock(folder, "lock", shared=True))
+            held.callback(os.close, _lock(folder, f"lock-{part[0]}-of-{part[1]}"))
+        else:
+            held.callback(os.close, _lock(folder, "lock"))
+        yield folder
+
+
+def _lock(folder: Path, name: str, shared: bool = False) -> int:
+    """The descriptor that holds the lock. The system gives it back when the process ends, however that happens."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # a writer that has just finished removed the folder
+        if not _take(descriptor, shared):
+            os.close(descriptor)
+            raise PrepareError(
+                f"another windrow prepare is writing to {folder.parent} now ({folder / name} is locked). Two writers "
+                "would mix their work. Wait until it ends, or choose another folder."
+            )
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == os.stat(folder / name).st_ino:
+                return descriptor
+        os.close(descriptor)
+
+
+def _take(descriptor: int, shared: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows: no shared locks there
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove_work(dest: Path) -> None:
+    """Remove the folder of unfinished work, its name first: so nobody takes a lock that is about to go."""
+    gone = dest / f"{WORK}.done"
+    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(dest / WORK, gone)
+    shutil.rmtree(gone, ignore_errors=True)
