@@ -299,14 +299,13 @@ def train(
     given = _given(named)
     from windrow.launch import new_run, resumed, train_on
     from windrow.run import Settings
-    from windrow.train import Trainer
 
     if resume:
         trainer = resumed(store, text, out, given, device, valid_fraction=valid_fraction)
     else:
         settings = Settings(**given)
         options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
-        trainer = Trainer(new_run(store, text, out, settings, **options), device)
+        trainer = new_run(store, text, out, settings, device, **options)
     if not train_on(trainer):
         raise SystemExit(130)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from windrow.run import Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
 from windrow.terminal import documents_progress, error_console, output_console, training_progress, visible
-from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
+from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,9 +21,16 @@ __all__ = ["how_to_go_on", "new_run", "resumed", "train_on", "updated"]
 
 
 def new_run(
-    store: Path | None, text: Path | None, out: Path, settings: Settings, *, tokenizer: str, valid_fraction: float
-) -> Run:
-    """A new run over ``store`` or ``text`` in the folder ``out``."""
+    store: Path | None,
+    text: Path | None,
+    out: Path,
+    settings: Settings,
+    device: str,
+    *,
+    tokenizer: str,
+    valid_fraction: float,
+) -> Trainer:
+    """The trainer of a new run over ``store`` or ``text`` in the folder ``out``, before its first step."""
 
     def build(folder: Path) -> Run:
         if text is None:
@@ -33,7 +40,11 @@ def new_run(
             options: dict[str, Any] = {"valid_fraction": valid_fraction, "tokenizer": tokenizer}
             return run_of_text(text, folder, settings, on_progress=on_progress, **options)
 
-    return start_run(out, build)
+    def check(run: Run) -> None:
+        model_config(run.settings, run.vocab_size)
+        run.loader(device)
+
+    return Trainer(start_run(out, build, check), device)
 
 
 def resumed(

@@ -204,11 +204,11 @@ def check_text(run: Run, text: Path) -> None:
 # -- starting a run ------------------------------------------------------------------------------------------------
 
 
-def start_run(folder: Path, build: Callable[[Path], Run]) -> Run:
+def start_run(folder: Path, build: Callable[[Path], Run], check: Callable[[Run], object] | None = None) -> Run:
     """Make the run ``build(temporary folder)``, check that it has batches, and only then give it the name ``folder``.
 
-    Raises ``PrepareError`` when ``folder`` is not empty, and whatever ``build`` and the loaders raise; then nothing is
-    left behind.
+    Raises ``PrepareError`` when ``folder`` is not empty, and whatever ``build``, the loaders and ``check`` raise; then
+    nothing is left behind.
     """
     _refuse(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -216,8 +216,11 @@ def start_run(folder: Path, build: Callable[[Path], Run]) -> Run:
     temporary.mkdir()
     try:
         run = build(temporary)
+        loader = run.loader()
         run.valid_loader()
-        run.save(run.loader())
+        if check:
+            check(run)
+        run.save(loader)
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -29,7 +29,7 @@ from windrow.gpt import GPT, GPTConfig
 from windrow.manifest import publish, sync_folder
 from windrow.run import Run, Settings
 
-__all__ = ["CHECKPOINT", "CURVE", "LOG", "Trainer", "sigint_as_flag", "train"]
+__all__ = ["CHECKPOINT", "CURVE", "LOG", "Trainer", "model_config", "sigint_as_flag", "train"]
 
 CHECKPOINT, LOG, CURVE = "checkpoint.pt", "log.jsonl", "loss.svg"
 _FORMAT, _VERSION = "windrow-checkpoint", 1
@@ -68,7 +68,7 @@ class Trainer:
         self.loader, self.valid = run.loader(device), run.valid_loader(device)
         self.num_steps = run.settings.steps or math.ceil(run.settings.epochs * len(self.loader))
         torch.manual_seed(run.settings.seed)
-        self.config = _config(run.settings, run.vocab_size)
+        self.config = model_config(run.settings, run.vocab_size)
         self.model = GPT(self.config).to(device)
         self.optimizer = _optimizer(self.model, run.settings.lr)
         self.step = 0
@@ -180,7 +180,8 @@ class Trainer:
         return loss_curve([(row["step"], row["loss"]) for row in self.log], valid, title="Loss of the run")
 
 
-def _config(settings: Settings, vocab_size: int) -> GPTConfig:
+def model_config(settings: Settings, vocab_size: int) -> GPTConfig:
+    """The sizes of the model that ``settings`` ask for. Raises ``ValueError`` when they make no model."""
     return GPTConfig(
         vocab_size=vocab_size,
         context_length=settings.max_length,

@@ -1,0 +1,88 @@
+"""The demo, end to end, on its own text and on a user's."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from windrow.cli import app
+from windrow.demo import _fitting, _free_folder, _num_windows
+from windrow.errors import NotEnoughTokensError
+from windrow.run import Settings, open_run
+
+
+def run_demo(folder: Path, *flags: str) -> str:
+    result = CliRunner().invoke(app, ["demo", "--out", str(folder), *flags])
+    assert result.exit_code == 0, result.output
+    return " ".join(result.stdout.replace("│", " ").split())
+
+
+def test_the_demo_runs_from_text_to_sample_and_its_resume_is_exact(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    told = run_demo(folder, "--steps", "4")
+    for stage in ("Text", "Tokens", "Windows", "A batch", "Training", "Resume", "A sample", "Result"):
+        assert stage in told
+    assert "2 of 2 batches after the resume are the same" in told
+    assert "DIFFERENT" not in told
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[3]["valid_loss"] < rows[1]["valid_loss"]
+    ElementTree.parse(folder / "loss.svg")
+    run = open_run(folder)
+    assert run.valid is not None
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert run.loader().recipe == json.dumps(
+        json.loads((folder / "run.json").read_text())["recipe"], sort_keys=True, separators=(",", ":")
+    )
+
+
+def test_the_demo_runs_on_a_small_file_of_the_user_and_writes_over_nothing(tmp_path: Path) -> None:
+    text = tmp_path / "story.txt"
+    text.write_text("The hay was cut on Monday, and by noon it lay in long rows \x1b[31m across the field. " * 6)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    told = run_demo(tmp_path / "out", "--text", str(text), "--steps", "2")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+    assert "out-2" in told
+    assert re.search(r"length (16|32) inputs \(not 256: the text is short\)", told)
+    assert "\x1b" not in told
+    assert "1 of 1 batches after the resume are the same" in told
+    assert (tmp_path / "out-2" / "loss.svg").is_file()
+
+
+def test_a_text_too_short_for_the_demo_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    text = tmp_path / "tiny.txt"
+    text.write_text("Only a few words.")
+    result = CliRunner().invoke(app, ["demo", "--text", str(text), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "needs 32 to show anything" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.txt"]
+
+
+@pytest.mark.parametrize("num_tokens", [32, 33, 40, 63, 64, 100, 500, 1024, 5000, 10**6])
+def test_windows_are_chosen_so_that_a_text_holds_several(num_tokens: int) -> None:
+    settings = _fitting(Settings(), num_tokens)
+    num_windows = _num_windows(settings, num_tokens)
+    assert num_windows >= 5
+    assert settings.batch_size <= num_windows
+    assert settings.batch_size * settings.max_length <= 1024
+
+
+def test_fewer_than_32_tokens_are_an_error_with_the_numbers() -> None:
+    with pytest.raises(NotEnoughTokensError, match=r"31 tokens .* needs 32"):
+        _fitting(Settings(), 31)
+
+
+def test_a_free_folder_is_the_first_that_is_not_there_or_empty(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    assert _free_folder(out) == out
+    out.mkdir()
+    assert _free_folder(out) == out
+    (out / "file").touch()
+    (tmp_path / "demo-2").touch()
+    assert _free_folder(out) == tmp_path / "demo-3"

@@ -1,0 +1,259 @@
+"""Training: stopping and going on changes nothing, and a run refuses what is not its own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import windrow.train
+from windrow import Batch
+from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError
+from windrow.run import Part, Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
+from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, train
+
+TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(120))
+SMALL = Settings(max_length=16, batch_size=2, width=16, num_heads=2, num_layers=1, steps=12, eval_every=4)
+
+
+def make_run(folder: Path, settings: Settings = SMALL, text: str = TEXT, valid_fraction: float = 0.1) -> Run:
+    file = folder.with_suffix(".txt")
+    file.write_text(text, encoding="utf-8")
+    build: Callable[[Path], Run] = lambda temporary: run_of_text(  # noqa: E731
+        file, temporary, settings, valid_fraction=valid_fraction, tokenizer="bytes"
+    )
+    return start_run(folder, build)
+
+
+def go(trainer: Trainer, until: int = 10**9) -> bool:
+    return train(trainer, on_step=lambda row: None, should_stop=lambda: trainer.step >= until)
+
+
+def losses(trainer: Trainer) -> list[tuple[float, float, float | None]]:
+    return [(row["step"], row["loss"], row.get("valid_loss")) for row in trainer.log]
+
+
+def same_weights(one: Trainer, other: Trainer) -> bool:
+    ours, theirs = one.model.state_dict(), other.model.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("stops", [(1,), (4,), (11,), (3, 5), (6, 6, 7)])
+def test_a_run_stopped_and_resumed_equals_one_that_never_stopped_bit_for_bit(
+    tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    whole = Trainer(make_run(tmp_path / "whole"))
+    assert go(whole)
+    trainer = Trainer(make_run(tmp_path / "cut"))
+    for stop in stops:
+        assert not go(trainer, until=stop)
+        torch.manual_seed(999)  # another process has another random state
+        trainer = Trainer(open_run(tmp_path / "cut"))
+        trainer.restore()
+        assert trainer.step == stop
+    assert go(trainer)
+    assert losses(trainer) == losses(whole)
+    assert same_weights(trainer, whole)
+    assert trainer.loader.state_dict()["position"] == whole.loader.state_dict()["position"]
+
+
+def test_after_a_crash_training_goes_on_from_the_last_checkpoint_and_the_log_has_each_step_once(tmp_path: Path) -> None:
+    whole = Trainer(make_run(tmp_path / "whole"))
+    go(whole)
+    run = make_run(tmp_path / "cut")
+    trainer = Trainer(run)
+    go(trainer, until=5)
+    with open(run.folder / LOG, "a", encoding="utf-8") as log:  # three steps whose checkpoint was never written
+        log.writelines(json.dumps({"step": step, "loss": 0.0}) + "\n" for step in (5, 6, 7))
+    (run.folder / (CHECKPOINT + ".tmp")).write_bytes(b"half of one")
+    trainer = Trainer(open_run(run.folder))
+    trainer.restore()
+    go(trainer)
+    rows = [json.loads(line) for line in (run.folder / LOG).read_text().splitlines()]
+    assert [(row["step"], row["loss"]) for row in rows] == [(row["step"], row["loss"]) for row in whole.log]
+
+
+def test_training_learns_and_leaves_checkpoint_log_curve_and_recipe(tmp_path: Path) -> None:
+    trainer = Trainer(make_run(tmp_path / "run", Settings(**{**vars(SMALL), "steps": 60, "lr": 1e-2})))
+    go(trainer)
+    assert trainer.log[-1]["loss"] < trainer.log[0]["loss"] - 1
+    assert trainer.log[-1]["valid_loss"] < trainer.log[3]["valid_loss"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(
+        [CHECKPOINT, CURVE, LOG, "data", "run.json"]
+    )
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert content["recipe"] == json.loads(trainer.loader.recipe)
+    assert content["stores"]["train"]["path"] == "data/train"
+    assert content["sizes"] == {"batch_size": 2, "dp_world_size": 1}
+
+
+def test_step_n_of_the_log_is_the_batch_that_the_loader_gives_at_step_n(tmp_path: Path) -> None:
+    trainer = Trainer(make_run(tmp_path / "run"))
+    seen: dict[int, Batch] = {}
+    trainer.on_batch = lambda step, batch: seen.update({step: batch})
+    go(trainer)
+    again = open_run(tmp_path / "run").loader("cpu")
+    assert sorted(seen) == [row["step"] for row in trainer.log]
+    assert all(torch.equal(seen[step].inputs, again[step].inputs) for step in seen)
+
+
+def test_the_loss_is_the_sum_over_counting_targets_divided_by_their_number_or_by_one(tmp_path: Path) -> None:
+    trainer = Trainer(make_run(tmp_path / "run"))
+    inputs, targets = trainer.loader[0]
+    expected = torch.nn.functional.cross_entropy(trainer.model(inputs).flatten(0, 1), targets.flatten()).item()
+    assert trainer._update(Batch(inputs, targets, targets.numel()), 0.0) == pytest.approx(expected, rel=1e-5)
+    assert trainer._update(Batch(inputs, torch.full_like(targets, -100), 0), 0.0) == 0.0
+
+
+def test_the_valid_loss_is_the_mean_over_every_valid_target(tmp_path: Path) -> None:
+    trainer = Trainer(make_run(tmp_path / "run", Settings(**{**vars(SMALL), "eval_batches": 10**6})))
+    assert trainer.run.valid is not None
+    tokens = torch.tensor(trainer.run.valid.open().tokens().astype("int64"))
+    total = 0.0
+    for start in range(0, len(tokens) - 1, 16):
+        window = tokens[start : start + 17][None]
+        total += trainer.model.loss_sum(window[:, :-1], window[:, 1:]).item()
+    assert trainer.evaluate() == pytest.approx(total / (len(tokens) - 1), rel=1e-5)
+
+
+def test_a_checkpoint_loads_with_weights_only_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    trainer = Trainer(run)
+    go(trainer, until=2)
+    path = run.folder / CHECKPOINT
+    assert torch.load(path, weights_only=True)["step"] == 2
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(ResumeError, match=r"checkpoint\.pt is no whole checkpoint"):
+        Trainer(run).restore()
+
+
+def test_a_run_without_a_checkpoint_begins_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    trainer = Trainer(run)
+    trainer.restore()
+    assert trainer.step == 0
+
+
+@pytest.mark.parametrize("changed", [{"max_length": 8}, {"stride": 3}, {"seed": 1}])
+def test_another_recipe_is_refused_with_both_values(tmp_path: Path, changed: dict[str, int]) -> None:
+    run = make_run(tmp_path / "run")
+    go(Trainer(run), until=2)
+    other = Run(run.folder, run.train, run.valid, Settings(**{**vars(run.settings), **changed}), run.state)
+    (name, value) = next(iter(changed.items()))
+    with pytest.raises(ResumeError, match=rf"{name}: saved .*, here {value}"):
+        Trainer(other).restore()
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_other_data_is_refused(tmp_path: Path, has_checkpoint: bool) -> None:
+    run = make_run(tmp_path / "run")
+    if has_checkpoint:
+        go(Trainer(run), until=2)
+    other = make_run(tmp_path / "other", text=TEXT.replace("rain", "hail"))
+    with pytest.raises(ResumeError, match="fingerprint"):
+        Trainer(Run(run.folder, other.train, other.valid, run.settings, run.state)).restore()
+    with pytest.raises(ResumeError, match="sha256"):
+        check_text(run, tmp_path / "other.txt")
+    check_text(run, tmp_path / "run.txt")
+
+
+def test_a_model_of_other_sizes_is_refused_with_both_values(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    go(Trainer(run), until=2)
+    wider = Run(run.folder, run.train, run.valid, Settings(**{**vars(run.settings), "width": 32}), run.state)
+    with pytest.raises(ResumeError, match="width: saved 16, here 32"):
+        Trainer(wider).restore()
+
+
+def test_another_batch_size_goes_on_with_the_next_unseen_window(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    go(Trainer(run), until=4)
+    bigger = Run(run.folder, run.train, run.valid, Settings(**{**vars(run.settings), "batch_size": 3}), run.state)
+    trainer = Trainer(bigger)
+    trainer.restore()
+    assert trainer.loader.position == 8
+    assert trainer.step == trainer.loader.step == 4
+
+
+def test_a_run_over_one_store_is_cut_and_its_parts_share_no_token(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "first", valid_fraction=0.0)
+    store = first.train.path
+    run = start_run(tmp_path / "run", lambda folder: run_of_store(store, folder, SMALL, valid_fraction=0.25))
+    assert run.valid is not None
+    whole, train_part, valid_part = Part(store).open(), run.train.open(), run.valid.open()
+    assert train_part.num_tokens + valid_part.num_tokens == whole.num_tokens
+    assert valid_part.num_tokens == pytest.approx(whole.num_tokens / 4, abs=1)
+    trainer = Trainer(run)
+    go(trainer, until=3)
+    Trainer(open_run(tmp_path / "run")).restore()
+
+
+def test_a_folder_in_use_is_never_written_over(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    with pytest.raises(PrepareError, match="holds a run already"):
+        make_run(tmp_path / "run")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "diary.txt").write_text("mine")
+    with pytest.raises(PrepareError, match="not empty"):
+        make_run(tmp_path / "full")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["diary.txt"]
+
+
+def test_a_text_too_short_leaves_nothing_behind_and_says_which_max_length_fits(tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughTokensError, match="--max-length 8 or less"):
+        make_run(tmp_path / "run", text="ten bytes")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.txt"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_it_is_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(make_run(tmp_path / "run"))
+    nan = lambda inputs, targets: torch.tensor(float("nan"), requires_grad=True)  # noqa: E731
+    monkeypatch.setattr(trainer.model, "loss_sum", nan)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with pytest.raises(ValueError, match="diverged"):
+        trainer.take_step()
+    assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+
+
+def test_the_learning_rate_rises_then_falls_to_a_tenth(tmp_path: Path) -> None:
+    trainer = Trainer(make_run(tmp_path / "run", Settings(**{**vars(SMALL), "steps": 100})))
+    rates = [trainer.learning_rate(step) for step in range(100)]
+    assert rates.index(max(rates)) in (9, 10)
+    assert max(rates) == pytest.approx(SMALL.lr)
+    assert rates[-1] == pytest.approx(SMALL.lr / 10, rel=0.02)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run")
+    trainer = Trainer(run)
+    go(trainer, until=2)
+
+    def full_disk(content: object, file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    trainer.take_step()
+    monkeypatch.setattr(windrow.train.torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        trainer.save()
+    monkeypatch.undo()
+    assert torch.load(run.folder / CHECKPOINT, weights_only=True)["step"] == 2
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"epochs": 0}, {"lr": 0}, {"eval_every": 0}, {"checkpoint_every": 0}])
+def test_settings_that_make_no_sense_are_named(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Settings(**wrong)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": "windrow-run", "version": 2}'])
+def test_a_damaged_run_json_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ResumeError, match=r"run\.json"):
+        open_run(tmp_path)
+    with pytest.raises(ResumeError, match="there is no run"):
+        open_run(tmp_path / "nowhere")
