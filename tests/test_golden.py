@@ -1,0 +1,89 @@
+"""What must never change: order, mixture and state of version 1, on every Python and NumPy.
+
+The files in tests/golden were made once, by ``python tests/test_golden.py``, which refuses to write over them. Needs
+numpy and pytest only.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from windrow import Loader, Mixture, TokenStore, Windows
+from windrow.order import MAX_SAMPLES, MemberOrder, Permutation, keyed_integers
+
+FOLDER = Path(__file__).parent / "golden"
+NUMS = [1, 2, 3, 5, 8, 100, 255, 257, 65_535, 65_536, 65_537, 10**6, 2**32 + 1, 10**12, 2**62, MAX_SAMPLES]
+
+
+def windows_of(num_samples: int, first: int = 0, **kwargs: Any) -> Windows:
+    return Windows(TokenStore.from_ids(np.arange(first, first + num_samples * 4 + 1), eos_id=0), 4, **kwargs)
+
+
+def order_v1() -> dict[str, Any]:
+    places = {num: np.array(sorted({(num - 1) * i // 11 for i in range(12)}), dtype=np.int64) for num in NUMS}
+    return {
+        "keyed_integers": [str(value) for value in keyed_integers(3, "a", 1, "b")],
+        "permutation": {n: [p.tolist(), Permutation(n, "golden", 7).forward(p, 3).tolist()] for n, p in places.items()},
+        "members": {
+            f"{num} {seed} {name!r} {block}": [
+                array.tolist()
+                for array in MemberOrder(num, seed=seed, name=name, shuffle_block=block).at(np.arange(11) * 7)
+            ]
+            for num in (1, 10, 100, 70_000)
+            for seed in (0, -1, 2**70)
+            for name in ("", "web")
+            for block in (None, 3)
+        },
+        "phase": windows_of(100, phase="epoch").offsets(np.arange(20), key=(5, "web")).tolist(),
+    }
+
+
+def mixture() -> Mixture:
+    members = {"web": (windows_of(100), 0.7), "code": (windows_of(30, first=1000), 0.2), "books": (windows_of(7), 0.1)}
+    return Mixture(members, stages={2 * 65_536: {"web": 1, "code": 1, "books": 0}})
+
+
+def mixture_v1() -> dict[str, Any]:
+    loader = Loader(mixture(), 8, seed=3, epochs=None)
+    steps = [0, 1, 8191, 8192, 16_383, 16_384, 100_000, 10**9]
+    return {"recipe": json.loads(loader.recipe), "steps": {step: loader.lookup(step) for step in steps}}
+
+
+def state_v1() -> dict[str, Any]:
+    first = Loader(windows_of(50), 4, seed=9)
+    for _ in zip(range(5), first, strict=False):
+        pass
+    second = Loader(windows_of(50), 3, seed=9, drop_last=False, dp_rank=1, dp_world_size=2)
+    second.load_state_dict(first.state_dict())
+    second.skip(5)
+    second.exclude(windows=[3, 1])
+    return {"state": second.state_dict(), "next": second[second.step].inputs.tolist(), "step": second.step}
+
+
+CASES = {"order_v1": order_v1, "mixture_v1": mixture_v1, "state_v1": state_v1}
+
+
+def as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_of_version_1_has_changed(name: str) -> None:
+    assert as_json(CASES[name]()) == json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_a_state_saved_once_still_loads() -> None:
+    saved = json.loads((FOLDER / "state_v1.json").read_text(encoding="utf-8"))
+    loader = Loader(windows_of(50), 3, seed=9, drop_last=False, dp_rank=1, dp_world_size=2)
+    loader.load_state_dict(saved["state"])
+    assert loader.step == saved["step"]
+    assert next(iter(loader)).inputs.tolist() == saved["next"]
+
+
+if __name__ == "__main__":
+    for case, make in CASES.items():
+        with open(FOLDER / f"{case}.json", "x", encoding="utf-8") as file:
+            file.write(json.dumps(make(), indent=None) + "\n")
