@@ -6,6 +6,7 @@ than some blocks behind is never asked for again, so a stream of any length take
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -115,9 +116,8 @@ def _find(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> 
 
 
 def _last(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
-    last = None
-    for last in between.finditer(window.read(start, stop)):
-        pass
+    found = deque(between.finditer(window.read(start, stop)), maxlen=1)
+    last = found[0] if found else None
     return last and (start + last.start(), start + last.end())
 
 
@@ -153,8 +153,8 @@ def no_cut(name: str, place: int, cuttable: bool) -> SourceError:
     """The error for a document that can be neither cut nor tokenized whole in bounded memory."""
     if not cuttable:
         return SourceError(
-            f"{name} has a document longer than {PIECE + LIMIT >> 20} MiB (near byte {place}), and documents can be cut "
-            "only for tokenizers that split text like GPT-2, cl100k or o200k. Split the document, or use one of those."
+            f"{name} has a document longer than {PIECE + LIMIT >> 20} MiB (near byte {place}), and documents can be "
+            "cut only for tokenizers that split text like GPT-2, cl100k or o200k. Split it, or use one of those."
         )
     return SourceError(
         f"{name} has no place to cut within {LIMIT >> 20} MiB after byte {place}: no letter or digit that is followed "

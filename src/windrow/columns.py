@@ -5,6 +5,7 @@ where text files have a line. Cost: some thousand rows in memory. Needs pyarrow 
 """
 
 from collections.abc import Iterator
+from importlib import import_module
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
@@ -41,12 +42,12 @@ def rows(source: Source, block: Block, reading: Reading) -> Iterator[Document | 
 
 def _pyarrow() -> Any:
     try:
-        import pyarrow
-        import pyarrow.ipc
-        import pyarrow.parquet
+        arrow = import_module("pyarrow")
+        import_module("pyarrow.ipc")
+        import_module("pyarrow.parquet")
     except ImportError:
         raise SourceError('reading .parquet and .arrow needs pyarrow: pip install "windrow[io]"') from None
-    return pyarrow
+    return arrow
 
 
 def _opened(source: Source) -> BinaryIO:
@@ -57,7 +58,7 @@ def _opened(source: Source) -> BinaryIO:
             return open(path, "rb")
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
-    file: Any = TemporaryFile()
+    file: Any = TemporaryFile()  # noqa: SIM115 - the caller closes it
     for data in chunks(source):
         file.write(data)
     file.seek(0)

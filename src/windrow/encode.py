@@ -18,28 +18,16 @@ from windrow.blocks import EOT, Block, blocks
 from windrow.cuts import PIECE
 from windrow.encoder import Encoder
 from windrow.errors import PrepareError, SourceError, WindrowError
-from windrow.items import HashTask, Item, before_piece
+from windrow.items import HashTask, Item, Job, before_piece
 from windrow.parse import Bad, Document, documents, not_utf8, split_literal
-from windrow.sources import Reading, Source
+from windrow.sources import Source
 from windrow.streams import STEP, FileWindow, StreamWindow, hash_file, read_span
 from windrow.tokenizer import Tokenizer, token_dtype
 from windrow.work import ItemFile, ItemWriter, read_note, write_note
 
-__all__ = ["Done", "Job", "cannot_write", "do"]
+__all__ = ["Done", "cannot_write", "do"]
 
 _PLACES = 20  # of what was skipped in an item, kept to be shown
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all tasks share. ``tokenizer`` is pickled; ``recipe`` is JSON; ``hashed``: documents get a digest."""
-
-    folder: Path
-    recipe: str
-    reading: Reading
-    tokenizer: bytes
-    cuttable: bool
-    hashed: bool
 
 
 @dataclass(frozen=True)
@@ -156,13 +144,15 @@ class _Reader:
         elif block is not None:
             data = self._item.data
             assert data is None or isinstance(data, bytes)
+            assert data is not None or not source.compression, "an item of a stream went away"
             self._block(block, number, read_span(str(source.path), block.start, block.stop) if data is None else data)
         else:
             self._file(number, source)
 
     def _given(self) -> Iterator[Document | Bad]:
         """The texts that came with the item."""
-        assert self._item.block is not None and isinstance(self._item.data, list)
+        assert self._item.block is not None
+        assert isinstance(self._item.data, list)
         start = self._item.block.start
         for line, text in enumerate(self._item.data, 1):
             stop = start + len(text.encode("utf-8", "surrogatepass"))

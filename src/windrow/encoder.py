@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from windrow.blocks import EOT
 from windrow.cuts import PIECE, cut_long, cuts_of
 from windrow.errors import PrepareError, TokenizerError
-from windrow.tokenizer import Tokenizer, encode_documents, token_dtype
+from windrow.tokenizer import Tokenizer, encode_documents
 from windrow.work import COLUMNS
 
 __all__ = ["Encoder", "digest_of_pieces"]

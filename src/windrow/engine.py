@@ -1,20 +1,25 @@
 """Many tasks on any ``concurrent.futures.Executor``.
 
-Guarantee: every task's result comes back once, in the order of the tasks; a task whose worker died is given out
-again, and one that takes its worker down three times is named. No more than ``in_flight`` tasks, and their results,
-are held. What it asks of an executor: ``submit``, and a ``BrokenExecutor`` in the future whose worker died.
+Guarantee: every task's result comes back once; a task whose worker died is given out again, and one that takes its
+worker down three times is named. No more than a few tasks for each worker, and their results, are held. What it asks
+of an executor: ``submit``, and a ``BrokenExecutor`` in the future whose worker died.
 """
 
-from collections import deque
+import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from windrow.errors import PrepareError
+from windrow.tokenizer import Tokenizer
+from windrow.workers import Workers
 
-__all__ = ["Here", "run"]
+__all__ = ["Crew", "Here", "crew_for", "run"]
 
 _TRIES = 3
+_PARENT = 160 << 20  # bytes that this process holds
+_WORKER = 224 << 20  # bytes that a worker holds at its usual work
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -31,19 +36,75 @@ class Here(Executor):
         return future
 
 
-def run(executor: Executor, call: Callable[[T], R], tasks: Iterable[T], in_flight: int) -> Iterator[tuple[T, R]]:
-    """``(task, call(task))`` for each task, in order."""
-    waiting: deque[tuple[T, Future[R]]] = deque()
+class Crew:
+    """Who does the work: the executor handed in, or processes of our own, started when there is more than one task."""
+
+    def __init__(self, executor: Executor | None, num_workers: int, max_rss: int) -> None:
+        self._executor, self._num_workers, self._max_rss = executor, num_workers, max_rss
+        self._own: Workers | None = None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._own:
+            self._own.shutdown(cancel_futures=True)
+
+    def map(self, call: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[int, T, R]]:
+        """``(number, task, call(task))`` for each task, as they get done."""
+        iterator = iter(tasks)
+        first = list(islice(iterator, 2))
+        executor = self._executor or self._chosen(len(first))
+        in_flight = 1 if isinstance(executor, Here) else 2 * self._num_workers + 1
+        return run(executor, call, chain(first, iterator), in_flight)
+
+    def _chosen(self, num_tasks: int) -> Executor:
+        if num_tasks < 2 or not self._num_workers:
+            return Here()
+        self._own = self._own or Workers(self._num_workers, self._max_rss)
+        return self._own
+
+
+def crew_for(tokenizer: Tokenizer, *, workers: int | None, memory: int | None, executor: Executor | None) -> Crew:
+    """As many workers as there are cores, or as ``memory`` allows; none for a tokenizer that lives in ``__main__``."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}, and it must be 1 or more")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = memory or max(1 << 30, (workers or cores) * (256 << 20))
+    if executor is not None:
+        return Crew(executor, workers or getattr(executor, "_max_workers", None) or cores, 0)
+    if type(tokenizer).__module__ == "__main__":
+        return Crew(None, 0, 0)
+    num_workers = max(1, min(workers or cores, (allowed - _PARENT) // _WORKER))
+    return Crew(None, num_workers, (allowed - _PARENT) // num_workers)
+
+
+def run(executor: Executor, call: Callable[[T], R], tasks: Iterable[T], in_flight: int) -> Iterator[tuple[int, T, R]]:
+    """``(number, task, call(task))`` for each task, as they get done, with at most ``in_flight`` given out."""
+    given: dict[Future[R], tuple[int, T, int]] = {}  # ... and how often it was tried
     try:
-        for task in tasks:
-            waiting.append((task, _submit(executor, call, task)))
-            if len(waiting) >= in_flight:
-                yield _result(executor, call, *waiting.popleft())
-        while waiting:
-            yield _result(executor, call, *waiting.popleft())
+        for number, task in enumerate(tasks):
+            given[_submit(executor, call, task)] = number, task, 1
+            while len(given) >= in_flight:
+                yield from _finished(executor, call, given)
+        while given:
+            yield from _finished(executor, call, given)
     finally:
-        for _, future in waiting:
+        for future in given:
             future.cancel()
+
+
+def _finished(
+    executor: Executor, call: Callable[[T], R], given: "dict[Future[R], tuple[int, T, int]]"
+) -> Iterator[tuple[int, T, R]]:
+    for future in wait(given, return_when=FIRST_COMPLETED).done:
+        number, task, tries = given.pop(future)
+        try:
+            yield number, task, future.result()
+        except BrokenExecutor as error:
+            if tries == _TRIES:
+                raise _hopeless(task, error) from error
+            given[_submit(executor, call, task)] = number, task, tries + 1
 
 
 def _submit(executor: Executor, call: Callable[[T], R], task: T) -> "Future[R]":
@@ -56,17 +117,9 @@ def _submit(executor: Executor, call: Callable[[T], R], task: T) -> "Future[R]":
         ) from error
 
 
-def _result(executor: Executor, call: Callable[[T], R], task: T, future: "Future[R]") -> tuple[T, R]:
-    for _ in range(_TRIES - 1):
-        try:
-            return task, future.result()
-        except BrokenExecutor:
-            future = _submit(executor, call, task)
-    try:
-        return task, future.result()
-    except BrokenExecutor as error:
-        raise PrepareError(
-            f"the worker died {_TRIES} times on the same work: {task} ({error}). It may need more memory than there is, "
-            "or meet a bug in the tokenizer's engine. Look at that text, give fewer workers, or uninstall gigatoken. "
-            "Run the same command again: it goes on from the work that is done."
-        ) from error
+def _hopeless(task: object, error: BrokenExecutor) -> PrepareError:
+    return PrepareError(
+        f"the worker died {_TRIES} times on the same work: {task} ({error}). It may need more memory than there is, or "
+        "meet a bug in the tokenizer's engine. Look at that text, give fewer workers, or uninstall gigatoken. Run the "
+        "same command again: it goes on from the work that is done."
+    )

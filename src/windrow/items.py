@@ -9,18 +9,32 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-
+from pathlib import Path
+from typing import Any
 
 from windrow.blocks import Block, Window, blocks
 from windrow.errors import SourceError
 from windrow.sources import Reading, Source
 from windrow.streams import FileWindow, StreamWindow
+from windrow.work import ItemFile, read_note, write_note
 
-__all__ = ["ITEM", "HashTask", "Item", "Plan"]
+__all__ = ["ITEM", "HashTask", "Item", "Job", "Plan"]
 
 ITEM = 1 << 23  # bytes
 _SMALL = {"": ITEM, "gz": ITEM >> 3, "zst": ITEM >> 3}  # files up to this are read whole, many to an item
 _BEFORE = 2048  # bytes before a piece, to check the seam
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks share. ``tokenizer`` is pickled; ``recipe`` is JSON; ``hashed``: documents get a digest."""
+
+    folder: Path
+    recipe: str
+    reading: Reading
+    tokenizer: bytes
+    cuttable: bool
+    hashed: bool
 
 
 @dataclass(frozen=True)
@@ -76,11 +90,10 @@ class Plan:
     ``part`` is ``(k, n)``: every n-th unit from the k-th on (k from 1); a stream is one unit.
     """
 
-    def __init__(
-        self, sources: Sequence[Source], reading: Reading, *, cuttable: bool, part: tuple[int, int] = (1, 1)
-    ) -> None:
+    def __init__(self, sources: Sequence[Source], job: Job, part: tuple[int, int] = (1, 1)) -> None:
         self.digests: dict[int, tuple[str, int]] = {}  # source number -> (sha256 hex, nbytes)
-        self._sources, self._reading, self._cuttable, self._part = sources, reading, cuttable, part
+        self._sources, self._job, self._part = sources, job, part
+        self._reading, self._cuttable = job.reading, job.cuttable
         self._unit = 0
 
     def __iter__(self) -> Iterator[Item | HashTask]:
@@ -124,14 +137,28 @@ class Plan:
                 yield Item(number, (source,), block, nbytes=block.stop - block.start)
 
     def _stream(self, number: int, source: Source) -> Iterator[Item]:
-        window, line, num_raw = StreamWindow(source), 0, 0
+        key = sha256(json.dumps(["stream", self._job.recipe, source.identity]).encode()).hexdigest()[:32]
+        note = None if source.path == "-" else read_note(self._job.folder, key)
+        items = [_noted(number, source, fields) for fields in note["items"]] if note else []
+        if note and all(is_done(self._job, item) for item in items):  # then there is no need to unpack it again
+            self.digests[number] = note["sha256"], note["nbytes"]
+            yield from items
+            return
+        window, noted = StreamWindow(source), []
+        for item in self._unpacked(window, number, source):
+            noted.append([item.block.as_list() if item.block else None, item.line, item.nbytes])
+            yield item
+        self.digests[number] = digest, nbytes = window.sha256()
+        write_note(self._job.folder, key, {"items": noted, "sha256": digest, "nbytes": nbytes})
+
+    def _unpacked(self, window: StreamWindow, number: int, source: Source) -> Iterator[Item]:
+        line = num_raw = 0
         for block in blocks(window, source, self._reading, self._cuttable):
             data, before = window.read(block.start, block.stop), _before(window, block)
             window.read(block.next, block.next + 1)  # meets the end, or damage, before the item goes out
             yield Item(number, (source,), block, data, before, line, window.num_raw - num_raw)
             line += window.read(block.start, block.next).count(b"\n")
             num_raw = window.num_raw
-        self.digests[number] = window.sha256()
 
     def _columns(self, number: int, source: Source) -> Iterator[Item | HashTask]:
         from windrow.columns import row_groups
@@ -144,10 +171,24 @@ class Plan:
 
     def _documents(self, number: int, source: Source) -> Iterator[Item]:
         digest, start, line = sha256(), 0, 0
-        for texts, stop in _batches(source, self._reading.text_key, digest.update):
+        for texts, stop in batches(source, self._reading.text_key, digest.update):
             yield Item(number, (source,), Block(start, stop, stop), texts, line=line, nbytes=stop - start)
             start, line = stop, line + len(texts)
         self.digests[number] = digest.hexdigest(), start
+
+
+def _noted(number: int, source: Source, fields: list[Any]) -> Item:
+    (start, stop, piece), line, nbytes = fields
+    return Item(number, (source,), Block(start, stop, stop, piece and tuple(piece)), None, b"", line, nbytes)
+
+
+def is_done(job: Job, item: Item) -> bool:
+    """Whether its file is there and whole."""
+    try:
+        ItemFile.open(job.folder, item.key(job.recipe)).verify()
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _weight(source: Source) -> int:
@@ -166,7 +207,7 @@ def before_piece(item: Item) -> bytes:
     return item.before or _before(FileWindow(item.sources[0]), item.block)
 
 
-def _batches(source: Source, text_key: str, seen: Callable[[bytes], object]) -> Iterator[tuple[list[str], int]]:
+def batches(source: Source, text_key: str, seen: Callable[[bytes], object]) -> Iterator[tuple[list[str], int]]:
     """Lists of texts of about ITEM / 2 bytes, and where the last one ends."""
     texts: list[str] = []
     held = stop = 0

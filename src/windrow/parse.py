@@ -122,7 +122,7 @@ def _decoder(text_key: str) -> Callable[[bytes], str | None]:
         return lambda line: _plain_text(json.loads(line), text_key)
     row = msgspec.defstruct("Row", [("text", str | None, None)], rename={"text": text_key}, gc=False)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode
-    return lambda line: decode(line).text  # type: ignore[no-any-return]
+    return lambda line: decode(line).text
 
 
 def _plain_text(row: Any, text_key: str) -> str | None:

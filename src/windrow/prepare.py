@@ -10,31 +10,31 @@ The path: ``sources`` finds the inputs, ``items`` cuts them into work, workers `
 
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from windrow.encode import Done, Job, cannot_write, do
-from windrow.engine import Here, run
-from windrow.errors import NotEnoughTokensError, PrepareError
-from windrow.items import HashTask, Item, Plan
-from windrow.manifest import MANIFEST, Manifest, publish
-from windrow.publish import ShardDone, listing, shard_tasks, write_shard
-from windrow.sides import Part, Sides
+from windrow.encode import cannot_write, do
+from windrow.engine import Crew, crew_for
+from windrow.errors import PrepareError
+from windrow.finished import is_finished
+from windrow.items import Job, Plan
+from windrow.ledger import Ledger, Report
+from windrow.publish import publish_side
+from windrow.sides import Sides
 from windrow.sources import Inputs, Reading, Source, find_sources, require_unchanged
 from windrow.store import TokenStore, open_store
-from windrow.tokenizer import Tokenizer, load_tokenizer, token_dtype
+from windrow.tokenizer import Tokenizer, load_tokenizer
 from windrow.work import locked, remove_work
 
 __all__ = ["prepare"]
 
-Progress = Callable[[int, int], None]
 Split = Literal["documents", "tail"]
-CUT_ALIKE = ("gpt2", "cl100k_base", "o200k_base")
+LiteralEos = Literal["text", "split", "special", "error"]
+_CUT_ALIKE = ("gpt2", "cl100k_base", "o200k_base")
 
 
 def prepare(
@@ -46,61 +46,125 @@ def prepare(
     split: Split = "documents",
     text_key: str = "text",
     separator: str | None = None,
-    literal_eos: Literal["text", "split", "special", "error"] = "text",
+    literal_eos: LiteralEos = "text",
     dedupe: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
-    on_progress: Progress | None = None,
+    workers: int | None = None,
+    memory: int | None = None,
+    executor: Executor | None = None,
+    part: tuple[int, int] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_report: Callable[[Report], None] | None = None,
 ) -> dict[str, TokenStore]:
     """Tokenize ``inputs`` into the store ``DEST/train``, and ``DEST/valid`` when ``valid_fraction > 0``.
+
+    Args:
+        inputs: a file, folder, glob, ``"-"`` for standard input, a list of them; or any other iterable of documents,
+            str or dict. Forms are .txt, .jsonl, .parquet and .arrow, each plain, .gz or .zst.
+        dest: the folder that the stores go to; unfinished work lies in ``DEST/unfinished``, to go on from.
+        tokenizer: a name that ``load_tokenizer`` knows, or a tokenizer.
+        valid_fraction: share of the text that goes to ``valid``, 0 <= f < 1.
+        split: ``"documents"`` puts each document on one side by a hash of its content, so that equal documents stay
+            together and adding one moves no other; ``"tail"`` cuts the tokens once, the end being ``valid``.
+        text_key: where the text is in a dict, a line of JSON or a table; with a ``text_key`` of your own, standard
+            input is read as lines of JSON.
+        separator: a line that stands between documents in .txt files; without one a file is a document.
+        literal_eos: what ``<|endoftext|>`` in text means: ``"text"`` is plain text, ``"split"`` separates documents,
+            ``"special"`` is the token itself, ``"error"`` forbids it.
+        dedupe: leave out documents that came before, character for character, and count them.
+        on_error: ``"skip"`` leaves out and counts documents that cannot be read (bad JSON, null, not UTF-8). A file
+            that cannot be read to its end is always an error.
+        workers: number of processes; as many as cores by default, fewer where ``memory`` is short.
+        memory: bytes that all of it may take, 1 GiB by default (256 MiB for each core, if that is more).
+        executor: runs the work instead of processes of our own; its workers must see the same folders.
+        part: ``(k, n)``, k from 1: only do the k-th of n parts of the work, publish nothing and return ``{}``. When all
+            parts are done, the same call without ``part`` makes the stores of them.
+        on_progress: called with the number of documents and of tokens so far.
+        on_report: called with a ``Report``: bytes, rates, time left, and at the end what was left out and why.
+
+    Returns ``{"train": store}`` or ``{"train": store, "valid": store}``. Onto a finished store of the same inputs and
+    arguments it verifies and returns that.
+
+    Raises ``SourceError`` for inputs that cannot be read, ``TokenizerError`` for text that cannot be encoded,
+    ``PrepareError`` when ``dest`` holds a store of another recipe, is being written to or cannot be,
+    ``NotEnoughTokensError`` when a side of the split comes out empty.
     """
-    if not 0 <= valid_fraction < 1:
-        raise ValueError(f"valid_fraction is {valid_fraction}, and it lies in 0 <= f < 1")
+    _check(valid_fraction, split, literal_eos, on_error, separator)
     loaded, folder = load_tokenizer(tokenizer), Path(dest)
     reading = Reading(text_key, separator, literal_eos, on_error)
     policy = {"eos": "after each document", "split": split, "valid_fraction": valid_fraction, "dedupe": dedupe}
     policy |= asdict(reading)
-    sides = ["train", "valid"] if valid_fraction else ["train"]
+    sources = find_sources(inputs, stdin_form="text" if text_key == "text" else "jsonl")
+    names = ["train", "valid"] if valid_fraction else ["train"]
     try:
-        with locked(folder) as work:
-            job = _job(work, loaded, reading, hashed=dedupe or (valid_fraction > 0 and split == "documents"))
-            sources = find_sources(inputs)
-            plan = Plan(sources, reading, cuttable=job.cuttable)
-            executor = Here()
-            results: list[tuple[Item, Done]] = []
-            digests: dict[int, tuple[str, int]] = {}
-            for task, done in run(executor, partial(do, job), plan, 1):
-                if isinstance(task, HashTask):
-                    digests[task.number] = done.about["sha256"], done.about["nbytes"]
-                else:
-                    results.append((task, done))
-                    for number, hexdigest, nbytes in done.about["sha256"]:
-                        digests[task.first + number] = hexdigest, nbytes
-                if on_progress:
-                    on_progress(sum(r.about["num_documents"] for _, r in results), sum(r.about["num_tokens"] for _, r in results))
-            require_unchanged(sources)
-            digests |= plan.digests
-            chosen = Sides(work, results, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
-            for side, parts in chosen.parts.items():
-                if not parts:
-                    raise NotEnoughTokensError(side)
-            for side, parts in chosen.parts.items():
-                lines = [{"path": s.name, "nbytes": digests[n][1], "sha256": digests[n][0]} for n, s in enumerate(sources)]
-                data = listing(lines)
-                shards = [d for _, d in run(executor, write_shard, shard_tasks(folder / side, work, parts), 1)]
-                publish(folder / side / "sources.jsonl", data)
-                n = sum(s.shard.num_tokens for s in shards); nd = sum(s.shard.num_documents for s in shards)
-                m = Manifest(dtype=token_dtype(loaded.vocab_size).name, num_tokens=n, num_documents=nd, max_token_id=max(s.max_token_id for s in shards), eos_id=loaded.eos_id,
-                   tokenizer={"name": getattr(loaded, "name", type(loaded).__name__), "vocab_size": loaded.vocab_size, "fingerprint": loaded.fingerprint},
-                   policy={**policy, "side": side}, shards=tuple(s.shard for s in shards), sources={"file": "sources.jsonl", "sha256": sha256(data).hexdigest()}, ledger={"text_tokens": n - nd, "eos_tokens": nd})
-                publish(folder / side / MANIFEST, m.to_json().encode())
-            remove_work(folder)
+        if not is_finished(folder, names, policy, loaded, sources, reading):
+            crew = crew_for(loaded, workers=workers, memory=memory, executor=executor)
+            ledger = Ledger(sources, on_progress, on_report)
+            with crew, locked(folder, _checked_part(part, sources)) as work:
+                job = _job(work, loaded, reading, hashed=dedupe or (valid_fraction > 0 and split == "documents"))
+                _encode_all(job, crew, sources, part, ledger)
+                if part:
+                    return {}
+                chosen = Sides(work, ledger.results, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
+                ledger.require_documents(chosen, valid_fraction, split)
+                for name, parts in chosen.parts.items():
+                    publish_side(folder / name, parts, job, crew, loaded, {**policy, "side": name}, ledger)
+                remove_work(folder)
+                ledger.report(finished=True)
     except OSError as error:
         raise cannot_write(error, folder) from error
-    return {side: open_store(folder / side, tokenizer=tokenizer) for side in sides}
+    return {name: open_store(folder / name, tokenizer=tokenizer) for name in names}
+
+
+def _check(valid_fraction: float, split: str, literal_eos: str, on_error: str, separator: str | None) -> None:
+    if not 0 <= valid_fraction < 1:
+        raise ValueError(f"valid_fraction is {valid_fraction}, and it lies in 0 <= f < 1")
+    choices = {"split": (split, Split), "literal_eos": (literal_eos, LiteralEos)}
+    for name, (value, allowed) in choices.items():
+        if value not in allowed.__args__:  # type: ignore[attr-defined]
+            raise ValueError(f"{name} is {value!r}, and it is one of {', '.join(map(repr, allowed.__args__))}")  # type: ignore[attr-defined]
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error is {on_error!r}, and it is 'raise' or 'skip'")
+    if separator is not None and (not separator or "\n" in separator):
+        raise ValueError(f"separator is {separator!r}, and it is one line of text, without its line break")
+
+
+def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[int, int] | None:
+    if part is None:
+        return None
+    if not (len(part) == 2 and 1 <= part[0] <= part[1]):
+        raise ValueError(f"part is {part}, and it is (k, n) with 1 <= k <= n")
+    if any(source.path in (None, "-") for source in sources):
+        raise PrepareError(
+            "standard input and documents in memory cannot be done in parts: each part would have to read all of them "
+            "again. Write them to files that all machines see."
+        )
+    return part
 
 
 def _job(work: Path, tokenizer: Tokenizer, reading: Reading, hashed: bool) -> Job:
-    cuttable = getattr(tokenizer, "pattern", None) in CUT_ALIKE or getattr(tokenizer, "name", "") == "bytes"
-    recipe = {"version": 1, "tokenizer": tokenizer.fingerprint, "eos_id": tokenizer.eos_id, "reading": asdict(reading)}
-    recipe |= {"cuttable": cuttable, "hashed": hashed}
-    return Job(work, json.dumps(recipe, sort_keys=True), reading, pickle.dumps(tokenizer), cuttable, hashed)
+    cuttable = getattr(tokenizer, "pattern", None) in _CUT_ALIKE or getattr(tokenizer, "name", "") == "bytes"
+    recipe: dict[str, Any] = {"version": 1, "tokenizer": tokenizer.fingerprint, "eos_id": tokenizer.eos_id}
+    recipe |= {"reading": asdict(reading), "cuttable": cuttable, "hashed": hashed}
+    return Job(work, json.dumps(recipe, sort_keys=True), reading, _pickled(tokenizer), cuttable, hashed)
+
+
+def _pickled(tokenizer: Tokenizer) -> bytes:
+    try:
+        return pickle.dumps(tokenizer)
+    except Exception as error:
+        raise PrepareError(
+            f"the tokenizer {type(tokenizer).__name__} cannot be pickled ({error}), and work is handed out with it. "
+            "Define its class at the top level of a module, without open files in it."
+        ) from error
+
+
+def _encode_all(job: Job, crew: Crew, sources: list[Source], part: tuple[int, int] | None, ledger: Ledger) -> None:
+    """Every item done, and the inputs still what they were."""
+    plan = Plan(sources, job, part or (1, 1))
+    for number, task, done in crew.map(partial(do, job), plan):
+        ledger.add(number, task, done)
+    ledger.digests |= plan.digests
+    require_unchanged(sources)
+    if not part:
+        ledger.require_sizes()

@@ -6,6 +6,7 @@ and the manifest comes last. Cost: one item in memory; each token is copied once
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,16 +17,84 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.engine import Crew
 from windrow.errors import PrepareError
-from windrow.manifest import Shard, publish, sync_folder
+from windrow.finished import describe
+from windrow.items import Job
+from windrow.ledger import Ledger
+from windrow.manifest import MANIFEST, Manifest, Shard, publish, sync_folder
 from windrow.sides import Part
+from windrow.tokenizer import Tokenizer, token_dtype
 from windrow.work import ItemFile
 
-__all__ = ["ShardTask", "listing", "shard_tasks", "write_shard"]
+__all__ = ["publish_side"]
 
 SHARD_TOKENS = 1 << 27
+_LEFT_OVER = re.compile(r"(tokens|documents|origins)-\d+\.(bin|npy)(\.tmp)?")
 Ids = NDArray[np.unsignedinteger[Any]]
 Rows = NDArray[np.int64]
+
+
+def publish_side(
+    folder: Path,
+    parts: Sequence[Part],
+    job: Job,
+    crew: Crew,
+    tokenizer: Tokenizer,
+    policy: Mapping[str, Any],
+    ledger: Ledger,
+) -> None:
+    """Make the store ``folder`` of ``parts``."""
+    numbered = sorted(
+        crew.map(write_shard, _shard_tasks(folder, job.folder, tokenizer.eos_id, parts)), key=lambda done: done[0]
+    )
+    shards = [done for _, _, done in numbered]
+    num_tokens = sum(part.stop - part.start for part in parts)
+    _require_whole(folder, num_tokens, shards)
+    listing = "".join(json.dumps(line, sort_keys=True) + "\n" for line in ledger.listing()).encode()
+    publish(folder / "sources.jsonl", listing)
+    _remove_others(folder, shards)
+    manifest = Manifest(
+        dtype=token_dtype(tokenizer.vocab_size).name,
+        num_tokens=num_tokens,
+        num_documents=sum(done.shard.num_documents for done in shards),
+        max_token_id=max(done.max_token_id for done in shards),
+        eos_id=tokenizer.eos_id,
+        tokenizer=describe(tokenizer),
+        policy=policy,
+        shards=tuple(done.shard for done in shards),
+        sources={"file": "sources.jsonl", "sha256": sha256(listing).hexdigest()},
+        ledger=_counts(shards, num_tokens) | ledger.counts(),
+    )
+    publish(folder / MANIFEST, manifest.to_json().encode())
+
+
+def _remove_others(folder: Path, shards: Sequence["ShardDone"]) -> None:
+    """What an earlier run of another recipe left unfinished."""
+    named = {name for done in shards for name in (done.shard.file, done.shard.documents, done.shard.origins)}
+    for path in folder.iterdir():
+        if path.name not in named and _LEFT_OVER.fullmatch(path.name):
+            path.unlink()
+
+
+def _counts(shards: Sequence["ShardDone"], num_tokens: int) -> dict[str, int]:
+    num_eos = sum(done.num_eos for done in shards)
+    return {
+        "text_tokens": num_tokens - num_eos,
+        "eos_tokens": num_eos,
+        "longest_document_tokens": max(done.longest for done in shards),
+        "shortest_document_tokens": min(done.shortest for done in shards),
+    }
+
+
+def _require_whole(folder: Path, num_tokens: int, shards: Sequence["ShardDone"]) -> None:
+    """Tokens in = tokens out."""
+    written = sum(done.shard.num_tokens for done in shards)
+    if written != num_tokens:
+        raise PrepareError(
+            f"{folder} would hold {written} tokens, and {num_tokens} were made of the inputs. Nothing was published; "
+            "please report this."
+        )
 
 
 @dataclass(frozen=True)
@@ -35,6 +104,7 @@ class ShardTask:
     folder: Path
     number: int
     work: Path
+    eos_id: int
     parts: tuple[Part, ...]
 
     def __str__(self) -> str:
@@ -49,34 +119,36 @@ class ShardDone:
     max_token_id: int
     longest: int
     shortest: int
+    num_eos: int  # at the ends of documents
 
 
-def shard_tasks(folder: Path, work: Path, parts: Sequence[Part]) -> Iterator[ShardTask]:
+def _shard_tasks(folder: Path, work: Path, eos_id: int, parts: Sequence[Part]) -> Iterator[ShardTask]:
     """Shards of whole items, each closed by the item that fills it."""
     number, held, taken = 0, 0, list[Part]()
     for part in parts:
         taken.append(part)
         held += part.stop - part.start
         if held >= SHARD_TOKENS:
-            yield ShardTask(folder, number, work, tuple(taken))
+            yield ShardTask(folder, number, work, eos_id, tuple(taken))
             number, held, taken = number + 1, 0, []
     if taken:
-        yield ShardTask(folder, number, work, tuple(taken))
+        yield ShardTask(folder, number, work, eos_id, tuple(taken))
 
 
 def write_shard(task: ShardTask) -> ShardDone:
     """Write the three files of a shard."""
     task.folder.mkdir(parents=True, exist_ok=True)
     path = task.folder / f"tokens-{task.number:05d}.bin"
-    digest, highest, offset = sha256(), -1, 0
+    digest, highest, offset, num_eos = sha256(), -1, 0, 0
     all_ends, all_origins = [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
     with open(path.with_name(path.name + ".tmp"), "wb") as file:
         for part in task.parts:
             tokens, ends, origins = _read(task.work, part)
             highest = max(highest, int(tokens.max(initial=0)))
-            data = memoryview(np.ascontiguousarray(tokens)).cast("B")
-            digest.update(data)
-            file.write(data)
+            raw = np.ascontiguousarray(tokens).view(np.uint8).data
+            digest.update(raw)
+            file.write(raw)
+            num_eos += _count_eos(task, part, tokens, ends)
             all_ends.append(ends + offset)
             all_origins.append(origins)
             offset += len(tokens)
@@ -92,7 +164,18 @@ def write_shard(task: ShardTask) -> ShardDone:
     sync_folder(task.folder)
     lengths = np.diff(ends, prepend=0)
     shard = Shard(path.name, offset, len(ends), digest.hexdigest(), *names)
-    return ShardDone(shard, highest, int(lengths.max(initial=0)), int(lengths.min(initial=offset)))
+    return ShardDone(shard, highest, int(lengths.max(initial=0)), int(lengths.min(initial=offset)), num_eos)
+
+
+def _count_eos(task: ShardTask, part: Part, tokens: Ids, ends: Rows) -> int:
+    """The documents that end with an eos: all, but for one that the split cuts."""
+    num_eos = int(np.count_nonzero(tokens[ends - 1] == task.eos_id))
+    if num_eos < len(ends) - part.closing:
+        raise PrepareError(
+            f"{task} would have {len(ends) - num_eos} documents without an eos at their end. Nothing was published; "
+            "please report this."
+        )
+    return num_eos
 
 
 def _read(work: Path, part: Part) -> tuple[Ids, Rows, Rows]:
@@ -129,18 +212,3 @@ def _npy(array: Rows) -> bytes:
     buffer = BytesIO()
     np.save(buffer, array.astype("<i8"), allow_pickle=False)
     return buffer.getvalue()
-
-
-def listing(lines: Sequence[Mapping[str, Any]]) -> bytes:
-    """JSON, a line each."""
-    return "".join(json.dumps(dict(line), sort_keys=True) + "\n" for line in lines).encode()
-
-
-def require_whole(task: ShardTask, num_tokens: int, num_documents: int, done: Sequence[ShardDone]) -> None:
-    """Documents in = documents out, and the tokens likewise."""
-    tokens, documents = sum(one.shard.num_tokens for one in done), sum(one.shard.num_documents for one in done)
-    if (tokens, documents) != (num_tokens, num_documents):
-        raise PrepareError(
-            f"{task.folder} would hold {documents} documents and {tokens} tokens, and {num_documents} and {num_tokens} "
-            "were made of the inputs. Nothing was published; please report this."
-        )

@@ -55,9 +55,7 @@ class Group:
 class Sides:
     """``parts[side]`` are the parts of each side; ``num_duplicates`` is what ``dedupe`` left out."""
 
-    def __init__(
-        self, folder: Path, results: list[Result], *, valid_fraction: float, split: str, dedupe: bool
-    ) -> None:
+    def __init__(self, folder: Path, results: list[Result], *, valid_fraction: float, split: str, dedupe: bool) -> None:
         self.parts: dict[str, list[Part]] = {"train": [], "valid": []} if valid_fraction else {"train": []}
         by_hash = split == "documents" and valid_fraction > 0
         repeated = _repeated(folder, results) if dedupe else None

@@ -104,7 +104,7 @@ def _damaged(path: str, num_raw: int, what: str) -> SourceError:
     )
 
 
-def _decoders(compression: str) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+def _decoders(compression: str) -> tuple[Callable[[], Any], tuple[Any, ...]]:
     if compression == "gz":
         return _gzip()
     try:
@@ -114,12 +114,12 @@ def _decoders(compression: str) -> tuple[Callable[[], Any], tuple[type[Exception
             from backports import zstd
     except ImportError:
         raise SourceError(
-            'reading .zst needs the package backports.zstd: pip install "windrow[io]". Or unpack the files first: zstd -d'
+            'reading .zst needs backports.zstd: pip install "windrow[io]". Or unpack the files first: zstd -d'
         ) from None
     return zstd.ZstdDecompressor, (zstd.ZstdError, EOFError)
 
 
-def _gzip() -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+def _gzip() -> tuple[Callable[[], Any], tuple[Any, ...]]:
     import zlib
 
     try:

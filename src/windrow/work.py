@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from windrow.errors import PrepareError
 
-__all__ = ["COLUMNS", "ItemFile", "ItemWriter", "WORK", "locked", "read_note", "remove_work", "write_note"]
+__all__ = ["COLUMNS", "WORK", "ItemFile", "ItemWriter", "locked", "read_note", "remove_work", "write_note"]
 
 WORK = "unfinished"
 COLUMNS = ("end", "source", "line", "start", "stop", "digest0", "digest1", "bad")  # of an item's documents, all int64
@@ -35,7 +35,7 @@ class ItemWriter:
         self._path, self._key = folder / f"{key}.item", key
         self._temporary = folder / f"{key}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
         self._crc, self.seconds = 0, 0.0
-        self._file = open(self._temporary, "wb")
+        self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed in __exit__
 
     def __enter__(self) -> "ItemWriter":
         return self
@@ -93,7 +93,7 @@ class ItemFile:
 
     @property
     def _token_nbytes(self) -> int:
-        return int(self.about["num_tokens"]) * np.dtype(self.about["dtype"]).itemsize
+        return int(self.about["num_tokens"] * np.dtype(self.about["dtype"]).itemsize)
 
     def tokens(self, start: int, stop: int) -> NDArray[Any]:
         """Tokens ``[start, stop)`` of the item."""

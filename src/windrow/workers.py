@@ -102,7 +102,8 @@ class Workers(Executor):
 
 
 def _ask(child: "subprocess.Popen[bytes]", data: bytes) -> tuple[bool, Any, int]:
-    assert child.stdin and child.stdout
+    assert child.stdin is not None
+    assert child.stdout is not None
     _send(child.stdin, data)  # type: ignore[arg-type]
     return cast(tuple[bool, Any, int], pickle.loads(_receive(child.stdout)))  # type: ignore[arg-type]
 

@@ -1,0 +1,101 @@
+"""The same command onto a finished store: verified, not done again; another recipe's store: refused.
+
+Guarantee: says "finished" only when every file of the stores and every input has the sha256 that the manifests
+record. Cost: reads all of both once. Writes nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from windrow.errors import PrepareError, StoreError
+from windrow.items import batches
+from windrow.manifest import MANIFEST, Manifest, read_manifest
+from windrow.sources import Reading, Source
+from windrow.streams import hash_file
+from windrow.tokenizer import Tokenizer
+
+__all__ = ["describe", "is_finished"]
+
+
+def describe(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a manifest says of the tokenizer."""
+    name = getattr(tokenizer, "name", type(tokenizer).__name__)
+    return {"name": name, "vocab_size": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}
+
+
+def is_finished(
+    dest: Path,
+    sides: Sequence[str],
+    policy: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    sources: Sequence[Source],
+    reading: Reading,
+) -> bool:
+    """Whether ``dest`` holds all ``sides`` of this recipe, whole. Raises ``PrepareError`` when it is another's."""
+    found = {side: read_manifest(dest / side) for side in ("train", "valid") if (dest / side / MANIFEST).exists()}
+    for side, manifest in found.items():
+        _require_recipe(dest / side, manifest, {**policy, "side": side}, describe(tokenizer))
+    if not all(side in found for side in sides):
+        return False
+    for side, manifest in found.items():
+        _require_shards(dest / side, manifest)
+    _require_inputs(dest / sides[0], sources, reading)
+    return True
+
+
+def _require_recipe(folder: Path, manifest: Manifest, policy: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> None:
+    wanted = {**policy, "tokenizer": tokenizer["fingerprint"]}
+    there = {**manifest.policy, "tokenizer": manifest.tokenizer["fingerprint"]}
+    for name in sorted(wanted | there):
+        if wanted.get(name) != there.get(name):
+            raise PrepareError(
+                f"{folder} holds a store already, made with {name} = {there.get(name)!r}, and this command has "
+                f"{wanted.get(name)!r}. Stores are never written over. Choose another folder, remove it, or open it "
+                f"with open_store({str(folder)!r})."
+            )
+
+
+def _require_shards(folder: Path, manifest: Manifest) -> None:
+    named = [("sources.jsonl", manifest.sources["sha256"])]
+    for shard in manifest.shards:
+        named += [(shard.file, shard.sha256), (shard.documents, shard.documents_sha256)]
+        named += [(shard.origins, shard.origins_sha256)]
+    for name, digest in named:
+        try:
+            found, _ = hash_file(str(folder / name))
+        except ValueError as error:
+            raise StoreError(f"{folder} is damaged: {error} Remove it and prepare it again.") from error
+        if found != digest:
+            raise StoreError(
+                f"{folder / name} is damaged: its sha256 is {found}, and the manifest says {digest}. Remove {folder} "
+                "and prepare it again."
+            )
+
+
+def _require_inputs(folder: Path, sources: Sequence[Source], reading: Reading) -> None:
+    lines = [json.loads(line) for line in (folder / "sources.jsonl").read_text(encoding="utf-8").splitlines()]
+    there, here = [line["path"] for line in lines], [source.name for source in sources]
+    if there != here:
+        other = sorted(set(there) ^ set(here))
+        raise PrepareError(
+            f"{folder} holds a store already, made of {len(there)} inputs, and this command has {len(here)} (the first "
+            f"that differs: {other[0] if other else here[0]}). Stores are never written over. Choose another folder."
+        )
+    for line, source in zip(lines, sources, strict=True):
+        if _digest(source, reading) != line["sha256"]:
+            raise PrepareError(
+                f"{folder} holds a store already, and {source.name} is not what it was made of any more. Stores are "
+                "never written over. Choose another folder, or remove that one."
+            )
+
+
+def _digest(source: Source, reading: Reading) -> str:
+    if source.path is not None:
+        return hash_file(source.path)[0]
+    digest = sha256()
+    for _ in batches(source, reading.text_key, digest.update):
+        pass
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""What became of the inputs: results in order, counts, digests, and reports of them while work goes on.
+
+Guarantee: ``results`` come in the order of the inputs, whatever order work was done in; nothing that was left out is
+missing from the counts.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from windrow.encode import Done
+from windrow.errors import NotEnoughTokensError, SourceError
+from windrow.items import HashTask, Item
+from windrow.sides import Sides
+from windrow.sources import Source
+
+__all__ = ["Ledger", "Report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far the work is. ``nbytes`` are those of the inputs on disk; ``total_nbytes`` is None when unknown."""
+
+    num_documents: int
+    num_tokens: int
+    nbytes: int
+    total_nbytes: int | None
+    seconds: float
+    reused_nbytes: int  # done by an earlier run
+    worker_seconds: Mapping[str, float]  # read, encode, write, hash: added over all workers
+    num_skipped: int
+    skipped: Sequence[str]  # the first places, and why
+    num_duplicates: int = 0
+    is_finished: bool = False
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the rate so far; None when that cannot be told."""
+        done = self.nbytes - self.reused_nbytes
+        if not self.total_nbytes or done <= 0:
+            return None
+        return max(self.total_nbytes - self.nbytes, 0) * self.seconds / done
+
+
+class Ledger:
+    """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes)."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        on_progress: Callable[[int, int], None] | None,
+        on_report: Callable[[Report], None] | None,
+    ) -> None:
+        self.sources, self.digests = sources, dict[int, tuple[str, int]]()
+        self._on_progress, self._on_report = on_progress, on_report
+        self._numbered: list[tuple[int, Item, Done]] = []
+        self._started = time.perf_counter()
+        self._num: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
+        known = all(source.path not in (None, "-") for source in sources)
+        self._total = sum(source.nbytes for source in sources) if known else None
+        self.num_duplicates = 0
+
+    def add(self, number: int, task: Item | HashTask, done: Done) -> None:
+        self._seconds.update(done.seconds)
+        if isinstance(task, HashTask):
+            self.digests[task.number] = done.about["sha256"], done.about["nbytes"]
+            return
+        self._numbered.append((number, task, done))
+        for source, hexdigest, nbytes in done.about["sha256"]:
+            self.digests[task.first + source] = hexdigest, nbytes
+        counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped")
+        self._num.update({name: done.about[name] for name in counted})
+        self._num.update(nbytes=task.nbytes, reused=task.nbytes * done.reused)
+        if self._on_progress:
+            self._on_progress(self._num["num_documents"], self._num["num_tokens"])
+        self.report()
+
+    @property
+    def results(self) -> list[tuple[Item, Done]]:
+        """In the order of the inputs."""
+        return [(task, done) for _, task, done in sorted(self._numbered, key=lambda numbered: numbered[0])]
+
+    def report(self, *, finished: bool = False) -> None:
+        if self._on_report:
+            self._on_report(
+                Report(
+                    num_documents=self._num["num_documents"],
+                    num_tokens=self._num["num_tokens"],
+                    nbytes=self._num["nbytes"],
+                    total_nbytes=self._total,
+                    seconds=time.perf_counter() - self._started,
+                    reused_nbytes=self._num["reused"],
+                    worker_seconds=dict(self._seconds),
+                    num_skipped=self._num["num_skipped"],
+                    skipped=self.places() if finished else (),
+                    num_duplicates=self.num_duplicates,
+                    is_finished=finished,
+                )
+            )
+
+    def places(self) -> list[str]:
+        """The first documents that were skipped, and why."""
+        found = []
+        lines = (-1, 0)
+        for task, done in self.results:
+            before = lines[1] if lines[0] == task.first else 0
+            for number, line, _, reason in done.about["skipped"]:
+                source = self.sources[task.first + number]
+                found.append(f"{source.name}, line {line + (before if number == 0 else 0)}: {reason}")
+            last = task.first + len(task.sources) - 1
+            lines = (last, done.about["lines"] + (before if last == task.first else 0))
+            if len(found) >= 100:
+                break
+        return found[:100]
+
+    def counts(self) -> dict[str, int]:
+        """For the manifests: of all inputs together."""
+        return {
+            "input_text_nbytes": self._num["text_nbytes"],
+            "skipped_documents": self._num["num_skipped"],
+            "duplicate_documents": self.num_duplicates,
+        }
+
+    def listing(self) -> list[dict[str, Any]]:
+        """What a store keeps of its sources."""
+        missing = [source.name for number, source in enumerate(self.sources) if number not in self.digests]
+        assert not missing, f"no sha256 of {missing[:3]}"
+        return [
+            {"path": source.name, "nbytes": self.digests[number][1], "sha256": self.digests[number][0]}
+            for number, source in enumerate(self.sources)
+        ]
+
+    def require_sizes(self) -> None:
+        """Raise ``SourceError`` when what was hashed is not as long as what was found."""
+        for number, source in enumerate(self.sources):
+            if source.path not in (None, "-") and self.digests[number][1] != source.nbytes:
+                raise SourceError(f"{source.path} changed while it was read. Run the command again.")
+
+    def require_documents(self, chosen: Sides, valid_fraction: float, split: str) -> None:
+        """Raise ``NotEnoughTokensError`` when a side is empty."""
+        self.num_duplicates = chosen.num_duplicates
+        if not any(chosen.parts.values()):
+            raise NotEnoughTokensError("the inputs hold no document, so there is nothing to train on. Give some text.")
+        for side, parts in chosen.parts.items():
+            if not parts:
+                remedy = 'split="tail" (one cut through the tokens)' if split == "documents" else "more text"
+                raise NotEnoughTokensError(
+                    f"split {side!r} got none of the {self._num['num_documents']} documents at valid_fraction="
+                    f"{valid_fraction}: whole documents go to one side or the other. Use {remedy}, a larger share for "
+                    "it, or more documents."
+                )
