@@ -288,6 +288,9 @@ def test_show_of_a_run_is_what_it_trained_on(tmp_path: Path, corpus: Path) -> No
             step: json.loads(invoke("show", "--run", path, "--step", step, "--json").stdout)["rows"] for step in (1, 3)
         }
         assert [len(rows[1]), len(rows[3])] == [2, 3]
+    other = invoke("show", "--run", run, "--step", 1, "--dp-rank", 1, "--dp-world-size", 2)
+    assert other.exit_code == 1
+    assert "rank 1" in other.stderr
 
 
 def test_a_reader_that_stops_early_is_no_error(corpus: Path) -> None:

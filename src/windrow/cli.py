@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from windrow.terminal import (
-    command,
-    documents_progress,
-    error_console,
-    output_console,
-    visible,
-)
+from windrow import options as o
+from windrow.terminal import command, documents_progress, error_console, output_console, visible
 
 if TYPE_CHECKING:
     from windrow.run import Run
@@ -64,47 +59,16 @@ def _program(version: Version = False) -> None:
     """
 
 
-# -- flags that several commands have ------------------------------------------------------------------------------
-
-MaxLength = Annotated[int | None, typer.Option(help="Inputs in a window.", metavar="TOKENS", show_default="256 tokens")]
-Stride = Annotated[
-    int | None,
-    typer.Option(
-        help="From one window's start to the next.",
-        metavar="TOKENS",
-        show_default="half of max-length: 128 tokens",
-    ),
-]
-BatchSize = Annotated[int | None, typer.Option(help="Windows in a batch.", metavar="SAMPLES", show_default="4 samples")]
-Seed = Annotated[int | None, typer.Option(help="What the shuffle is keyed by.", metavar="NUMBER", show_default="0")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-TokenizerName = Annotated[
-    str,
-    typer.Option(
-        help='"gpt2", "bytes", a tiktoken encoding, "FILE.tiktoken:PATTERN" or "FILE/tokenizer.json".',
-        metavar="NAME",
-    ),
-]
-
-
 # -- commands ------------------------------------------------------------------------------------------------------
 
 
 @app.command()
 @command(interrupted="what was written stays; run the same command again, or go on as said above.")
 def demo(
-    text: Annotated[
-        Path | None,
-        typer.Option(help="Train on this file.", metavar="FILE", show_default="the reference that ships with Python"),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for what it makes.", metavar="DIR")] = Path("windrow-demo"),
-    seconds: Annotated[float, typer.Option(help="About how long all of it may take.", metavar="SECONDS", min=1)] = 120,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Train exactly this many steps.", metavar="STEPS", min=2, show_default="what fits into --seconds"
-        ),
-    ] = None,
+    text: o.DemoText = None,
+    out: o.Out = Path("windrow-demo"),
+    seconds: o.Seconds = 120,
+    steps: o.DemoSteps = None,
 ) -> None:
     """See all of it work: text -> tokens -> windows -> batches -> a small GPT.
 
@@ -121,18 +85,11 @@ def demo(
 @app.command()
 @command(interrupted="no store was finished; run the same command again.")
 def prepare(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help='Files, folders, globs, or "-" for standard input.')
-    ],
-    dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the stores DEST/train and DEST/valid.")],
-    tokenizer: TokenizerName = "gpt2",
-    valid_fraction: Annotated[
-        float, typer.Option(help="Share of the text that goes to DEST/valid.", metavar="SHARE")
-    ] = 0.0,
-    split: Annotated[
-        str,
-        typer.Option(help='"documents": whole ones, by a hash; "tail": the last tokens.', metavar="HOW"),
-    ] = "documents",
+    inputs: o.Inputs,
+    dest: o.Dest,
+    tokenizer: o.TokenizerName = "gpt2",
+    valid_fraction: o.ValidFraction = 0.0,
+    split: o.Split = "documents",
 ) -> None:
     """Turn text into a store of tokens.
 
@@ -152,10 +109,7 @@ def prepare(
 
 @app.command()
 @command(interrupted="nothing was changed.")
-def info(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store, or the folder that holds train and valid.")],
-    as_json: AsJson = False,
-) -> None:
+def info(store: o.Store, as_json: o.AsJson = False) -> None:
     """Say what a store holds.
 
     \b
@@ -174,28 +128,19 @@ def info(
 @app.command()
 @command(interrupted="nothing was changed.")
 def show(
-    store: Annotated[
-        Path | None, typer.Argument(metavar="STORE", help="A store; of a folder with train and valid, train.")
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Take store, recipe and sizes from this run.", metavar="PATH")
-    ] = None,
-    step: Annotated[int, typer.Option(help="Which batch, from 0.", metavar="NUMBER", min=0)] = 0,
-    max_length: MaxLength = None,
-    stride: Stride = None,
-    batch_size: BatchSize = None,
-    seed: Seed = None,
-    dp_rank: Annotated[int, typer.Option(help="Whose batch it is.", metavar="RANK", min=0)] = 0,
-    dp_world_size: Annotated[int, typer.Option(help="Ranks that share a step.", metavar="RANKS", min=1)] = 1,
-    row: Annotated[
-        int | None, typer.Option(help="Only this row of the batch.", metavar="NUMBER", min=0, show_default="all rows")
-    ] = None,
-    places: Annotated[int, typer.Option(help="Places printed of a row; 0 is all.", metavar="NUMBER", min=0)] = 12,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(help="To decode with, if its file has moved.", metavar="NAME", show_default="the store's own"),
-    ] = None,
-    as_json: AsJson = False,
+    store: o.OptionalStore = None,
+    run: o.RunPath = None,
+    step: o.Step = 0,
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
+    seed: o.Seed = None,
+    dp_rank: o.DpRank = 0,
+    dp_world_size: o.DpWorldSize = 1,
+    row: o.Row = None,
+    places: o.Places = 12,
+    tokenizer: o.ShowTokenizer = None,
+    as_json: o.AsJson = False,
 ) -> None:
     """Print a batch: each token, its target, its document.
 
@@ -232,48 +177,26 @@ def show(
 @app.command()
 @command(interrupted="before the first step; nothing was written. Run the same command again.")
 def train(
-    store: Annotated[
-        Path | None, typer.Argument(metavar="STORE", help="A store, or the folder that holds train and valid.")
-    ] = None,
-    text: Annotated[Path | None, typer.Option(help="Train on this text file instead.", metavar="FILE")] = None,
-    out: Annotated[Path, typer.Option(help="The run's folder.", metavar="DIR")] = Path("windrow-run"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; its flags are known.")] = False,
-    max_length: MaxLength = None,
-    stride: Stride = None,
-    batch_size: BatchSize = None,
-    seed: Seed = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Train so many steps in all.", metavar="STEPS", show_default="one epoch")
-    ] = None,
-    epochs: Annotated[
-        float | None, typer.Option(help="Or so many epochs in all.", metavar="EPOCHS", show_default="1 epoch")
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Highest learning rate.", metavar="RATE", show_default="0.001")
-    ] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Numbers per token in the model.", metavar="NUMBER", show_default="128")
-    ] = None,
-    num_layers: Annotated[
-        int | None, typer.Option(help="Transformer blocks.", metavar="NUMBER", show_default="2")
-    ] = None,
-    num_heads: Annotated[
-        int | None, typer.Option(help="Attention heads; they divide width.", metavar="NUMBER", show_default="4")
-    ] = None,
-    device: Annotated[str, typer.Option(help='A torch device: "cpu", "cuda", "mps".', metavar="NAME")] = "cpu",
-    tokenizer: TokenizerName = "gpt2",
-    valid_fraction: Annotated[
-        float, typer.Option(help="Share cut off the end where there is no valid part.", metavar="SHARE")
-    ] = 0.1,
-    eval_every: Annotated[
-        int | None, typer.Option(help="Between two valid losses.", metavar="STEPS", show_default="50 steps")
-    ] = None,
-    eval_batches: Annotated[
-        int | None, typer.Option(help="Batches that a valid loss is over.", metavar="BATCHES", show_default="16")
-    ] = None,
-    checkpoint_every: Annotated[
-        int | None, typer.Option(help="Between two checkpoints.", metavar="STEPS", show_default="200 steps")
-    ] = None,
+    store: o.OptionalStore = None,
+    text: o.TrainText = None,
+    out: o.Out = Path("windrow-run"),
+    resume: o.Resume = False,
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
+    seed: o.Seed = None,
+    steps: o.Steps = None,
+    epochs: o.Epochs = None,
+    lr: o.LearningRate = None,
+    width: o.Width = None,
+    num_layers: o.NumLayers = None,
+    num_heads: o.NumHeads = None,
+    device: o.Device = "cpu",
+    tokenizer: o.TokenizerName = "gpt2",
+    valid_fraction: o.TrainValidFraction = 0.1,
+    eval_every: o.EvalEvery = None,
+    eval_batches: o.EvalBatches = None,
+    checkpoint_every: o.CheckpointEvery = None,
 ) -> None:
     """Train a small GPT on a text or a store.
 

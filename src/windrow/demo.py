@@ -45,8 +45,8 @@ _TOKENS_A_STEP = 1024
 _FEWEST_TOKENS = 32
 _LR = 3e-3
 _MOST_STEPS, _FEWEST_STEPS = 400, 20
-_EVAL_BATCHES, _NUM_EVALS = 8, 10
-_STEPS_OF_OTHER_WORK = 28  # what evaluations take, counted in training steps
+_EVAL_BATCHES, _NUM_EVALS = 8, 8
+_SAMPLE_TOKENS = 48
 _SECONDS_AFTER = 6.0  # checkpoints and samples
 
 
@@ -66,7 +66,7 @@ def run_demo(console: "Console", *, text: Path | None, out: Path, seconds: float
     num_steps = steps or _steps_that_fit(run, seconds - (time.perf_counter() - started))
     run = replace(run, settings=_paced(run.settings, num_steps))
     run = run.save(run.loader())
-    trained = _train_in_two_halves(story, run)
+    trained = _train_in_two_halves(story, run, _prompt(run, text))
     if trained is None:
         return False
     _prove(story, run, trained)
@@ -132,14 +132,20 @@ class _Trained:
 
 
 def _steps_that_fit(run: Run, seconds: float) -> int:
-    """How many steps ``seconds`` hold, by trying four on a model that is thrown away."""
-    trainer, times = Trainer(run), []
-    for _ in range(4):
-        start = time.perf_counter()
+    """How many steps ``seconds`` hold, by trying a few on a model that is thrown away."""
+    trainer, start = Trainer(run), time.perf_counter()
+    trainer.take_step()  # the first is slower
+    tried = time.perf_counter()
+    for _ in range(3):
         trainer.take_step()
-        times.append(time.perf_counter() - start)
-    num_steps = int((seconds - sum(times) - _SECONDS_AFTER) / sorted(times)[1]) - _STEPS_OF_OTHER_WORK
-    return min(max(num_steps, _FEWEST_STEPS), _MOST_STEPS)
+    seconds_a_step = (time.perf_counter() - tried) / 3
+    seconds_measuring = 0.0
+    if trainer.valid:
+        tried = time.perf_counter()
+        trainer.evaluate()
+        seconds_measuring = _NUM_EVALS * (time.perf_counter() - tried)
+    left = seconds - (time.perf_counter() - start) - seconds_measuring - _SECONDS_AFTER
+    return min(max(int(0.9 * left / seconds_a_step), _FEWEST_STEPS), _MOST_STEPS)
 
 
 def _paced(settings: Settings, num_steps: int) -> Settings:
@@ -147,13 +153,13 @@ def _paced(settings: Settings, num_steps: int) -> Settings:
     return replace(settings, steps=num_steps, eval_every=every, checkpoint_every=num_steps)
 
 
-def _train_in_two_halves(story: Story, run: Run) -> _Trained | None:
+def _train_in_two_halves(story: Story, run: Run, prompt: str) -> _Trained | None:
     """Train, and halfway lose everything but the checkpoint; None when Ctrl-C stopped it."""
     trainer = Trainer(run)
     digests: dict[int, str] = {}
     half = trainer.num_steps // 2
     _tell_training(story, trainer)
-    before = _sample(trainer)
+    before = _sample(trainer, prompt)
     if not _train_until(story, trainer, half, digests):
         return None
     del trainer
@@ -162,7 +168,7 @@ def _train_in_two_halves(story: Story, run: Run) -> _Trained | None:
     trainer.restore()
     if not _train_until(story, trainer, trainer.num_steps, digests):
         return None
-    return _Trained(trainer, half, digests, (_prompt(run), before, _sample(trainer)))
+    return _Trained(trainer, half, digests, (prompt, before, _sample(trainer, prompt)))
 
 
 def _tell_training(story: Story, trainer: Trainer) -> None:
@@ -206,30 +212,28 @@ def _prove(story: Story, run: Run, trained: _Trained) -> None:
 # -- what came of it -----------------------------------------------------------------------------------------------
 
 
-_PROMPT_TOKENS, _SAMPLE_TOKENS = 6, 48
+def _prompt(run: Run, text: Path | None) -> str:
+    """What the model goes on from: the first words of the user's text, or a beginning that fits Python's reference."""
+    return run.train.open().decode(0, 6) if text else "The value of the"
 
 
-def _prompt(run: Run) -> str:
-    """The first words of the text."""
-    return run.train.open().decode(0, _PROMPT_TOKENS)
-
-
-def _sample(trainer: Trainer) -> str:
-    """What the model makes of the prompt."""
-    store = trainer.run.train.open()
-    ids = torch.from_numpy(store.tokens(0, _PROMPT_TOKENS).astype("int64"))[None]  # (1, 6)
+def _sample(trainer: Trainer, prompt: str) -> str:
+    """What the model makes of ``prompt``."""
+    tokenizer = trainer.run.train.open().tokenizer
+    ids = torch.tensor([tokenizer.encode(prompt)])  # (1, number of the prompt's tokens)
     generator = torch.Generator().manual_seed(trainer.run.settings.seed)  # its own, so that training is the same
     made = trainer.model.generate(ids, _SAMPLE_TOKENS, temperature=0.8, top_k=50, generator=generator)
-    return store.tokenizer.decode(made[0, ids.shape[1] :].tolist())
+    return tokenizer.decode(made[0, ids.shape[1] :].tolist())
 
 
 def _results(trained: _Trained, seconds: float) -> list[tuple[str, str]]:
     log, folder = trained.trainer.log, trained.trainer.run.folder
     valid = [row["valid_loss"] for row in log if "valid_loss" in row]
     rate = sorted(row["tokens_per_second"] for row in log)[len(log) // 2]
+    last = [row["loss"] for row in log[-max(1, len(log) // 10) :]]
     return [
-        ("train loss", f"{log[0]['loss']:.2f} -> {log[-1]['loss']:.2f}"),
-        ("valid loss", f"{valid[0]:.2f} -> {valid[-1]:.2f}" if valid else "not measured"),
+        ("train loss", f"{log[0]['loss']:.2f} at the first step, {sum(last) / len(last):.2f} over the last tenth"),
+        ("valid loss", f"{valid[0]:.2f} when first measured, {valid[-1]:.2f} at the end" if valid else "not measured"),
         ("time", f"{seconds:.0f} s in all, {rate:,.0f} tokens/s in training"),
         ("loss curve", str(folder / CURVE)),
         ("losses", str(folder / LOG)),

@@ -48,8 +48,11 @@ class Row:
 
 
 def rows_of(loader: Loader, step: int) -> list[Row]:
-    """The rows of ``loader[step]``, each with where it comes from."""
-    inputs, targets = (np.asarray(part) for part in loader[step])  # (B, L) each
+    """The rows of ``loader[step]``, each with where it comes from. Raises ``ValueError`` when this rank has none."""
+    try:
+        inputs, targets = (np.asarray(part) for part in loader[step])  # (B, L) each
+    except IndexError as error:
+        raise ValueError(str(error)) from error
     rows = []
     for number, sample in enumerate(loader.lookup(step)):
         ids = inputs[number].tolist(), targets[number].tolist()

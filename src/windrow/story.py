@@ -94,7 +94,7 @@ def tell_windows(story: Story, run: Run, num_windows: int) -> None:
     facts = [
         ("length", f"{length} inputs{shorter}; the targets are the same tokens moved on by one"),
         ("stride", f"{stride}: windows start at tokens 0, {stride}, {2 * stride}, ...; there are {num_windows:,}"),
-        ("batch", f"{size}, shuffled by seed {settings.seed}; an epoch is {num_steps:,} steps"),
+        ("batch", f"{size}, shuffled by seed {settings.seed}; steps in an epoch: {num_steps:,}"),
     ]
     story.stage("Windows", _facts(facts))
 
