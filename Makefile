@@ -1,0 +1,51 @@
+# Two targets do all: `make demo` and `make test`. Needs python >= 3.11 (PYTHON=... to choose one), make, a package index.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint types bench-order docs clean
+
+demo: $(VENV)/.demo
+	$(BIN)/windrow demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+# Figures of docs/order.md: the shuffle's statistics, and its cost beside others'.
+bench-order: $(VENV)/.bench
+	$(BIN)/python bench/order_quality.py
+	$(BIN)/python bench/bench_order.py
+	$(BIN)/python bench/render.py
+
+docs: $(VENV)/.dev
+	$(BIN)/python bench/render.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info
+
+# torch first, alone: the pinned build needs no CUDA, and what follows finds it installed.
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "windrow needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V). Use make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement constraints.txt
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[torch,fast]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt grain
+	touch $@

@@ -1,0 +1,72 @@
+"""Documentation runs: every Python block, every command line, every example, every figure."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [p for p in DOCUMENTS if blocks(p, "python")], ids=lambda p: p.name)
+def test_every_python_block_runs_from_top_to_bottom_of_its_page(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for number, block in enumerate(blocks(path, "python")):
+        exec(compile(block, f"{path.name}, block {number}", "exec"), names)
+
+
+def command_lines() -> list[tuple[str, str]]:
+    lines = [(p.name, line) for p in DOCUMENTS for block in blocks(p, "bash") for line in block.splitlines()]
+    return [(name, line.split("#")[0].strip()) for name, line in lines if line.startswith("windrow ")]
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_every_command_line_in_the_documents_is_one_that_the_program_takes(page: str, line: str) -> None:
+    from windrow.cli import app
+
+    program: Any = typer.main.get_command(app)
+    _, name, *arguments = shlex.split(line)
+    program.commands[name].make_context(name, arguments)  # parses, runs nothing
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_every_example_runs(path: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "STEPS": "20", "PYTHONWARNINGS": "error"}
+    for _ in range(2):  # a second time goes on from what the first left
+        done = subprocess.run(
+            [sys.executable, path], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout or path.name == "train_and_resume.py"
+
+
+def test_every_figure_is_the_one_of_its_results_file() -> None:
+    done = subprocess.run([sys.executable, ROOT / "bench" / "render.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_page_is_linked_from_the_readme_or_the_architecture() -> None:
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "ARCHITECTURE.md"))
+    missing = [path.name for path in DOCUMENTS[1:] if f"docs/{path.name}" not in text]
+    assert not missing
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    for path in [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+?)\)", path.read_text(encoding="utf-8")):
+            assert "://" in target or (path.parent / target).exists(), f"{path.name} links to {target}"
