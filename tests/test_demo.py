@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,9 +11,12 @@ import torch
 from typer.testing import CliRunner
 
 from windrow.cli import app
-from windrow.demo import _fitting, _free_folder, _num_windows
+from windrow.demo import _fitting, _free_folder, _num_windows, _shorten
 from windrow.errors import NotEnoughTokensError
-from windrow.run import Settings, open_run
+from windrow.run import Run, Settings, open_run, run_of_text, start_run
+from windrow.story import Story
+from windrow.terminal import output_console
+from windrow.train import Trainer
 
 
 def run_demo(folder: Path, *flags: str) -> str:
@@ -86,3 +90,19 @@ def test_a_free_folder_is_the_first_that_is_not_there_or_empty(tmp_path: Path) -
     (out / "file").touch()
     (tmp_path / "demo-2").touch()
     assert _free_folder(out) == tmp_path / "demo-3"
+
+
+@pytest.mark.parametrize(("seconds_left", "expected"), [(1000.0, 100), (0.0, 10), (26.0, 40)])
+def test_a_machine_slower_than_measured_trains_fewer_steps_and_run_json_says_so(
+    tmp_path: Path, seconds_left: float, expected: int
+) -> None:
+    (tmp_path / "story.txt").write_text("The hay was cut on Monday. " * 40)
+    settings = Settings(max_length=8, batch_size=2, width=8, num_heads=1, steps=100)
+
+    def build(folder: Path) -> Run:
+        return run_of_text(tmp_path / "story.txt", folder, settings, valid_fraction=0.1, tokenizer="bytes")
+
+    trainer = Trainer(start_run(tmp_path / "run", build))
+    _shorten(Story(output_console()), trainer, 0.5, time.perf_counter() + seconds_left)
+    assert trainer.num_steps == pytest.approx(expected, abs=1)
+    assert open_run(tmp_path / "run").settings.steps == trainer.num_steps

@@ -74,6 +74,7 @@ class Trainer:
         self.step = 0
         self.log: list[Row] = []
         self.on_batch: Callable[[int, Batch], None] | None = None
+        self._marks: list[tuple[float, str]] = []
         self._batches = iter(self.loader)
 
     @property
@@ -172,12 +173,14 @@ class Trainer:
         if content["random"]["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([state.cpu() for state in content["random"]["cuda"]])
         self.step, self.log = content["step"], content["log"]
+        self._marks = [(self.step, "resumed")]
         self._batches = iter(self.loader)
 
     def curve(self) -> str:
         """The loss curve so far, as SVG."""
         valid = [(row["step"], row["valid_loss"]) for row in self.log if "valid_loss" in row]
-        return loss_curve([(row["step"], row["loss"]) for row in self.log], valid, title="Loss of the run")
+        train = [(row["step"], row["loss"]) for row in self.log]
+        return loss_curve(train, valid, title="Loss of the run", marks=self._marks)
 
 
 def model_config(settings: Settings, vocab_size: int) -> GPTConfig:
