@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import windrow.demo
 from windrow.cli import app
 from windrow.demo import _fitting, _free_folder, _num_windows, _shorten
 from windrow.errors import NotEnoughTokensError
@@ -25,7 +26,10 @@ def run_demo(folder: Path, *flags: str) -> str:
     return " ".join(result.stdout.replace("│", " ").split())
 
 
-def test_the_demo_runs_from_text_to_sample_and_its_resume_is_exact(tmp_path: Path) -> None:
+def test_the_demo_runs_from_text_to_sample_and_its_resume_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windrow.demo, "_EVAL_BATCHES", 1)  # most of a short demo's time
     folder = tmp_path / "demo"
     told = run_demo(folder, "--steps", "4")
     for stage in ("Text", "Tokens", "Windows", "A batch", "Training", "Resume", "A sample", "Result"):

@@ -135,7 +135,7 @@ class _Trained:
 def _steps_that_fit(run: Run, seconds: float) -> int:
     """How many steps ``seconds`` hold, by trying a few on a model that is thrown away."""
     trainer, start = Trainer(run), time.perf_counter()
-    trainer.take_step()  # the first is slower
+    trainer.take_step()  # slower than the others, and measures the valid loss
     tried = time.perf_counter()
     for _ in range(3):
         trainer.take_step()
@@ -144,7 +144,7 @@ def _steps_that_fit(run: Run, seconds: float) -> int:
     if trainer.valid:
         tried = time.perf_counter()
         trainer.evaluate()
-        seconds_measuring = _NUM_EVALS * (time.perf_counter() - tried)
+        seconds_measuring = (_NUM_EVALS + 1) * (time.perf_counter() - tried)
     left = seconds - (time.perf_counter() - start) - seconds_measuring - _SECONDS_AFTER
     return min(max(int(0.9 * left / seconds_a_step), _FEWEST_STEPS), _MOST_STEPS)
 
@@ -247,7 +247,7 @@ def _results(trained: _Trained, seconds: float) -> list[tuple[str, str]]:
     last = [row["loss"] for row in log[-max(1, len(log) // 10) :]]
     return [
         ("train loss", f"{log[0]['loss']:.2f} at the first step, {sum(last) / len(last):.2f} over the last tenth"),
-        ("valid loss", f"{valid[0]:.2f} when first measured, {valid[-1]:.2f} at the end" if valid else "not measured"),
+        ("valid loss", f"{valid[0]:.2f} after the first step, {valid[-1]:.2f} at the end" if valid else "not measured"),
         ("time", f"{seconds:.0f} s in all, {rate:,.0f} tokens/s in training"),
         ("loss curve", str(folder / CURVE)),
         ("losses", str(folder / LOG)),

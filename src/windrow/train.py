@@ -85,7 +85,7 @@ class Trainer:
     # -- learning --------------------------------------------------------------------------------------------------
 
     def take_step(self) -> Row:
-        """One batch, one update; and the valid loss every ``eval_every`` steps and at the end."""
+        """One batch, one update; and the valid loss after the first step, every ``eval_every`` and at the end."""
         start = time.perf_counter()
         batch, lr = next(self._batches), self.learning_rate(self.step)
         if self.on_batch:
@@ -95,7 +95,7 @@ class Trainer:
         row: Row = {"step": self.step, "loss": loss, "lr": lr}
         row["tokens_per_second"] = round(batch.num_targets / seconds, 1)
         self.step += 1
-        if self.valid and (self.step % self.run.settings.eval_every == 0 or self.step == self.num_steps):
+        if self.valid and (self.step in (1, self.num_steps) or self.step % self.run.settings.eval_every == 0):
             row["valid_loss"] = self.evaluate()
         self.log.append(row)
         return row
