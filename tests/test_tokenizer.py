@@ -762,3 +762,21 @@ def test_a_package_that_cannot_leave_special_tokens_alone_is_refused(tmp_path, m
     old.Tokenizer, old.__version__ = object, "0.15.0"
     monkeypatch.setitem(sys.modules, "tokenizers", old)
     says(message(load_tokenizer, path), "tokenizers 0.15.0", "--upgrade")
+
+
+def test_the_quick_search_for_unsettled_characters_finds_all_of_them() -> None:
+    chars = [chr(number) for number in np.flatnonzero(bpe._unsettled_table()).tolist()]
+    assert chars
+    assert all(bpe.may_be_unsettled(["plain", f"é{char}"]) for char in chars)
+    assert not bpe.may_be_unsettled(["plain", "é日本語"])
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=6))
+def test_the_flat_form_of_a_batch_is_its_rows_joined(texts: list[str]) -> None:
+    gpt2 = load_tokenizer("gpt2")
+    gpt2.encode_batch(["long enough for the fast engine " * 150_000])
+    texts = [text.encode("utf-8", "ignore").decode() for text in texts]
+    ids, ends = gpt2.encode_flat(texts)
+    rows = [gpt2.encode_reference(text) for text in texts]
+    assert ids.tolist() == [token for row in rows for token in row]
+    assert ends.tolist() == np.cumsum([len(row) for row in rows]).tolist()

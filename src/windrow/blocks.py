@@ -135,7 +135,9 @@ def _pieces(
     """The pieces of the document that starts at ``start``."""
     here, place = start, PIECE
     while True:
-        cut = first_cut(lambda a, b: window.read(start + a, start + b), place, cuttable)
+        cut: int | None = len(window.read(here, start + place)) + here - start
+        if cut == place:
+            cut = first_cut(lambda a, b: window.read(start + a, start + b), place, cuttable)
         stop = start + (place + LIMIT if cut is None else cut)
         if between and (found := _find(window, between, here, stop + 1)):
             yield Block(here, found[0], found[1], (here == start, True))
@@ -146,7 +148,7 @@ def _pieces(
         yield Block(here, stop, stop, (here == start, is_last))
         if is_last:
             return
-        here, place = stop, (cut // PIECE + 1) * PIECE
+        here, place = stop, ((stop - start) // PIECE + 1) * PIECE
 
 
 def no_cut(name: str, place: int, cuttable: bool) -> SourceError:

@@ -185,28 +185,39 @@ class _Reader:
         self.about["lines"] += lines
 
     def _piece(self, block: Block, number: int, data: bytes) -> None:
+        """A piece of a long document: the item, or one of those in a file of some MB."""
         assert block.piece is not None
         is_first, is_last = block.piece
-        alone = self._item.block is not None
-        before = before_piece(self._item).decode("utf-8", "ignore") if alone and not is_first else ""
-        line, bad = self.about["lines"] + 1, False
-        if is_first:
-            self._began = (number, line, block.start)
-        began = self._began if not alone else (number, line, block.start)
+        is_item = self._item.block is not None
+        if is_first or is_item:
+            self._open = (number, self.about["lines"] + 1, block.start), False  # where it began, whether it is bad
+        text = self._piece_text(block, number, data)
+        place, is_bad = self._open[0], self._open[1] or text is None
+        self._open = place, is_bad
+        before = before_piece(self._item).decode("utf-8", "ignore") if is_item and text and not is_first else ""
+        self._encoder.piece(text or "", (*place, block.stop), is_first, is_last, before, is_bad)
+        self.about["text_nbytes"] += len(data)
+        if is_item:
+            digest = self._encoder.digests[-1].hex()
+            self.about["piece"] = {
+                "last": is_last,
+                "digest": digest,
+                "line": place[1],
+                "start": place[2],
+                "bad": is_bad,
+            }
+
+    def _piece_text(self, block: Block, number: int, data: bytes) -> str | None:
         try:
             text = data.decode("utf-8")
-            if self._job.reading.literal_eos == "error" and EOT in text:
-                raise ValueError(_LITERAL)
-        except ValueError as error:
-            reason = not_utf8(data, error, block.start) if isinstance(error, UnicodeDecodeError) else str(error)
-            self._skip(Bad(reason, line, block.start, block.stop), number)
-            text, before, bad = "", "", True
-        self._bad = bad or (not is_first and getattr(self, "_bad", False))
-        self._encoder.piece(text, (*began, block.stop), is_first, is_last, before, self._bad)
-        self.about["text_nbytes"] += len(data)
-        if alone:
-            digest = self._encoder.digests[-1].hex()
-            self.about["piece"] = {"last": is_last, "digest": digest, "line": line, "start": block.start, "bad": bad}
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            self._skip(Bad(not_utf8(data, error, block.start), line, block.start, block.stop), number)
+            return None
+        if self._job.reading.literal_eos == "error" and EOT in text:
+            self._skip(Bad(_LITERAL, 1, block.start, block.stop), number)
+            return None
+        return text
 
     def _documents(self, found: Iterable[Document | Bad], number: int) -> None:
         policy, above = self._job.reading.literal_eos, self.about["lines"]

@@ -98,15 +98,17 @@ class Plan:
 
     def __iter__(self) -> Iterator[Item | HashTask]:
         group: list[Source] = []
+        weight = 0
         for number, source in enumerate(self._sources):
             if source.form in ("text", "jsonl") and source.path != "-" and source.nbytes <= _SMALL[source.compression]:
-                if sum(_weight(one) for one in group) + _weight(source) > ITEM:
+                if weight + _weight(source) > ITEM:
                     yield from self._group(number, group)
-                    group = []
+                    group, weight = [], 0
                 group.append(source)
+                weight += _weight(source)
                 continue
             yield from self._group(number, group)
-            group = []
+            group, weight = [], 0
             yield from self._big(number, source)
         yield from self._group(len(self._sources), group)
 

@@ -64,6 +64,7 @@ def _decoded(data: bytes, line: int, start: int) -> Document | Bad:
     try:
         return Document(data.decode("utf-8"), line, start, start + len(data))
     except UnicodeDecodeError as error:
+        line += data.count(b"\n", 0, error.start)
         return Bad(not_utf8(data, error, start), line, start, start + len(data))
 
 
@@ -110,6 +111,10 @@ def _slow_line(line: bytes, text_key: str, number: int, start: int) -> Document 
     if not isinstance(text, str):
         kind = "null" if text is None else type(text).__name__
         return Bad(f"{text_key!r} is {kind}, and text is a string", number, start, stop)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return Bad(f"{text_key!r} has half a surrogate pair, and UTF-8 has none", number, start, stop)
     return Document(text, number, start, stop)
 
 
@@ -119,7 +124,7 @@ def _decoder(text_key: str) -> Callable[[bytes], str | None]:
     try:
         import msgspec
     except ImportError:
-        return lambda line: _plain_text(json.loads(line), text_key)
+        return lambda line: None if b"\\u" in line else _plain_text(json.loads(line), text_key)
     row = msgspec.defstruct("Row", [("text", str | None, None)], rename={"text": text_key}, gc=False)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode
     return lambda line: decode(line).text

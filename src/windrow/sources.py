@@ -27,6 +27,7 @@ FORMS = {
     ".ipc": "arrow",
     ".feather": "arrow",
 }
+MANIFEST = "manifest.json"  # a folder with one is a store, and no input
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 
 
@@ -64,7 +65,7 @@ class Source:
 def find_sources(inputs: Inputs, *, stdin_form: str = "text") -> list[Source]:
     """The sources that ``inputs`` names, sorted by name.
 
-    A str, a Path, or a list or tuple of them names files: a file, a folder (every file below it of a known form), a
+    A str, a Path, or a list or tuple of them names files: a file, a folder (every file below it of a known form, stores left out), a
     glob, or ``"-"`` for standard input. Any other iterable holds the documents themselves, str or dict.
     Raises ``SourceError`` when nothing is found or a file is not there.
     """
@@ -90,7 +91,8 @@ def _find(given: object) -> list[str]:
     if name == "-":
         return [name]
     if os.path.isdir(name):
-        found = [os.path.join(folder, file) for folder, _, files in os.walk(name, onerror=_raise) for file in files]
+        folders = [(folder, files) for folder, _, files in os.walk(name, onerror=_raise) if MANIFEST not in files]
+        found = [os.path.join(folder, file) for folder, files in folders for file in files]
         return _some([path for path in found if form_of(path)[0]], name, "holds no file of a known form")
     if os.path.exists(name):
         return [name]

@@ -162,6 +162,22 @@ class TextTokenizer:
         dtype = token_dtype(self.vocab_size)
         return [np.asarray(row).astype(dtype) for row in self._model.encode(texts)]  # copies: each its own memory
 
+    def encode_flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """The ids of all texts in one row of ``token_dtype(vocab_size)``, and where each text ends, ``(num_texts,)``."""
+        if not isinstance(self._model, BPE):
+            rows = self.encode_batch(texts)
+            return np.concatenate(rows), np.cumsum([len(row) for row in rows], dtype=np.int64)
+        try:
+            ids, ends = self._model.encode_flat(texts)
+        except UnicodeEncodeError:
+            self.encode_batch(texts)  # says which text it is
+            raise
+        return ids.astype(token_dtype(self.vocab_size)), ends.astype(np.int64)
+
+    def encode_reference(self, text: str) -> list[int]:
+        """Ids of ``text`` by the slow tokenizer that is the reference: tiktoken, where it is not the only one."""
+        return self._model.encode_reference(text) if isinstance(self._model, BPE) else self.encode(text)
+
     def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
         """Text of ``ids``; bytes that are not UTF-8 (part of a character) become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")

@@ -6,6 +6,7 @@ place; when this process dies, however rudely, the workers end. Cost: a process 
 first task. What it does not do: bound how many tasks wait.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -35,6 +36,7 @@ class Workers(Executor):
         self._max_rss, self._closed = max_rss, False
         self._tasks: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
         self._children: set[subprocess.Popen[bytes]] = set()
+        self._starting = threading.Lock()
         self._idle = threading.Semaphore(0)
         self._num_workers, self._threads = num_workers, list[threading.Thread]()
 
@@ -49,11 +51,12 @@ class Workers(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers; what they are at now is given up."""
-        self._closed = True
+        with self._starting:
+            self._closed = True
+            for child in self._children:
+                child.kill()
         for _ in self._threads:
             self._tasks.put(None)
-        for child in list(self._children):
-            child.kill()
         for thread in self._threads:
             thread.join()
 
@@ -81,17 +84,21 @@ class Workers(Executor):
     def _start(self) -> "subprocess.Popen[bytes]":
         environment = {**os.environ, "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         command = [sys.executable, "-c", _START, json.dumps(sys.path)]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self._children.add(child)
+        with self._starting:
+            if self._closed:
+                raise EOFError("the workers were shut down")
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            self._children.add(child)
         return child
 
     def _end(self, child: "subprocess.Popen[bytes]") -> None:
         child.kill()  # it has nothing to lose: what it made is on disk
         for pipe in (child.stdin, child.stdout):
-            if pipe:
-                pipe.close()
+            with contextlib.suppress(OSError):  # what was not sent yet
+                pipe and pipe.close()
         child.wait()
-        self._children.discard(child)
+        with self._starting:
+            self._children.discard(child)
 
     def _buried(self, child: "subprocess.Popen[bytes] | None", error: Exception) -> Exception:
         if child is None:

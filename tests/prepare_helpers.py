@@ -1,0 +1,72 @@
+"""What the tests of prepare share: real text from this machine, the reference, and stores as plain values."""
+
+import hashlib
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import tiktoken
+
+from windrow.store import TokenStore, open_store
+from windrow.tokenizer import load_tokenizer
+
+EOT = "<|endoftext|>"
+EOS = 50256
+
+
+@cache
+def reference() -> tiktoken.Encoding:
+    """tiktoken itself, with GPT-2's vocabulary."""
+    ranks = load_tokenizer("gpt2")._model.ranks  # type: ignore[union-attr]
+    pattern = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    return tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=ranks, special_tokens={EOT: EOS})
+
+
+@cache
+def real_texts(nbytes: int) -> list[str]:
+    """Source files and prose that every Python machine has, ``nbytes`` of them, in the order of their names."""
+    found: list[str] = []
+    held = 0
+    roots = [Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))]
+    for path in (path for root in roots for path in sorted(root.rglob("*")) if path.suffix in (".py", ".txt", ".rst")):
+        try:
+            data = path.read_bytes()
+            found.append(data.decode("utf-8"))
+        except (UnicodeDecodeError, OSError):
+            continue
+        held += len(data)
+        if held >= nbytes:
+            return found
+    return found * (nbytes // max(held, 1) + 1)
+
+
+def expected(documents: list[str]) -> list[int]:
+    """The tokens that a store of ``documents`` must hold."""
+    rows = reference().encode_ordinary_batch(documents, num_threads=2)
+    return [token for row in rows for token in (*row, EOS)]
+
+
+def same_ids(store: TokenStore, documents: list[str]) -> None:
+    """Assert that ``store`` holds exactly ``documents``, in order, one eos after each."""
+    rows = reference().encode_ordinary_batch(documents, num_threads=2)
+    ends = np.cumsum([len(row) + 1 for row in rows])
+    ids = np.full(ends[-1] if len(ends) else 0, EOS, np.int64)
+    for row, end in zip(rows, ends.tolist(), strict=True):
+        ids[end - 1 - len(row) : end - 1] = row
+    assert store.num_documents == len(documents)
+    assert np.array_equal(store.document_ends(np.arange(len(documents))), ends)
+    assert np.array_equal(store.tokens(), ids)
+
+
+def snapshot(dest: Path) -> dict[str, str]:
+    """Every file below ``dest`` and the sha256 of its bytes."""
+    files = sorted(path for path in dest.rglob("*") if path.is_file())
+    return {path.relative_to(dest).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def origins(folder: Path) -> list[list[int]]:
+    """(source, line, start, stop) of each document of a store."""
+    manifest = open_store(folder).manifest
+    assert manifest is not None
+    return [row for shard in manifest.shards for row in np.load(folder / shard.origins).tolist()]
