@@ -150,7 +150,7 @@ def _steps_that_fit(run: Run, seconds: float) -> int:
 
 
 def _paced(settings: Settings, num_steps: int) -> Settings:
-    every = max(2, num_steps // _NUM_EVALS)
+    every = max(2, -(-num_steps // _NUM_EVALS))
     return replace(settings, steps=num_steps, eval_every=every, checkpoint_every=num_steps)
 
 
