@@ -246,7 +246,7 @@ def test_random_unicode_from_every_plane_has_tiktokens_ids(tmp_path: Path) -> No
 
 def test_invalid_utf8_is_an_error_with_file_line_and_byte(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes(b"good\n\xff")
-    with pytest.raises(SourceError, match=r"x\.txt, line 1: not UTF-8: byte 0xff at offset 5"):
+    with pytest.raises(SourceError, match=r"x\.txt, line 2: not UTF-8: byte 0xff at offset 5"):
         prepare(tmp_path / "x.txt", tmp_path / "out")
     assert not (tmp_path / "out/train").exists()
 

@@ -146,9 +146,17 @@ class Ledger:
             raise NotEnoughTokensError("the inputs hold no document, so there is nothing to train on. Give some text.")
         for side, parts in chosen.parts.items():
             if not parts:
-                remedy = 'split="tail" (one cut through the tokens)' if split == "documents" else "more text"
-                raise NotEnoughTokensError(
-                    f"split {side!r} got none of the {self._num['num_documents']} documents at valid_fraction="
-                    f"{valid_fraction}: whole documents go to one side or the other. Use {remedy}, a larger share for "
-                    "it, or more documents."
-                )
+                raise NotEnoughTokensError(self._empty(side, valid_fraction, split))
+
+    def _empty(self, side: str, valid_fraction: float, split: str) -> str:
+        if split == "tail":
+            return (
+                f"split {side!r} got none of the {self._num['num_tokens']} tokens at valid_fraction={valid_fraction}. "
+                "Give more text, or a share nearer 0.5."
+            )
+        return (
+            f"split {side!r} got none of the {self._num['num_documents']} documents at "
+            f"valid_fraction={valid_fraction}: "
+            'whole documents go to one side or the other. Use split="tail" (one cut through the tokens), a larger '
+            "share for it, or more documents."
+        )

@@ -28,7 +28,7 @@ from windrow.sides import Sides
 from windrow.sources import Inputs, Reading, Source, find_sources, require_unchanged
 from windrow.store import TokenStore, open_store
 from windrow.tokenizer import Tokenizer, load_tokenizer
-from windrow.work import locked, remove_work
+from windrow.work import locked, remove_left_over, remove_work
 
 __all__ = ["prepare"]
 
@@ -97,7 +97,9 @@ def prepare(
     sources = find_sources(inputs, stdin_form="text" if text_key == "text" else "jsonl")
     names = ["train", "valid"] if valid_fraction else ["train"]
     try:
-        if not is_finished(folder, names, policy, loaded, sources, reading):
+        if is_finished(folder, names, policy, loaded, sources, reading):
+            remove_left_over(folder)
+        else:
             crew = crew_for(loaded, workers=workers, memory=memory, executor=executor)
             ledger = Ledger(sources, on_progress, on_report)
             with crew, locked(folder, _checked_part(part, sources)) as work:

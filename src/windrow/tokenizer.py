@@ -163,7 +163,7 @@ class TextTokenizer:
         return [np.asarray(row).astype(dtype) for row in self._model.encode(texts)]  # copies: each its own memory
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """The ids of all texts in one row of ``token_dtype(vocab_size)``, and where each text ends, ``(num_texts,)``."""
+        """The ids of all texts in one row of ``token_dtype(vocab_size)``, and where each ends, ``(num_texts,)``."""
         if not isinstance(self._model, BPE):
             rows = self.encode_batch(texts)
             return np.concatenate(rows), np.cumsum([len(row) for row in rows], dtype=np.int64)

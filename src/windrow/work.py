@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 
 from windrow.errors import PrepareError
 
-__all__ = ["COLUMNS", "WORK", "ItemFile", "ItemWriter", "locked", "read_note", "remove_work", "write_note"]
+__all__ = [
+    "COLUMNS",
+    "WORK",
+    "ItemFile",
+    "ItemWriter",
+    "locked",
+    "read_note",
+    "remove_left_over",
+    "remove_work",
+    "write_note",
+]
 
 WORK = "unfinished"
 COLUMNS = ("end", "source", "line", "start", "stop", "digest0", "digest1", "bad")  # of an item's documents, all int64
@@ -189,6 +199,13 @@ def _take(descriptor: int, shared: bool) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def remove_left_over(dest: Path) -> None:
+    """Remove what a run left that was killed between its last store and its end."""
+    if (dest / WORK).exists() or (dest / f"{WORK}.done").exists():
+        with locked(dest):
+            remove_work(dest)
 
 
 def remove_work(dest: Path) -> None:
