@@ -117,7 +117,9 @@ def test_an_epoch_is_the_sum_of_the_members_samples_unless_said_otherwise() -> N
 
 def test_a_cap_on_repeats_raises_before_training_with_the_figures() -> None:
     mixture = Mixture({"a": (numbered(10), 1), "b": (numbered(1000), 1)}, max_repeats=4)
-    with pytest.raises(WindrowError, match=r"draws \d+ samples from 'a', [45]\d\.\d\d times its 10, and max_repeats is 4"):
+    with pytest.raises(
+        WindrowError, match=r"draws \d+ samples from 'a', [45]\d\.\d\d times its 10, and max_repeats is 4"
+    ):
         Loader(mixture, 4)
 
 

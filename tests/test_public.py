@@ -58,7 +58,11 @@ def test_modules_import_only_what_stands_before_them() -> None:
 
 
 def test_the_import_guard_sees_an_import_that_goes_up(tmp_path: Path) -> None:
-    for text in ("from windrow.loader import Loader", "def f():\n    from windrow import loader", "import windrow.loader"):
+    for text in (
+        "from windrow.loader import Loader",
+        "def f():\n    from windrow import loader",
+        "import windrow.loader",
+    ):
         (tmp_path / "order.py").write_text(text, encoding="utf-8")
         assert imports_of(tmp_path / "order.py") == {"loader"}
 

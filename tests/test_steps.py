@@ -60,7 +60,7 @@ def test_a_run_whose_sizes_change_keeps_every_step(plan: list[tuple[Sizes, int]]
     assert restored.step_of(position) == len(walked)
 
 
-@pytest.mark.parametrize("text", ["[]", "[[0, 1, 2, 1, 'drop']]", "[[0, 3, 2, 1, \"drop\"]]", '[[0,0,0,1,"drop"]]'])
+@pytest.mark.parametrize("text", ["[]", "[[0, 1, 2, 1, 'drop']]", '[[0, 3, 2, 1, "drop"]]', '[[0,0,0,1,"drop"]]'])
 def test_damaged_segments_raise(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - JSON's own error or ours
         Segments.from_json(10, text)

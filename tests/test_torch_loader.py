@@ -118,7 +118,9 @@ def run_ranks(folder: Path, world: int, steps: int, wait: float) -> subprocess.P
 @pytest.mark.timeout(180)
 def test_two_processes_killed_in_the_middle_go_on_as_one_and_as_three(tmp_path: Path) -> None:
     (tmp_path / "rank.py").write_text(RANK)
-    store = prepare(iter(["A short text to be read by several processes. " * 20]), tmp_path / "store", tokenizer="bytes")
+    store = prepare(
+        iter(["A short text to be read by several processes. " * 20]), tmp_path / "store", tokenizer="bytes"
+    )
     reference = Loader(Windows(store["train"], 8), 1, seed=4, epochs=None)
     running = run_ranks(tmp_path, 2, 10**6, 0.05)
     while not (tmp_path / "state.json").exists() or json.loads((tmp_path / "state.json").read_text())["position"] < 60:

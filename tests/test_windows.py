@@ -152,5 +152,10 @@ def test_unknown_choices_raise(choice: Any) -> None:
 
 
 def test_ids_outside_the_windows_raise() -> None:
-    with pytest.raises(IndexError, match="of 24"):
-        Windows(ARANGE, 4).gather(np.array([24]))
+    for number in (24, -1):
+        with pytest.raises(IndexError, match="leave the store"):
+            Windows(ARANGE, 4).gather(np.array([number]))
+        with pytest.raises(IndexError, match="of 24"):
+            Windows(ARANGE, 4, phase="epoch").gather(np.array([number]))
+    with pytest.raises(IndexError, match="of 25"):
+        Windows(ARANGE, 4, tail="pad").gather(np.array([25]))

@@ -5,10 +5,11 @@ The path: ``prepare`` (text -> tokens -> store) or ``TokenStore.from_ids``, then
 """
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from windrow.batch import Batch
     from windrow.loader import Loader
     from windrow.mixture import Mixture
@@ -18,8 +19,17 @@ if TYPE_CHECKING:
     from windrow.tokenizer import load_tokenizer
     from windrow.windows import Windows
 
-__version__ = _version("windrow")
-__all__ = ["Batch", "Loader", "Mixture", "TokenStore", "Windows", "from_text", "load_tokenizer", "open_store", "prepare"]
+__all__ = [
+    "Batch",
+    "Loader",
+    "Mixture",
+    "TokenStore",
+    "Windows",
+    "from_text",
+    "load_tokenizer",
+    "open_store",
+    "prepare",
+]
 
 _HOMES = {
     "Batch": "batch",
@@ -35,6 +45,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # 60 ms, which a command's help need not pay
+
+        return version("windrow")
     if name not in _HOMES:
         raise AttributeError(f"module 'windrow' has no attribute {name!r}")
     value = getattr(import_module(f"windrow.{_HOMES[name]}"), name)

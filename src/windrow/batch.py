@@ -9,7 +9,7 @@ __all__ = ["IGNORE_INDEX", "Batch"]
 IGNORE_INDEX = -100  # the target that does not count: PyTorch's ignore_index
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
     """One rank's samples of one step; unpacks to exactly ``inputs, targets``.
 

@@ -1,17 +1,43 @@
-"""From NumPy to torch: the only place where a batch meets a device. torch is imported at first use.
+"""Tokens -> batches where they are wanted: NumPy, torch on the CPU, or an accelerator. torch is imported at first use.
 
-Guarantee: the same numbers on every device. Cost: none on the CPU (the tensors share the arrays' memory); one
-asynchronous copy from pinned memory elsewhere.
+Guarantee: the same numbers everywhere; a batch that the user holds is never written over. Cost, on the CPU: the tokens
+are widened once, several steps at a time, and a batch is a view of that. On a device: the narrow tokens cross the bus
+once, from a pinned buffer, on a stream of their own; they are widened and split there.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
+
+from windrow.batch import IGNORE_INDEX, Batch
+from windrow.errors import WindrowError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_device", "to_device"]
+__all__ = [
+    "Delivery",
+    "DeviceDelivery",
+    "NumpyDelivery",
+    "TorchDelivery",
+    "check_device",
+    "delivery_to",
+    "narrow_views",
+]
+
+Mask = NDArray[np.bool_]
+_WIDEN_BYTES = 1 << 19  # of inputs and targets widened at a time: in a core's cache
+_NUM_BUFFERS = 3  # one being filled, one in flight, one being read
+
+
+class Delivery(Protocol):
+    """Makes the batches of some steps out of their tokens."""
+
+    def batches(self, tokens: NDArray[Any], mask: Mask | None, num_steps: int) -> Iterable[Batch]:
+        """``tokens`` (num_steps * B, L + 1), ``mask`` (num_steps * B, L) of the targets that count, or None."""
+        ...
 
 
 def check_device(device: "str | torch.device | None") -> "torch.device | None":
@@ -22,8 +48,8 @@ def check_device(device: "str | torch.device | None") -> "torch.device | None":
         import torch
     except ImportError:
         raise ValueError(
-            f'device={device!r} gives torch tensors, and torch is not installed. Install it with pip install "windrow'
-            '[torch]", or use device=None for NumPy arrays.'
+            f"device={device!r} gives torch tensors, and torch is not installed. Install it with "
+            'pip install "windrow[torch]", or use device=None for NumPy arrays.'
         ) from None
     try:
         found = torch.device(device)
@@ -34,9 +60,134 @@ def check_device(device: "str | torch.device | None") -> "torch.device | None":
     return found
 
 
-def to_device(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
-    """``array`` as a tensor on ``device``; on the CPU it shares the array's memory."""
+def delivery_to(device: "torch.device | None", dtype: np.dtype[Any], *, resident: bool = False) -> Delivery:
+    """Where and how batches are delivered; ``resident`` tokens are tensors on the device already."""
+    if device is None:
+        return NumpyDelivery(dtype)
+    return TorchDelivery(dtype) if device.type == "cpu" and not resident else DeviceDelivery(device, dtype)
+
+
+class NumpyDelivery:
+    """Arrays of ``dtype``. Small batches are widened several at a time and are views of one allocation."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+
+    def batches(self, tokens: NDArray[Any], mask: Mask | None, num_steps: int) -> Iterator[Batch]:
+        check_fits(tokens, self._dtype)
+        rows = len(tokens) // num_steps
+        shape, strides = (2, len(tokens), tokens.shape[1] - 1), (tokens.itemsize, *tokens.strides)
+        shifted = np.ndarray(shape, tokens.dtype, tokens, 0, strides)  # (2, n, L): tokens, and the same moved on by one
+        at_once = max(1, _WIDEN_BYTES // (2 * tokens[:rows].size * self._dtype.itemsize))
+        for first in range(0, num_steps, at_once):
+            part = slice(first * rows, (first + at_once) * rows)
+            inputs, targets = shifted[:, part].astype(self._dtype, order="C")  # one call, one allocation
+            counts = [rows * inputs.shape[1]] * (len(inputs) // rows)
+            if mask is not None:
+                targets[~mask[part]] = IGNORE_INDEX
+                counts = count_targets(mask[part], len(counts))
+            yield from map(Batch, self._steps(inputs, rows), self._steps(targets, rows), counts)
+
+    def _steps(self, array: NDArray[Any], rows: int) -> Iterable[Any]:
+        """``array`` (n * rows, L) in steps of (rows, L)."""
+        return (array,) if len(array) == rows else array.reshape(-1, rows, array.shape[1])
+
+
+class TorchDelivery(NumpyDelivery):
+    """Tensors on the CPU that share the arrays' memory."""
+
+    def _steps(self, array: NDArray[Any], rows: int) -> Iterable[Any]:
+        import torch
+
+        steps: Iterable[Any] = torch.from_numpy(array).split(rows)  # type: ignore[no-untyped-call]
+        return steps
+
+
+class DeviceDelivery:
+    """Tensors on an accelerator: narrow tokens over the bus, everything else there.
+
+    With the device "cpu" the same code runs without pinned memory, streams and events, which tests use.
+    """
+
+    def __init__(self, device: "torch.device", dtype: np.dtype[Any]) -> None:
+        import torch
+
+        self._device, self._dtype, self._numpy_dtype = device, getattr(torch, dtype.name), dtype
+        self._asynchronous = device.type == "cuda"
+        self._stream: Any = torch.cuda.Stream(device) if self._asynchronous else None  # type: ignore[no-untyped-call]
+        self._buffers: list[tuple[Any, Any]] = [(None, None)] * _NUM_BUFFERS  # pinned memory, its last copy's event
+        self._turn = 0
+
+    def batches(self, tokens: Any, mask: Mask | None, num_steps: int) -> Iterable[Batch]:
+        check_fits(tokens, self._numpy_dtype)
+        rows = len(tokens) // num_steps
+        counts = [rows * (tokens.shape[1] - 1)] * num_steps if mask is None else count_targets(mask, num_steps)
+        inputs, targets = self.split(self._moved(tokens), None if mask is None else self._moved(mask))
+        return map(Batch, inputs.split(rows), targets.split(rows), counts)
+
+    def split(self, tokens: Any, mask: Any) -> tuple[Any, Any]:
+        """Inputs and targets, each (n, L) and contiguous, of narrow ``tokens`` (n, L + 1) on the device."""
+        import torch
+
+        wide = widened(tokens, self._dtype)  # a slice of a single row is contiguous already, and would be shared
+        inputs, targets = (part.clone(memory_format=torch.contiguous_format) for part in (wide[:, :-1], wide[:, 1:]))
+        return inputs, targets if mask is None else targets.masked_fill_(~mask, IGNORE_INDEX)
+
+    def _moved(self, array: Any) -> Any:
+        import torch
+
+        if isinstance(array, torch.Tensor):
+            return array  # resident tokens are there already
+        narrow = torch.from_numpy(narrow_views(array))
+        if not self._asynchronous:
+            return narrow.to(self._device)
+        pinned = self._pinned(narrow)
+        pinned.copy_(narrow)
+        with torch.cuda.stream(self._stream):
+            moved = pinned.to(self._device, non_blocking=True)
+            event = self._stream.record_event()
+        self._buffers[self._turn] = (self._buffers[self._turn][0], event)
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(event)
+        moved.record_stream(current)  # made on one stream and used on another: not to be reused before that is done
+        return moved
+
+    def _pinned(self, like: Any) -> Any:
+        """A pinned buffer of ``like``'s shape, free again since its last copy has ended."""
+        import torch
+
+        self._turn = (self._turn + 1) % _NUM_BUFFERS
+        buffer, event = self._buffers[self._turn]
+        if event is not None:
+            event.synchronize()
+        nbytes = like.numel() * like.element_size()
+        if buffer is None or buffer.numel() < nbytes:
+            buffer = torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
+            self._buffers[self._turn] = (buffer, None)
+        return buffer[:nbytes].view(like.dtype).view(like.shape)
+
+
+def narrow_views(array: NDArray[Any]) -> NDArray[Any]:
+    """Unsigned tokens as the signed integers of their width, which torch computes with; other arrays as they are."""
+    return array.view({"uint16": np.int16, "uint32": np.int32}[array.dtype.name]) if array.dtype.kind == "u" else array
+
+
+def widened(narrow: Any, dtype: Any) -> Any:
+    """Undo ``narrow_views`` on a tensor: ids as ``dtype``."""
     import torch
 
-    tensor = torch.from_numpy(array)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+    if dtype in (torch.uint16, torch.uint32):
+        return narrow.view(dtype)
+    return narrow.to(dtype) & (0xFFFF if narrow.dtype == torch.int16 else 0xFFFFFFFF if dtype == torch.int64 else -1)
+
+
+def count_targets(mask: Mask, num_steps: int) -> list[int]:
+    """How many targets count in each of the steps."""
+    counts: list[int] = np.count_nonzero(mask.reshape(num_steps, -1), axis=1).tolist()
+    return counts
+
+
+def check_fits(tokens: Any, dtype: np.dtype[Any]) -> None:
+    """Raise when ids would wrap around in ``dtype``; only 4-byte tokens in int32 can."""
+    if tokens.dtype == np.uint32 and dtype == np.int32 and tokens.size and tokens.max() >= 2**31:
+        raise WindrowError(f"the id {tokens.max()} does not fit in int32, which ends at 2**31 - 1. Use dtype='int64'.")

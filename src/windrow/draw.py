@@ -13,7 +13,7 @@ from windrow.errors import WindrowError
 from windrow.exclusions import Exclusion
 from windrow.member import Member
 
-__all__ = ["Draw", "all_count"]
+__all__ = ["Draw"]
 
 Int64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -24,26 +24,52 @@ class Draw:
 
     def __init__(self, members: Mapping[str, Member], seed: int, max_repeats: int | None) -> None:
         self._members, self._seed, self._max_repeats = members, seed, max_repeats
+        self._dtype = np.result_type(*(member.dtype for member in members.values()))  # the widest
 
-    def tokens(self, rows: Int64) -> tuple[NDArray[Any], Mask | None]:
-        """Tokens (B, L + 1) of the ``rows`` (3, B), and which targets count, (B, L), or None when all do."""
+    def tokens(self, rows: Int64) -> tuple[Any, Mask | None]:
+        """Tokens (n, L + 1) of the ``rows`` (3, n), and which targets count, (n, L), or None when all do."""
         if self._max_repeats is not None and (rows[2] >= self._max_repeats).any():
             raise WindrowError(self._too_often(rows))
-        parts = list(self._parts(rows))
-        if len(parts) == 1:
-            _, tokens, mask = parts[0]
-            return tokens, mask
-        tokens = np.empty((rows.shape[1], parts[0][1].shape[1]), dtype=np.result_type(*(part[1] for part in parts)))
-        mask = None
-        for here, drawn, counts in parts:
+        return self._tokens(rows)
+
+    def tokens_hidden(
+        self, rows: Int64, positions: Int64, num_rows: int, exclusions: Sequence[Exclusion]
+    ) -> tuple[Any, Mask]:
+        """The same, with no target that counts in rows that ``exclusions`` hit and in those from ``num_rows`` on.
+
+        The latter lie beyond the pass and are filled with eos; ``positions`` (n,) are those of the rows.
+        """
+        tokens, mask = self.tokens(rows)
+        mask = all_count(tokens) if mask is None else mask
+        self._fill(tokens, num_rows)
+        mask[num_rows:] = False
+        mask[self._hidden(positions, rows, exclusions)] = False
+        return tokens, mask
+
+    def _tokens(self, rows: Int64) -> tuple[Any, Mask | None]:
+        if len(self._members) == 1:
+            ((name, only),) = self._members.items()
+            key = (self._seed, name)
+            return only.gather(rows[1], rows[2], key=key), only.target_mask(rows[1], rows[2], key=key)
+        tokens, mask = None, None
+        for here, drawn, counts in self._parts(rows):
+            if tokens is None:
+                tokens = np.empty((rows.shape[1], drawn.shape[1]), dtype=self._dtype)
             tokens[here] = drawn
             if counts is not None:
                 mask = all_count(tokens) if mask is None else mask
                 mask[here] = counts
         return tokens, mask
 
-    def hidden(self, positions: Int64, rows: Int64, exclusions: Sequence[Exclusion]) -> Mask:
-        """Which ``rows`` (3, B) at ``positions`` (B,) are excluded: (B,)."""
+    def _parts(self, rows: Int64) -> Iterator[tuple[Int64, NDArray[Any], Mask | None]]:
+        for number, (name, member) in enumerate(self._members.items()):
+            here = np.flatnonzero(rows[0] == number)
+            if len(here):
+                asked: dict[str, Any] = {"ids": rows[1, here], "epoch": rows[2, here], "key": (self._seed, name)}
+                yield here, member.gather(**asked), member.target_mask(**asked)
+
+    def _hidden(self, positions: Int64, rows: Int64, exclusions: Sequence[Exclusion]) -> Mask:
+        """Which ``rows`` (3, n) at ``positions`` (n,) are excluded: (n,)."""
         out = np.zeros(rows.shape[1], dtype=np.bool_)
         for one in exclusions:
             number = list(self._members).index(one.member)
@@ -52,12 +78,8 @@ class Draw:
             out[here] |= one.hits(member, rows[1, here], rows[2, here], key=key)
         return out
 
-    def _parts(self, rows: Int64) -> Iterator[tuple[Int64, NDArray[Any], Mask | None]]:
-        for number, (name, member) in enumerate(self._members.items()):
-            here = np.flatnonzero(rows[0] == number)
-            if len(here):
-                asked: dict[str, Any] = {"ids": rows[1, here], "epoch": rows[2, here], "key": (self._seed, name)}
-                yield here, member.gather(**asked), member.target_mask(**asked)
+    def _fill(self, tokens: Any, num_rows: int) -> None:
+        tokens[num_rows:] = next(iter(self._members.values())).eos_id
 
     def _too_often(self, rows: Int64) -> str:
         number = int(rows[0, rows[2] >= self._max_repeats][0])
@@ -67,6 +89,6 @@ class Draw:
         )
 
 
-def all_count(tokens: NDArray[Any]) -> Mask:
+def all_count(tokens: Any) -> Mask:
     """The mask (B, L) of ``tokens`` (B, L + 1) under which every target counts."""
     return np.ones((tokens.shape[0], tokens.shape[1] - 1), dtype=np.bool_)

@@ -34,6 +34,7 @@ class EvaluationWindows:
         if windows.num_tokens < 2:
             raise NotEnoughTokensError(f"the store has {windows.num_tokens} tokens, and a target needs one before it.")
         self._store, self.max_length, self._stride = windows.store, windows.max_length, windows.stride
+        self.dtype, self.may_mask = windows.dtype, True
         self.eos_id, self.num_tokens, self.fingerprint = windows.eos_id, windows.num_tokens, windows.fingerprint
         beyond_first = max(0, self.num_tokens - 1 - self.max_length)
         self.num_samples = 1 + -(-beyond_first // self._stride)

@@ -6,22 +6,28 @@ numbers. Knows no formats: see ``windrow.member`` for what it draws from.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from windrow.batch import IGNORE_INDEX, Batch
-from windrow.device import check_device, to_device
-from windrow.draw import Draw, all_count
-from windrow.errors import NotEnoughTokensError, ResumeError, WindrowError, whole_number
+from windrow.batch import Batch
+from windrow.device import Delivery, check_device, delivery_to
+from windrow.draw import Draw
+from windrow.errors import ResumeError, WindrowError, whole_number
 from windrow.evaluation import EvaluationWindows
 from windrow.exclusions import Exclusion
 from windrow.member import Member
+from windrow.meter import Meter
 from windrow.mixture import Mixture
 from windrow.order import ORDER_VERSION, Order, PlainOrder
+from windrow.prefetch import prefetched
 from windrow.ranks import coordinate
+from windrow.resident import ResidentDraw
+from windrow.rows import Rows
 from windrow.state import data_of, dump_state, read_state
 from windrow.steps import Segments, Sizes, tail_of
 from windrow.windows import Windows
@@ -33,7 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Loader", "Sample"]
 
 Int64 = NDArray[np.int64]
-_AHEAD = 1 << 13  # positions of the order worked out at a time: amortizes NumPy's per-call cost
+Blocks = Iterator[Iterable[tuple[int, Batch]]]
+_BLOCK_TOKENS = 1 << 18  # steps are gathered together up to so many tokens: one call for all, in a core's cache
 
 
 class Sample(NamedTuple):
@@ -62,8 +69,12 @@ class Loader:
         dp_rank, dp_world_size: the data-parallel coordinate, 0 of 1 unless given; must be given where a distributed
             run is in sight.
         device: None for NumPy arrays, else a torch device.
+        dtype: of inputs and targets: int64, int32, or the store's own where no target can be masked: -100 needs a
+            sign.
+        prefetch: steps that a thread reads ahead, 0 for none: hides page faults and cold disks; same stream and state.
+        resident: keep the tokens on the device and gather there: for stores that fit in its memory.
 
-    Iterating yields ``Batch``: inputs and targets (batch_size, max_length) int64. There is one position: a second
+    Iterating yields ``Batch``: inputs and targets (batch_size, max_length). There is one position: a second
     ``iter`` goes on from it and ends the first iterator. ``loader[step]`` is any step of the run, for this rank, and
     moves nothing.
 
@@ -83,6 +94,9 @@ class Loader:
         dp_rank: int | None = None,
         dp_world_size: int | None = None,
         device: "str | torch.device | None" = None,
+        dtype: DTypeLike = np.int64,
+        prefetch: int = 0,
+        resident: bool = False,
     ) -> None:
         self.dp_rank, self.dp_world_size = coordinate(dp_rank, dp_world_size)
         self.batch_size = whole_number("batch_size", batch_size)
@@ -91,17 +105,24 @@ class Loader:
         self.device = check_device(device)
         self._mixture = data if isinstance(data, Mixture) else None
         self._members: dict[str, Member] = data.members if isinstance(data, Mixture) else {"": data}
+        self._max_length = data.max_length
         self._order = self._make_order(data)
         self._sizes = Sizes(self.batch_size, self.dp_world_size, tail_of(epochs, drop_last))
-        if epochs is not None and not self._sizes.steps_in(self._order.epoch_samples):
-            raise NotEnoughTokensError(_no_step(self._order.epoch_samples, self._sizes))
-        self._draw = Draw(self._members, self.seed, self._mixture.max_repeats if self._mixture else None)
-        self._check_repeats()
+        self._sizes.require_step(self._order.epoch_samples)
+        if self._mixture:
+            self._mixture.check_repeats({name: int(row["samples"]) for name, row in self.shares().items()})
         self._segments = Segments.begin(self._order.epoch_samples, self._sizes)
         self._excluded: list[Exclusion] = []
         self._position = 0
         self._iteration = 0  # the number of the iterator that may go on
-        self._ahead: tuple[int, Int64] = (0, np.empty((0, 3, 0), dtype=np.int64))
+        self._revision = 0  # how often what is to come was changed by skip() or exclude()
+        self._meter = Meter()
+        self._prefetch = whole_number("prefetch", prefetch, at_least=0)
+        self._rows = Rows(self._order, self.dp_rank)
+        self._dtype = self._checked(np.dtype(dtype))
+        parts = (self._members, self.seed, self._mixture.max_repeats if self._mixture else None)
+        self._draw = ResidentDraw(*parts, self.device) if resident else Draw(*parts)
+        self._delivery = delivery_to(self.device, self._dtype, resident=resident)
 
     @classmethod
     def evaluation(
@@ -132,7 +153,7 @@ class Loader:
     # -- iterating -------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._receive(self._batch(at, self._sizes, self.device, _AHEAD) for at in self._positions_to_come())
+        return self._receive(self._made_blocks)
 
     def __len__(self) -> int:
         """Steps in a whole epoch; constant, also after a resume in the middle of one."""
@@ -140,13 +161,13 @@ class Loader:
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of ``step`` of the run, for this rank, with the sizes that the step had or will have."""
-        return self._batch(*self._place(step), self.device)
+        return self._batch(*self._place(step), self._delivery)
 
     def lookup(self, step: int) -> list[Sample]:
         """Which samples ``step`` holds for this rank, a ``Sample`` for each row; costs no reading."""
         position, sizes = self._place(step)
         names = list(self._members)
-        rows = self._rows(position, sizes, 1)[:, : self._num_rows(position, sizes)]  # (3, B)
+        rows = self._rows.at(position, sizes)[:, : self._rows.num_within(position, sizes)]  # (3, B)
         first = position + self.dp_rank * sizes.batch_size
         return [
             Sample(first + i, names[member], window, epoch) for i, (member, window, epoch) in enumerate(rows.T.tolist())
@@ -167,25 +188,58 @@ class Loader:
 
         return StepDataLoader(self, num_workers=num_workers, pin_memory=pin_memory)
 
-    def _positions_to_come(self) -> Iterator[int]:
-        """Where the steps from here to the end of the pass start; moves nothing."""
-        position, epoch_samples = self._position, self._order.epoch_samples
-        epoch = position // epoch_samples
-        while self._sizes.tail == "straddle" or position // epoch_samples == epoch:
-            yield position
-            position = self._sizes.after(position, 1, epoch_samples)
-
-    def _receive(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """``batches`` of the steps to come, as they reach the user: the position moves on with each."""
+    def _receive(self, make_blocks: Callable[[], Blocks]) -> Iterator[Batch]:
+        """Batches as they reach the user; the position moves on with each."""
         self._iteration += 1
-        return self._received(batches, self._iteration)
+        return self._received(make_blocks, self._iteration)
 
-    def _received(self, batches: Iterator[Batch], iteration: int) -> Iterator[Batch]:
-        while iteration == self._iteration and (batch := next(batches, None)) is not None:
-            # Moved on before the yield: a state taken in the loop's body is after this batch, also at an epoch's
-            # last one, where a trainer that counts steps never comes back for StopIteration.
-            self._position = self._sizes.after(self._position, 1, self._order.epoch_samples)
-            yield batch
+    def _received(self, make_blocks: Callable[[], Blocks], iteration: int) -> Iterator[Batch]:
+        revision = -1
+        while revision != self._revision:  # skip() or exclude() was called: what was made ahead is no longer right
+            revision, asked = self._revision, perf_counter()
+            for position, batch in chain.from_iterable(make_blocks()):
+                if iteration != self._iteration:
+                    return
+                if revision != self._revision:
+                    break
+                # Moved on before the yield: a state taken in the loop's body is after this batch, also at an epoch's
+                # last one, where a trainer that counts steps never comes back for StopIteration.
+                self._position = position
+                given = perf_counter()
+                self._meter.count(given - asked)
+                yield batch
+                asked = perf_counter()
+                self._meter.work_seconds += asked - given
+            else:
+                return
+
+    def _made_blocks(self) -> Blocks:
+        """The steps to come, as many made together as fit in a block: the position after each, and its batch."""
+        drawn = (self._drawn(*block) for block in self._blocks_to_come())
+        depth = -(-self._prefetch // self._steps_at_once())
+        for positions, tokens, mask in prefetched(drawn, depth) if depth else drawn:
+            yield zip(positions, self._delivery.batches(tokens, mask, len(positions)), strict=True)
+
+    def _drawn(self, position: int, num_steps: int) -> tuple[Sequence[int], Any, Any]:
+        sizes, global_batch = self._sizes, self._sizes.global_batch
+        rows = self._rows.next(position, sizes, num_steps)
+        last = sizes.after(position, num_steps, self._order.epoch_samples)
+        positions = [*range(position + global_batch, position + num_steps * global_batch, global_batch), last]
+        return positions, *self._tokens(rows, position, sizes, num_steps)
+
+    def _blocks_to_come(self) -> Iterator[tuple[int, int]]:
+        """``(position, num_steps)`` from here to the end of the pass, full steps together; moves nothing."""
+        position, epoch_samples = self._position, self._order.epoch_samples
+        epoch, at_once = position // epoch_samples, self._steps_at_once()
+        while self._sizes.tail == "straddle" or position // epoch_samples == epoch:
+            num_steps = max(1, self._rows.steps_within(position, self._sizes, at_once))
+            yield position, num_steps
+            position = self._sizes.after(position, num_steps, epoch_samples)
+
+    def _steps_at_once(self) -> int:
+        if self._mixture and self._mixture.max_repeats:
+            return 1  # the step that goes beyond raises, and those before it must not go with it
+        return max(1, _BLOCK_TOKENS // (self.batch_size * self._max_length))
 
     # -- where we are ----------------------------------------------------------------------------------------------
 
@@ -234,6 +288,10 @@ class Loader:
             for (name, member), count in counts
         }
 
+    def stats(self) -> dict[str, float | str]:
+        """How long the loop waited for data: seconds, share, tokens per second of waiting, and a verdict."""
+        return self._meter.stats(self.batch_size * self._max_length)
+
     def state_dict(self) -> dict[str, int | str]:
         """The state, a flat dict of ints and strings, the same on every rank. See ``load_state_dict``."""
         return dump_state(self._position, self.recipe, data_of(self._members), self._segments, self._excluded)
@@ -254,7 +312,7 @@ class Loader:
     def skip(self, num_samples: int) -> None:
         """Pass over the next ``num_samples`` of the global stream, after a loss spike, say; steps count on."""
         to = self._position + whole_number("num_samples", num_samples, at_least=0)
-        self._iteration += 1
+        self._revision += 1
         self._segments = self._segments.jumped(self._position, to, self._sizes)
         self._position = self._sizes.start(to, self._order.epoch_samples)
 
@@ -264,8 +322,11 @@ class Loader:
         Nothing moves: a masked sample keeps its position. The state logs it, the recipe does not change, and steps
         before this position stay what they were. ``member`` names one of a mixture's.
         """
+        if self._dtype.kind == "u":
+            raise WindrowError(f"dtype {self._dtype} cannot hold -100. Make the loader with dtype='int32' or 'int64'.")
         if member not in self._members:
             raise WindrowError(f"there is no member {member!r} to exclude from. Members: {list(self._members)}.")
+        self._revision += 1
         self._excluded.append(Exclusion.of(self._position, member, documents, windows))
 
     # -- making a batch --------------------------------------------------------------------------------------------
@@ -282,73 +343,29 @@ class Loader:
             raise IndexError(f"step {step} was made by {sizes.dp_world_size} ranks, and this is rank {self.dp_rank}")
         return self._segments.position_of(step), sizes
 
-    def _batch(self, position: int, sizes: Sizes, device: "torch.device | None", ahead: int = 1) -> Batch:
-        rows = self._rows(position, sizes, ahead)  # (3, B)
-        num_rows = self._num_rows(position, sizes)
+    def _batch(self, position: int, sizes: Sizes, delivery: Delivery) -> Batch:
+        tokens, mask = self._tokens(self._rows.at(position, sizes), position, sizes, 1)
+        (batch,) = delivery.batches(tokens, mask, 1)
+        return batch
+
+    def _tokens(self, rows: Int64, position: int, sizes: Sizes, num_steps: int) -> tuple[Any, Any]:
+        """The tokens of ``rows`` (3, n) and which targets count."""
+        num_rows = self._rows.num_within(position, sizes) if num_steps == 1 else rows.shape[1]
         if sizes.dp_world_size == 1:
             rows = rows[:, :num_rows]  # alone, the last batch is short; ranks must stay in step, so theirs is masked
-        tokens, mask = self._draw.tokens(rows)
-        if self._excluded or num_rows < len(tokens):
-            positions = position + self.dp_rank * sizes.batch_size + np.arange(len(tokens))
-            hidden = self._draw.hidden(positions, rows, self._excluded) | (np.arange(len(tokens)) >= num_rows)
-            tokens[num_rows:] = next(iter(self._members.values())).eos_id
-            mask = all_count(tokens) if mask is None else mask
-            mask[hidden] = False
-        return _shifted(tokens, mask, device)
+        if not self._excluded and num_rows == rows.shape[1]:
+            return self._draw.tokens(rows)
+        positions = self._rows.positions(position, sizes, num_steps)[: rows.shape[1]]
+        return self._draw.tokens_hidden(rows, positions, num_rows, self._excluded)
 
-    def _num_rows(self, position: int, sizes: Sizes) -> int:
-        """How many of this rank's rows of the step at ``position`` lie within the pass."""
-        if sizes.tail == "straddle":
-            return sizes.batch_size
-        left = self._order.epoch_samples - position % self._order.epoch_samples
-        return min(max(left - self.dp_rank * sizes.batch_size, 0), sizes.batch_size)
-
-    def _rows(self, position: int, sizes: Sizes, ahead: int) -> Int64:
-        """Member, window and epoch, (3, B), of this rank's rows of the step at ``position``."""
-        first, rows = self._ahead
-        step, off = divmod(position - first, sizes.global_batch)
-        if off or not 0 <= step < len(rows) or sizes != self._sizes:
-            num_steps = max(1, ahead // sizes.batch_size)
-            steps = position + np.arange(num_steps, dtype=np.int64) * sizes.global_batch
-            mine = self.dp_rank * sizes.batch_size + np.arange(sizes.batch_size, dtype=np.int64)
-            flat = np.stack(self._order.at((steps[:, None] + mine).reshape(-1)))  # (3, num_steps * B)
-            rows = flat.reshape(3, num_steps, sizes.batch_size).transpose(1, 0, 2)  # (num_steps, 3, B)
-            step = 0
-            if num_steps > 1:
-                self._ahead = (position, rows)
-        found: Int64 = rows[step]
-        return found
-
-    def _check_repeats(self) -> None:
-        cap = self._mixture.max_repeats if self._mixture else None
-        for name, row in self.shares().items():
-            if cap is not None and row["repeats"] > cap:
-                raise WindrowError(
-                    f"an epoch of the mixture draws {row['samples']} samples from {name!r}, {row['repeats']:.2f} times "
-                    f"its {self._members[name].num_samples}, and max_repeats is {cap}. Lower its weight or "
-                    "epoch_samples, raise max_repeats, or add data."
-                )
-
-
-def _shifted(tokens: NDArray[Any], mask: NDArray[np.bool_] | None, device: "torch.device | None") -> Batch:
-    """Tokens (B, L + 1) as inputs and targets."""
-    inputs = tokens[:, :-1].astype(np.int64)  # (B, L)
-    targets = tokens[:, 1:].astype(np.int64)  # (B, L)
-    num_targets = targets.size
-    if mask is not None:
-        targets[~mask] = IGNORE_INDEX
-        num_targets = int(np.count_nonzero(mask))
-    if device is None:
-        return Batch(inputs, targets, num_targets)
-    return Batch(to_device(inputs, device), to_device(targets, device), num_targets)
-
-
-def _no_step(num_samples: int, sizes: Sizes) -> str:
-    need = f"batch_size {sizes.batch_size} * dp_world_size {sizes.dp_world_size} = {sizes.global_batch}"
-    remedies = ["drop_last=False (1 short step)", "a smaller stride or max_length", "more text"]
-    if num_samples >= sizes.dp_world_size:
-        remedies.insert(0, f"batch_size <= {num_samples // sizes.dp_world_size}")
-    return (
-        f"the data has {num_samples} samples, and one step takes {need}, so with drop_last=True an epoch would have no "
-        f"step. Use {', or '.join(remedies)}."
-    )
+    def _checked(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        narrow = np.result_type(*(member.dtype for member in self._members.values()))
+        if dtype not in (np.int64, np.int32, narrow):
+            raise ValueError(f"dtype is {dtype}, and batches are int64, int32 or the store's own {narrow}")
+        short_ranks = self._sizes.tail == "keep" and self.dp_world_size > 1
+        if dtype == narrow and (short_ranks or any(member.may_mask for member in self._members.values())):
+            raise ValueError(
+                f"dtype {dtype} cannot hold -100, and some targets here do not count (a padded window, or ranks with "
+                "drop_last=False). Use dtype='int32', tail='drop' or drop_last=True."
+            )
+        return dtype

@@ -35,6 +35,16 @@ class Member(Protocol):
         ...
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the tokens that ``gather`` returns: uint16 or uint32."""
+        ...
+
+    @property
+    def may_mask(self) -> bool:
+        """Whether there is a sample in which some target does not count."""
+        ...
+
+    @property
     def eos_id(self) -> int:
         """What masked inputs are filled with."""
         ...

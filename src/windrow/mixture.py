@@ -63,6 +63,17 @@ class Mixture:
         stages = {str(p): dict(zip(self.members, counts, strict=True)) for p, counts in self._counts.items()}
         return {"block": BLOCK, "stages": stages, "epoch_samples": self.epoch_samples}
 
+    def check_repeats(self, samples: Mapping[str, int]) -> None:
+        """Raise ``WindrowError`` when so many ``samples`` of a member are more epochs of its own than may be."""
+        for name, count in samples.items():
+            num = self.members[name].num_samples
+            if self.max_repeats is not None and count > self.max_repeats * num:
+                raise WindrowError(
+                    f"an epoch of the mixture draws {count} samples from {name!r}, {count / num:.2f} times its {num}, "
+                    f"and max_repeats is {self.max_repeats}. Lower its weight or epoch_samples, raise max_repeats, or "
+                    "add data."
+                )
+
     def _same_length(self) -> int:
         lengths = {name: member.max_length for name, member in self.members.items()}
         if len(set(lengths.values())) > 1:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from windrow.errors import NotEnoughTokensError
+
 __all__ = ["Segments", "Sizes", "Tail", "tail_of"]
 
 Tail = Literal["drop", "keep", "straddle"]
@@ -45,6 +47,19 @@ class Sizes:
     def steps_in(self, num_samples: int) -> int:
         """Steps that ``num_samples`` positions at the end of a pass give."""
         return -(-num_samples // self.global_batch) if self.tail == "keep" else num_samples // self.global_batch
+
+    def require_step(self, num_samples: int) -> None:
+        """Raise ``NotEnoughTokensError`` when a pass over ``num_samples`` would have no step."""
+        if self.tail != "drop" or self.steps_in(num_samples):
+            return
+        need = f"batch_size {self.batch_size} * dp_world_size {self.dp_world_size} = {self.global_batch}"
+        remedies = ["drop_last=False (1 short step)", "a smaller stride or max_length", "more text"]
+        if num_samples >= self.dp_world_size:
+            remedies.insert(0, f"batch_size <= {num_samples // self.dp_world_size}")
+        raise NotEnoughTokensError(
+            f"the data has {num_samples} samples, and one step takes {need}, so with drop_last=True an epoch would "
+            f"have no step. Use {', or '.join(remedies)}."
+        )
 
     def start(self, position: int, epoch_samples: int) -> int:
         """Where the step at ``position`` really begins: a tail too short for a step is dropped."""

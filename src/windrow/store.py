@@ -87,6 +87,7 @@ class TokenStore:
             int(self._token_edges[-1]),
         )  # a split sees a part of the same shards
         self._fingerprint = fingerprint
+        self._views: dict[tuple[int, int], Tokens] = {}  # of every span of a length: made once, costs nothing to keep
         self.dtype, self.eos_id = dtype, eos_id
         self.num_tokens = self._stop - self._start
         self.path: Path | None = None
@@ -135,13 +136,15 @@ class TokenStore:
     def gather(self, starts: Int64, length: int) -> Tokens:
         """The spans of ``length`` tokens at ``starts`` (B,): (B, length) in the store's dtype, a fresh array."""
         starts = np.asarray(starts, dtype=np.int64)
-        if len(starts) and not (starts.min() >= 0 and starts.max() + length <= self.num_tokens):
+        if (
+            len(starts) and int(starts.view(np.uint64).max()) + length > self.num_tokens
+        ):  # negative: huge without its sign
             raise IndexError(
                 f"spans of {length} tokens from {starts.min()} to {starts.max()} leave the store, {self!r}"
             )
-        starts = starts + self._start
+        starts = starts + self._start if self._start else starts
         if len(self._tokens) == 1:
-            return _spans(self._tokens[0], starts, length)
+            return self._spans(0, starts, length)
         return self._gather_shards(starts, length)
 
     def _gather_shards(self, starts: Int64, length: int) -> Tokens:
@@ -150,11 +153,21 @@ class TokenStore:
         within = starts + length <= self._token_edges[first + 1]
         for shard in np.unique(first[within]):
             rows = np.flatnonzero(within & (first == shard))
-            out[rows] = _spans(self._tokens[shard], starts[rows] - self._token_edges[shard], length)
+            out[rows] = self._spans(int(shard), starts[rows] - self._token_edges[shard], length)
         across = np.flatnonzero(~within)
         if len(across):
             out[across] = self._gather_places(starts[across, None] + np.arange(length))
         return out
+
+    def _spans(self, shard: int, starts: Int64, length: int) -> Tokens:
+        tokens = self._tokens[shard]
+        if len(tokens) < length or not length:
+            return np.empty((len(starts), length), dtype=tokens.dtype)  # only no starts at all get here
+        view = self._views.get((shard, length))
+        if view is None:
+            view = self._views[shard, length] = sliding_window_view(tokens, length)
+        spans: Tokens = view[starts]
+        return spans
 
     def _gather_places(self, places: Int64) -> Tokens:
         out = np.empty(places.shape, dtype=self.dtype)
@@ -290,13 +303,6 @@ class TokenStore:
 def _reopen(path: Path, tokenizer: str | Tokenizer | None, span: tuple[int, int], fingerprint: str) -> TokenStore:
     """Unpickle: in another process the same files are mapped again."""
     return open_store(path, tokenizer=tokenizer)._view(span, fingerprint)
-
-
-def _spans(tokens: Tokens, starts: Int64, length: int) -> Tokens:
-    if len(tokens) < length or not length:
-        return np.empty((len(starts), length), dtype=tokens.dtype)  # only no starts at all get here
-    spans: Tokens = sliding_window_view(tokens, length)[starts]
-    return spans
 
 
 def _narrow(ids: NDArray[Any]) -> Tokens:

@@ -5,13 +5,13 @@ not those fetched ahead. One item is one batch, so that workers never see single
 workers and is usually faster; this is a door for frameworks, and the one module that may use the loader's inner parts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from windrow.batch import Batch
+from windrow.device import TorchDelivery
 
 if TYPE_CHECKING:
     from windrow.loader import Loader
@@ -26,7 +26,8 @@ class _Batches(Dataset[Batch]):
         self._loader = loader
 
     def __getitem__(self, position: int) -> Batch:
-        return self._loader._batch(position, self._loader._sizes, torch.device("cpu"))
+        loader = self._loader
+        return loader._batch(position, loader._sizes, TorchDelivery(loader._dtype))
 
 
 class _Positions(Sampler[int]):
@@ -36,7 +37,7 @@ class _Positions(Sampler[int]):
         self._loader = loader
 
     def __iter__(self) -> Iterator[int]:
-        return self._loader._positions_to_come()
+        return (position for position, _ in _steps_to_come(self._loader))
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -57,7 +58,12 @@ class StepDataLoader(DataLoader[Batch]):
         )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a private iterator class
-        return self._stream._receive(super().__iter__())
+        return self._stream._receive(self._blocks)
+
+    def _blocks(self) -> Iterator[Iterable[tuple[int, Batch]]]:
+        after = (position for _, position in _steps_to_come(self._stream))
+        received = super().__iter__()
+        return ([pair] for pair in zip(after, received, strict=True))
 
     def state_dict(self) -> dict[str, int | str]:
         """The loader's state after the last batch received."""
@@ -66,6 +72,16 @@ class StepDataLoader(DataLoader[Batch]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue after the last batch that the saved run had received; see ``Loader.load_state_dict``."""
         self._stream.load_state_dict(state)
+
+
+def _steps_to_come(loader: "Loader") -> Iterator[tuple[int, int]]:
+    """Where each step from here to the end of the pass starts, and where it ends."""
+    epoch_samples = loader._order.epoch_samples
+    for position, num_steps in loader._blocks_to_come():
+        for _ in range(num_steps):
+            after = loader._sizes.after(position, 1, epoch_samples)
+            yield position, after
+            position = after
 
 
 def _as_it_is(batch: Any) -> Any:

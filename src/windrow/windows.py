@@ -81,6 +81,16 @@ class Windows:
         return self.store.num_tokens
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The store's dtype."""
+        return self.store.dtype
+
+    @property
+    def may_mask(self) -> bool:
+        """Whether there is a padded window."""
+        return self.num_samples > self._num_full
+
+    @property
     def eos_id(self) -> int:
         """What masked inputs are filled with: the store's eos, or 0 when it has none."""
         return self.store.eos_id or 0
@@ -109,10 +119,12 @@ class Windows:
     def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
         """Windows ``ids`` (B,) of ``epoch`` (B,) or one for all: (B, max_length + 1) in the store's dtype."""
         ids = np.asarray(ids, dtype=np.int64)
+        starts, length = self.starts(ids, epoch, key=key), self.max_length + 1
+        if not self.may_mask and self.phase == 0:
+            return self.store.gather(starts, length)  # an id that is none leaves the store, which raises
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_samples):
             raise IndexError(f"window ids {ids.min()} to {ids.max()} of {self.num_samples}")
-        starts, length = self.starts(ids, epoch, key=key), self.max_length + 1
-        if self.tail == "drop" or not (padded := ids >= self._num_full).any():
+        if not self.may_mask or not (padded := ids >= self._num_full).any():
             return self.store.gather(starts, length)
         out = np.empty((len(ids), length), dtype=self.store.dtype)
         out[~padded] = self.store.gather(starts[~padded], length)
@@ -121,6 +133,8 @@ class Windows:
 
     def target_mask(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[np.bool_] | None:
         """Which targets count, (B, max_length) bool, or None when all do."""
+        if not self.may_mask:
+            return None
         padded = np.asarray(ids) >= self._num_full
         if not padded.any():
             return None

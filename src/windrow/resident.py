@@ -1,0 +1,77 @@
+"""Draw from tokens that lie on the device: positions go over, windows are gathered there.
+
+Guarantee: the same tokens as ``Draw``. Cost: the store's bytes of device memory, once; 8 bytes of bus a sample.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow.device import narrow_views
+from windrow.draw import Draw
+from windrow.errors import WindrowError
+from windrow.member import Member
+from windrow.windows import Windows
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ResidentDraw"]
+
+Int64 = NDArray[np.int64]
+_SLICE = 1 << 26  # tokens copied at a time
+
+
+class ResidentDraw(Draw):
+    """A ``Draw`` whose tokens are tensors on ``device``. Members must be windows without a padded tail."""
+
+    def __init__(
+        self, members: Mapping[str, Member], seed: int, max_repeats: int | None, device: "torch.device | None"
+    ) -> None:
+        super().__init__(members, seed, max_repeats)
+        if device is None:
+            raise ValueError('resident=True keeps the tokens on a device, and device is None. Give device="cuda".')
+        if any(not isinstance(member, Windows) or member.may_mask for member in members.values()):
+            raise ValueError("resident=True gathers plain windows on the device: give Windows without tail='pad'.")
+        if len({member.dtype for member in members.values()}) > 1:
+            raise ValueError("resident=True needs members of one dtype, and some have 2-byte tokens, others 4-byte.")
+        self._device = device
+        self._stores = {name: self._copied(member) for name, member in members.items()}
+
+    def _copied(self, member: Member) -> Any:
+        import torch
+
+        assert isinstance(member, Windows)
+        store, num_tokens = member.store, member.num_tokens
+        try:
+            empty = narrow_views(np.empty(0, dtype=store.dtype))
+            flat = torch.empty(num_tokens, dtype=torch.from_numpy(empty).dtype, device=self._device)
+        except RuntimeError as error:  # torch's out-of-memory is one
+            raise WindrowError(
+                f"the store has {num_tokens * store.dtype.itemsize} bytes of tokens, and {self._device} has no room "
+                "for them. Use resident=False, which copies each batch as it is needed."
+            ) from error
+        for first in range(0, num_tokens, _SLICE):
+            part = narrow_views(store.tokens(first, first + _SLICE))
+            flat[first : first + len(part)] = torch.from_numpy(part)
+        return flat
+
+    def _tokens(self, rows: Int64) -> tuple[Any, None]:
+        import torch
+
+        length = next(iter(self._members.values())).max_length + 1
+        dtype = next(iter(self._stores.values())).dtype
+        out = torch.empty((rows.shape[1], length), dtype=dtype, device=self._device)
+        for number, (name, member) in enumerate(self._members.items()):
+            here = np.flatnonzero(rows[0] == number)
+            assert isinstance(member, Windows)
+            starts = member.starts(rows[1, here], rows[2, here], key=(self._seed, name))
+            spans = self._stores[name].unfold(0, length, 1)
+            out[torch.from_numpy(here).to(self._device)] = spans[torch.from_numpy(starts).to(self._device)]
+        return out, None
+
+    def _fill(self, tokens: Any, num_rows: int) -> None:
+        eos = np.array([next(iter(self._members.values())).eos_id], dtype=self._dtype)
+        tokens[num_rows:] = int(narrow_views(eos)[0])
