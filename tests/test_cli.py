@@ -74,7 +74,7 @@ def test_every_help_has_an_example_on_a_line_of_its_own_and_every_flag_says_what
     flags = [part for part in shown.split("\n  -")[1:] if "Show this message" not in part]
     for flag in flags:
         words = " ".join(flag.split())
-        is_switch = words.startswith(("-json", "-resume"))
+        is_switch = words.startswith(("-json", "-resume", "-dedupe", "-finish", "-dry-run"))
         is_optional = words.startswith(("-text", "-run"))
         assert is_switch or is_optional or "[default: " in words, words
 

@@ -194,9 +194,9 @@ def test_memory_decides_how_many_workers_there_are(tmp_path: Path) -> None:
     from windrow.tokenizer import load_tokenizer
 
     gpt2 = load_tokenizer("gpt2")
-    assert crew_for(gpt2, workers=64, memory=1 << 30, executor=None)._num_workers == 3
-    assert crew_for(gpt2, workers=2, memory=None, executor=None)._num_workers == 2
-    assert crew_for(gpt2, workers=8, memory=1, executor=None)._num_workers == 1
+    assert crew_for(gpt2, workers=64, memory=1 << 30, executor=None).num_workers == 3
+    assert crew_for(gpt2, workers=2, memory=None, executor=None).num_workers == 2
+    assert crew_for(gpt2, workers=8, memory=1, executor=None).num_workers == 1
 
 
 def hold(nbytes: int) -> int:

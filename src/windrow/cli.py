@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windrow import options as o
-from windrow.terminal import command, documents_progress, error_console, output_console, visible
+from windrow.terminal import command, output_console, visible
 
 if TYPE_CHECKING:
     from windrow.run import Run
@@ -83,28 +83,60 @@ def demo(
 
 
 @app.command()
-@command(interrupted="no store was finished; run the same command again.")
+@command(interrupted="no store was finished; what is done is kept: run the same command again to go on.")
 def prepare(
     inputs: o.Inputs,
     dest: o.Dest,
     tokenizer: o.TokenizerName = "gpt2",
     valid_fraction: o.ValidFraction = 0.0,
     split: o.Split = "documents",
+    text_key: o.TextKey = "text",
+    separator: o.Separator = None,
+    literal_eos: o.LiteralEos = "text",
+    dedupe: o.Dedupe = False,
+    on_error: o.OnError = "raise",
+    workers: o.Workers = None,
+    memory: o.Memory = None,
+    engine: o.Engine = "local",
+    part: o.Part = None,
+    finish: o.Finish = False,
+    dry_run: o.DryRun = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Turn text into a store of tokens.
 
     \b
     windrow prepare texts/ corpus --valid-fraction 0.01
     windrow prepare book.txt corpus --valid-fraction 0.1 --split tail
+    windrow prepare 'web/*.jsonl.zst' corpus --text-key content --dedupe
+    windrow prepare texts/ corpus --dry-run
     """
-    import windrow
-    from windrow.show import print_stores, store_facts
+    from windrow.prepare_command import run_dry, run_prepare
+    from windrow.sources import Reading
 
-    options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction, "split": split}
-    with documents_progress() as on_progress:
-        stores = windrow.prepare(inputs, dest, **options, on_progress=on_progress)
-    print_stores(output_console(), {name: store_facts(store) for name, store in stores.items()})
-    error_console().print(f"next: windrow train {visible(str(dest))}", soft_wrap=True)
+    if part and (finish or dry_run):
+        raise typer.BadParameter(
+            "--part does a part of the work, --finish the rest, --dry-run nothing: give one of them"
+        )
+    nbytes = None if memory is None else int(memory * 1e9)
+    shared: dict[str, Any] = {"tokenizer": tokenizer, "workers": workers, "memory": nbytes, "as_json": as_json}
+    if dry_run:
+        run_dry(inputs, reading=Reading(text_key, separator, literal_eos, on_error), **shared)
+        return
+    run_prepare(
+        inputs,
+        dest,
+        valid_fraction=valid_fraction,
+        split=split,
+        text_key=text_key,
+        separator=separator,
+        literal_eos=literal_eos,
+        dedupe=dedupe,
+        on_error=on_error,
+        engine=engine,
+        part=part,
+        **shared,
+    )
 
 
 @app.command()

@@ -40,7 +40,7 @@ class Crew:
     """Who does the work: the executor handed in, or processes of our own, started when there is more than one task."""
 
     def __init__(self, executor: Executor | None, num_workers: int, max_rss: int) -> None:
-        self._executor, self._num_workers, self._max_rss = executor, num_workers, max_rss
+        self._executor, self.num_workers, self._max_rss = executor, num_workers, max_rss
         self._own: Workers | None = None
 
     def __enter__(self) -> "Crew":
@@ -55,13 +55,13 @@ class Crew:
         iterator = iter(tasks)
         first = list(islice(iterator, 2))
         executor = self._executor or self._chosen(len(first))
-        in_flight = 1 if isinstance(executor, Here) else 2 * self._num_workers + 1
+        in_flight = 1 if isinstance(executor, Here) else 2 * self.num_workers + 1
         return run(executor, call, chain(first, iterator), in_flight)
 
     def _chosen(self, num_tasks: int) -> Executor:
-        if num_tasks < 2 or not self._num_workers:
+        if num_tasks < 2 or not self.num_workers:
             return Here()
-        self._own = self._own or Workers(self._num_workers, self._max_rss)
+        self._own = self._own or Workers(self.num_workers, self._max_rss)
         return self._own
 
 

@@ -6,22 +6,25 @@ each cut are read here; a big compressed one, standard input and documents in me
 """
 
 import json
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from windrow.blocks import Block, Window, blocks
-from windrow.errors import SourceError
+from windrow.errors import PrepareError, SourceError
 from windrow.sources import Reading, Source
 from windrow.streams import FileWindow, StreamWindow
+from windrow.tokenizer import Tokenizer
 from windrow.work import ItemFile, read_note, write_note
 
-__all__ = ["ITEM", "HashTask", "Item", "Job", "Plan"]
+__all__ = ["ITEM", "HashTask", "Item", "Job", "Plan", "job_for"]
 
 ITEM = 1 << 23  # bytes
 _SMALL = {"": ITEM, "gz": ITEM >> 3, "zst": ITEM >> 3}  # files up to this are read whole, many to an item
+_CUT_ALIKE = ("gpt2", "cl100k_base", "o200k_base")
 _BEFORE = 2048  # bytes before a piece, to check the seam
 
 
@@ -35,6 +38,24 @@ class Job:
     tokenizer: bytes
     cuttable: bool
     hashed: bool
+
+
+def job_for(work: Path, tokenizer: Tokenizer, reading: Reading, hashed: bool) -> Job:
+    """What all work items share."""
+    cuttable = getattr(tokenizer, "pattern", None) in _CUT_ALIKE or getattr(tokenizer, "name", "") == "bytes"
+    recipe: dict[str, Any] = {"version": 1, "tokenizer": tokenizer.fingerprint, "eos_id": tokenizer.eos_id}
+    recipe |= {"reading": asdict(reading), "cuttable": cuttable, "hashed": hashed}
+    return Job(work, json.dumps(recipe, sort_keys=True), reading, _pickled(tokenizer), cuttable, hashed)
+
+
+def _pickled(tokenizer: Tokenizer) -> bytes:
+    try:
+        return pickle.dumps(tokenizer)
+    except Exception as error:
+        raise PrepareError(
+            f"the tokenizer {type(tokenizer).__name__} cannot be pickled ({error}), and work is handed out with it. "
+            "Define its class at the top level of a module, without open files in it."
+        ) from error
 
 
 @dataclass(frozen=True)

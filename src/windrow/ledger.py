@@ -32,6 +32,7 @@ class Report:
     worker_seconds: Mapping[str, float]  # read, encode, write, hash: added over all workers
     num_skipped: int
     skipped: Sequence[str]  # the first places, and why
+    text_nbytes: int = 0
     num_duplicates: int = 0
     is_finished: bool = False
 
@@ -96,6 +97,7 @@ class Ledger:
                     worker_seconds=dict(self._seconds),
                     num_skipped=self._num["num_skipped"],
                     skipped=self.places() if finished else (),
+                    text_nbytes=self._num["text_nbytes"],
                     num_duplicates=self.num_duplicates,
                     is_finished=finished,
                 )

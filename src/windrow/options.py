@@ -40,6 +40,21 @@ ValidFraction = Annotated[float, Option(metavar="SHARE", help="Share of the text
 TrainValidFraction = Annotated[
     float, Option(metavar="SHARE", help="Share cut off the end, where there is no valid part.")
 ]
+TextKey = Annotated[str, Option(metavar="NAME", help="Where the text is in a line of JSON or a table.")]
+Separator = Annotated[str | None, _count("A line that stands between documents in .txt files.", "LINE", "none")]
+LiteralEos = Annotated[
+    str, Option(metavar="HOW", help='What "<|endoftext|>" in text is: "text", "split", "special" or "error".')
+]
+Dedupe = Annotated[bool, Option("--dedupe", help="Leave out exact duplicates of documents, and count them.")]
+OnError = Annotated[
+    str, Option(metavar="HOW", help='What is done with documents that cannot be read: "raise", or "skip" and count.')
+]
+Workers = Annotated[int | None, _count("Processes to work with.", "NUMBER", "one for each core", min=1)]
+Memory = Annotated[float | None, _count("Memory that all of it may take.", "GB", "1 GB, or 0.25 GB for each core")]
+Engine = Annotated[str, Option(metavar="NAME", help='Who does the work: "local" processes, or a "ray" cluster.')]
+Part = Annotated[str | None, _count("Only do this part of the work, as 3/64, for --finish.", "K/N", "all of it")]
+Finish = Annotated[bool, Option("--finish", help="Make the stores of parts that are done; do what is missing.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Only say what it would take: tokens, disk, time.")]
 Split = Annotated[str, Option(metavar="HOW", help='"documents": whole ones, by a hash; "tail": the last tokens.')]
 
 # -- windows and batches -------------------------------------------------------------------------------------------

@@ -8,20 +8,18 @@ The path: ``sources`` finds the inputs, ``items`` cuts them into work, workers `
 ``sides`` divides the documents, ``publish`` makes the stores.
 """
 
-import json
-import pickle
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from windrow.encode import cannot_write, do
 from windrow.engine import Crew, crew_for
 from windrow.errors import PrepareError
 from windrow.finished import is_finished
-from windrow.items import Job, Plan
+from windrow.items import Job, Plan, job_for
 from windrow.ledger import Ledger, Report
 from windrow.publish import publish_side
 from windrow.sides import Sides
@@ -34,7 +32,6 @@ __all__ = ["prepare"]
 
 Split = Literal["documents", "tail"]
 LiteralEos = Literal["text", "split", "special", "error"]
-_CUT_ALIKE = ("gpt2", "cl100k_base", "o200k_base")
 
 
 def prepare(
@@ -103,7 +100,7 @@ def prepare(
             crew = crew_for(loaded, workers=workers, memory=memory, executor=executor)
             ledger = Ledger(sources, on_progress, on_report)
             with crew, locked(folder, _checked_part(part, sources)) as work:
-                job = _job(work, loaded, reading, hashed=dedupe or (valid_fraction > 0 and split == "documents"))
+                job = job_for(work, loaded, reading, hashed=dedupe or (valid_fraction > 0 and split == "documents"))
                 _encode_all(job, crew, sources, part, ledger)
                 if part:
                     return {}
@@ -142,23 +139,6 @@ def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[
             "again. Write them to files that all machines see."
         )
     return part
-
-
-def _job(work: Path, tokenizer: Tokenizer, reading: Reading, hashed: bool) -> Job:
-    cuttable = getattr(tokenizer, "pattern", None) in _CUT_ALIKE or getattr(tokenizer, "name", "") == "bytes"
-    recipe: dict[str, Any] = {"version": 1, "tokenizer": tokenizer.fingerprint, "eos_id": tokenizer.eos_id}
-    recipe |= {"reading": asdict(reading), "cuttable": cuttable, "hashed": hashed}
-    return Job(work, json.dumps(recipe, sort_keys=True), reading, _pickled(tokenizer), cuttable, hashed)
-
-
-def _pickled(tokenizer: Tokenizer) -> bytes:
-    try:
-        return pickle.dumps(tokenizer)
-    except Exception as error:
-        raise PrepareError(
-            f"the tokenizer {type(tokenizer).__name__} cannot be pickled ({error}), and work is handed out with it. "
-            "Define its class at the top level of a module, without open files in it."
-        ) from error
 
 
 def _encode_all(job: Job, crew: Crew, sources: list[Source], part: tuple[int, int] | None, ledger: Ledger) -> None:

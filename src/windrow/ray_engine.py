@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
+from importlib import import_module
 from typing import Any, TypeVar
 
 from windrow.errors import PrepareError
@@ -24,7 +25,7 @@ class RayExecutor(Executor):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leave the workers' devices alone, quietly
         try:
-            import ray
+            ray: Any = import_module("ray")
         except ImportError:
             raise PrepareError('--engine ray needs the package ray: pip install "windrow[ray]"') from None
         self._ray, self._is_ours = ray, not ray.is_initialized()

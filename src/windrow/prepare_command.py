@@ -1,0 +1,150 @@
+"""``windrow prepare``: progress, the summary, and the engines by name. Each run is one call of ``prepare``."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from windrow import prepare
+from windrow.ledger import Report
+from windrow.show import print_stores, store_facts
+from windrow.terminal import error_console, output_console, visible
+
+__all__ = ["run_dry", "run_prepare"]
+
+
+def run_prepare(
+    inputs: list[str],
+    dest: Path,
+    *,
+    engine: str,
+    part: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Prepare, and say what was made. Raises ``ValueError`` for flags that make no sense."""
+    chosen = _part(part)
+    reports: list[Report] = []
+    with ExitStack() as stack:
+        show = stack.enter_context(report_progress())
+        executor = stack.enter_context(_executor(engine))
+
+        def on_report(report: Report) -> None:
+            reports[:] = [report]
+            show(report)
+
+        stores = prepare(inputs, dest, **options, part=chosen, executor=executor, on_report=on_report)
+    facts = {name: store_facts(store) for name, store in stores.items()}
+    report = reports[-1] if reports else None
+    if as_json:
+        print(json.dumps({"stores": facts, "run": _as_dict(report)}, indent=1))
+        return
+    if chosen:
+        error_console().print(f"part {part} is done; when all are: windrow prepare ... --finish", soft_wrap=True)
+        return
+    print_stores(output_console(), facts)
+    for name, fact in facts.items():
+        ledger = fact["ledger"]
+        longest, shortest = ledger["longest_document_tokens"], ledger["shortest_document_tokens"]
+        output_console().print(f"{name}: longest document {longest:,} tokens, shortest {shortest:,}", soft_wrap=True)
+    _print_run(report)
+    error_console().print(f"next: windrow train {visible(str(dest))}", soft_wrap=True)
+
+
+def run_dry(inputs: list[str], *, as_json: bool, **options: Any) -> None:
+    """Say what it would take."""
+    from windrow.estimate import estimate
+
+    found = estimate(inputs, **options)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1))
+        return
+    minutes, seconds = divmod(int(found.seconds), 60)
+    output_console().print(
+        f"{found.num_inputs:,} inputs, {found.nbytes / 1e6:,.1f} MB\n"
+        f"about {found.num_tokens:,} tokens, {found.disk_nbytes / 1e6:,.1f} MB on disk (twice that while it runs)\n"
+        f"about {minutes} min {seconds} s with {found.num_workers} workers"
+    )
+
+
+def _part(part: str | None) -> tuple[int, int] | None:
+    if part is None:
+        return None
+    numbers = part.split("/")
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"--part is {part!r}, and it looks like 3/64: the third of 64 parts")
+    return int(numbers[0]), int(numbers[1])
+
+
+@contextmanager
+def _executor(engine: str) -> Iterator[Executor | None]:
+    if engine == "ray":
+        from windrow.ray_engine import RayExecutor
+
+        with RayExecutor() as executor:
+            yield executor
+    elif engine == "local":
+        yield None
+    else:
+        raise ValueError(f"--engine is {engine!r}, and it is 'local' or 'ray'")
+
+
+@contextmanager
+def report_progress() -> Iterator[Callable[[Report], None]]:
+    """A line that is redrawn: documents, MB/s, tokens/s, time left; nothing without a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda report: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("tokenizing"), BarColumn(20), TextColumn("{task.fields[text]}"))
+    with Progress(*columns, console=error_console(), transient=True) as progress:
+        task = progress.add_task("", total=None, text="")
+        yield lambda report: progress.update(
+            task, total=report.total_nbytes, completed=report.nbytes, text=progress_text(report)
+        )
+
+
+def progress_text(report: Report) -> str:
+    """``1,234 documents  56.7 MB/s  13,000,000 tokens/s  0:42 left``."""
+    seconds = max(report.seconds, 1e-9)
+    rate = (report.nbytes - report.reused_nbytes) / 1e6 / seconds
+    text = f"{report.num_documents:,} documents  {rate:,.1f} MB/s  {report.num_tokens / seconds:,.0f} tokens/s"
+    left = report.seconds_left
+    return text if left is None else f"{text}  {int(left) // 60}:{int(left) % 60:02d} left"
+
+
+def _as_dict(report: Report | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {
+        "seconds": round(report.seconds, 3),
+        "input_nbytes": report.nbytes,
+        "text_nbytes": report.text_nbytes,
+        "reused_nbytes": report.reused_nbytes,
+        "worker_seconds": {name: round(value, 3) for name, value in report.worker_seconds.items()},
+        "num_skipped": report.num_skipped,
+        "skipped": list(report.skipped),
+        "num_duplicates": report.num_duplicates,
+    }
+
+
+def _print_run(report: Report | None) -> None:
+    """What the run did, and what it left out."""
+    console = error_console()
+    if report is None:
+        console.print("the store was finished already: verified, nothing done", soft_wrap=True)
+        return
+    rate = (report.nbytes - report.reused_nbytes) / 1e6 / max(report.seconds, 1e-9)
+    reused = f", {report.reused_nbytes / 1e6:,.1f} MB of them done before" if report.reused_nbytes else ""
+    console.print(f"{report.nbytes / 1e6:,.1f} MB in {report.seconds:,.1f} s{reused}: {rate:,.1f} MB/s", soft_wrap=True)
+    console.print(f"{report.text_nbytes / max(report.num_tokens, 1):.2f} bytes of text a token", soft_wrap=True)
+    if report.num_duplicates:
+        console.print(f"left out: {report.num_duplicates:,} duplicates", soft_wrap=True)
+    if report.num_skipped:
+        console.print(f"left out: {report.num_skipped:,} documents that cannot be read; the first:", soft_wrap=True)
+        for place in report.skipped[:10]:
+            console.print(f"  {visible(place)}", soft_wrap=True, markup=False)

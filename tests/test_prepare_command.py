@@ -1,0 +1,108 @@
+"""The command ``windrow prepare``: what it prints, its flags, and how it stops."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prepare_helpers import real_texts, same_ids, snapshot
+from windrow import open_store
+from windrow.ledger import Report
+from windrow.prepare_command import progress_text
+
+
+def windrow(*arguments: Any, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-W", "error", "-m", "windrow", "prepare", *map(str, arguments)]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert out.returncode == code, out.stderr
+    return out
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "x.jsonl"
+    path.parent.mkdir()
+    rows = [{"body": f"document {n % 40}"} for n in range(50)] + [{"body": None}, {"other": "x"}]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def test_the_summary_says_what_was_made_and_what_was_left_out(lines: Path, tmp_path: Path) -> None:
+    flags = ["--text-key", "body", "--dedupe", "--on-error", "skip"]
+    out = windrow(lines, tmp_path / "out", *flags)
+    assert "longest document 3 tokens, shortest 3" in out.stdout
+    assert "left out: 10 duplicates" in out.stderr
+    assert "left out: 2 documents that cannot be read; the first:\n  x.jsonl, line 51: 'body' is null" in out.stderr
+    assert "bytes of text a token" in out.stderr
+    again = windrow(lines, tmp_path / "out", *flags)
+    assert "finished already: verified" in again.stderr
+
+
+def test_json_is_for_programs(lines: Path, tmp_path: Path) -> None:
+    out = windrow(lines, tmp_path / "out", "--text-key", "body", "--on-error", "skip", "--json")
+    said = json.loads(out.stdout)
+    assert said["stores"]["train"]["num_documents"] == 50
+    assert said["run"]["num_skipped"] == 2
+    assert sorted(said["run"]["worker_seconds"]) == ["encode", "read", "write"]
+
+
+def test_an_error_names_file_and_line_and_nothing_is_published(lines: Path, tmp_path: Path) -> None:
+    out = windrow(lines, tmp_path / "out", "--text-key", "body", code=1)
+    assert "x.jsonl, line 51: 'body' is null" in out.stderr
+    assert not (tmp_path / "out/train").exists()
+
+
+def test_a_dry_run_writes_nothing_and_is_about_right(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/x.txt").write_text("".join(real_texts(12_000_000)), encoding="utf-8")
+    said = json.loads(windrow(tmp_path / "in", tmp_path / "out", "--dry-run", "--json").stdout)
+    assert not (tmp_path / "out").exists()
+    made = json.loads(windrow(tmp_path / "in", tmp_path / "out", "--json").stdout)["stores"]["train"]
+    assert 0.5 < said["num_tokens"] / made["num_tokens"] < 2
+    assert 0 < said["seconds"] < 100
+
+
+def test_parts_and_finish_make_the_store_of_one_run(lines: Path, tmp_path: Path) -> None:
+    flags = ["--text-key", "body", "--on-error", "skip"]
+    windrow(lines, tmp_path / "one", *flags)
+    for part in ("2/2", "1/2"):
+        assert f"part {part} is done" in windrow(lines, tmp_path / "parts", *flags, "--part", part).stderr
+    windrow(lines, tmp_path / "parts", *flags, "--finish")
+    assert snapshot(tmp_path / "parts") == snapshot(tmp_path / "one")
+    assert "looks like 3/64" in windrow(lines, tmp_path / "x", "--part", "three", code=1).stderr
+    windrow(lines, tmp_path / "x", "--part", "1/2", "--finish", code=2)
+    assert "'local' or 'ray'" in windrow(lines, tmp_path / "x", "--engine", "slurm", code=1).stderr
+
+
+def test_a_separator_and_a_literal_end_of_text_divide_documents(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("one\n---\ntwo<|endoftext|>three")
+    windrow(tmp_path / "x.txt", tmp_path / "out", "--separator=---", "--literal-eos", "split")
+    same_ids(open_store(tmp_path / "out/train"), ["one\n", "two", "three"])
+
+
+def test_ctrl_c_stops_all_processes_and_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("".join(real_texts(12_000_000)) * 8, encoding="utf-8")
+    command = [sys.executable, "-m", "windrow", "prepare", str(tmp_path / "x.txt"), str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        while not list((tmp_path / "out").glob("unfinished/*.item")):
+            assert run.poll() is None, "it was done before it could be stopped"
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGINT)
+        _, said = run.communicate(timeout=60)  # ends when the last process has closed the pipe
+    assert run.returncode == 130
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    windrow(tmp_path / "x.txt", tmp_path / "out")
+    assert not (tmp_path / "out/unfinished").exists()
+
+
+def test_progress_has_rates_and_the_time_left() -> None:
+    report = Report(1000, 3_000_000, 12_000_000, 36_000_000, 2.0, 0, {}, 0, ())
+    assert progress_text(report) == "1,000 documents  6.0 MB/s  1,500,000 tokens/s  0:04 left"
+    assert Report(1, 1, 1, None, 1.0, 0, {}, 0, ()).seconds_left is None
