@@ -20,7 +20,7 @@ LAYERS: list[list[str]] = [
     ["windows", "evaluation", "exclusions", "mixture", "prepare"],
     ["draw", "state", "torch_loader", "loader"],
     ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "terminal", "run", "show"],
-    ["launch", "train", "story", "demo", "cli", "__main__"],
+    ["bench", "launch", "train", "story", "demo", "cli", "__main__"],
 ]
 HEAVY = ["torch", "pyarrow", "tiktoken", "gigatoken", "tokenizers", "numpy"]
 

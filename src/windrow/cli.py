@@ -1,4 +1,4 @@
-"""The program ``windrow``: demo, prepare, info, show, train.
+"""The program ``windrow``: demo, prepare, info, show, bench, train.
 
 Guarantee: exit code 0 for done, 1 for data that cannot be used (one message on stderr, no traceback), 2 for a command
 that is written wrongly, 130 for Ctrl-C (with how to go on). Results go to stdout, messages and progress to stderr.
@@ -204,6 +204,38 @@ def show(
     console.print(f"step {step} of {visible(str(chosen.train.path))}, {sizes}")
     console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
     print_batch(console, rows, decoder, num_places=places)
+
+
+@app.command()
+@command(interrupted="nothing was changed.")
+def bench(
+    store: o.Store,
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
+    seconds: o.BenchSeconds = 10,
+    as_json: o.AsJson = False,
+) -> None:
+    """Measure what this machine, this disk and this recipe can do.
+
+    \b
+    windrow bench corpus --max-length 1024 --batch-size 16
+    """
+    from windrow.bench import as_lines, measure, verdict
+    from windrow.run import Settings
+    from windrow.show import open_splits
+
+    given = _given({"max_length": max_length, "stride": stride, "batch_size": batch_size})
+    settings, opened = Settings(**given), next(iter(open_splits(store).values()))
+    sizes = (settings.max_length, settings.resolved_stride, settings.batch_size)
+    figures = measure(opened, *sizes, seconds=seconds)
+    if as_json:
+        typer.echo(json.dumps(figures, indent=1))
+        return
+    typer.echo(f"{visible(str(opened.path))}: max_length {sizes[0]}, stride {sizes[1]}, batch_size {sizes[2]}")
+    for name, value in as_lines(figures):
+        typer.echo(f"  {name:<14}{value}")
+    typer.echo(verdict(figures))
 
 
 @app.command()

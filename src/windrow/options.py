@@ -85,3 +85,4 @@ EvalBatches = Annotated[int | None, _count("Batches that a valid loss is over.",
 CheckpointEvery = Annotated[int | None, _count("Between two checkpoints.", "STEPS", "200 steps")]
 Seconds = Annotated[float, Option(metavar="SECONDS", min=1, help="About how long all of it may take.")]
 DemoSteps = Annotated[int | None, _count("Train exactly this many steps.", "STEPS", "what fits into --seconds", min=2)]
+BenchSeconds = Annotated[float, Option(metavar="SECONDS", min=0.1, help="How long to measure.")]

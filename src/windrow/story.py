@@ -71,14 +71,13 @@ def tell_tokens(story: Story, run: Run) -> None:
     """What the tokenizer made of it, and how that is stored."""
     train = run.train.open()
     valid = f", valid {run.valid.open().num_tokens:,}" if run.valid else ""
-    middle = train.num_tokens // 2
-    tokens = train.tokens(middle, middle + 10).tolist()
+    tokens = train.tokens(0, 12).tolist()
     pieces = ", ".join(f"'{visible(token_text(train.tokenizer, token))}' {token}" for token in tokens)
     size = f"{train.dtype}, {train.dtype.itemsize} bytes a token, memory-mapped"
     facts = [
         ("made by", f"GPT-2's tokenizer: {run.vocab_size:,} ids; {train.eos_id} ends each document"),
         ("count", f"train {train.num_tokens:,}{valid}"),
-        ("some", pieces),
+        ("first", pieces),
         ("stored", f"{visible(str(run.train.path.parent))}: {size}"),
     ]
     story.stage("Tokens", _facts(facts))

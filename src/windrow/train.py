@@ -88,12 +88,14 @@ class Trainer:
         """One batch, one update; and the valid loss after the first step, every ``eval_every`` and at the end."""
         start = time.perf_counter()
         batch, lr = next(self._batches), self.learning_rate(self.step)
+        waited = time.perf_counter() - start
         if self.on_batch:
             self.on_batch(self.step, batch)
         loss = self._update(batch, lr)
         seconds = time.perf_counter() - start
         row: Row = {"step": self.step, "loss": loss, "lr": lr}
         row["tokens_per_second"] = round(batch.num_targets / seconds, 1)
+        row["wait_share"] = round(waited / seconds, 6)  # of the step's time, waiting for data
         self.step += 1
         if self.valid and (self.step in (1, self.num_steps) or self.step % self.run.settings.eval_every == 0):
             row["valid_loss"] = self.evaluate()

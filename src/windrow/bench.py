@@ -1,0 +1,108 @@
+"""What this machine, this disk and this recipe can do: ``windrow bench STORE``.
+
+Guarantee: measures the loader that a run would use, beside the raw copy of as many bytes and the bare gather of the
+same windows, in turns, so that a noisy machine is noisy to all; reports medians. Cost: the seconds asked for. Reads
+the store only.
+"""
+
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from windrow import Loader, TokenStore, Windows
+
+__all__ = ["as_lines", "measure", "verdict"]
+
+_ROUNDS = 5
+
+
+def measure(
+    store: TokenStore, max_length: int, stride: int | None, batch_size: int, *, seed: int = 0, seconds: float = 10.0
+) -> dict[str, Any]:
+    """Tokens per second of the loader and of what limits it, the first batch's time, and the bytes of a step."""
+    started = time.perf_counter()
+    windows = Windows(store, max_length, stride)
+    first = next(iter(Loader(windows, batch_size, seed=seed, epochs=None)))
+    first_seconds = time.perf_counter() - started
+    tokens = store.tokens(0, 1 << 26)  # for the limits: memory, not disk
+    contenders = {
+        "cold": _loader(windows, batch_size, seed + 1),
+        "loader": _loader(windows, batch_size, seed),
+        "gather": _bare_gather(tokens, max_length, batch_size),
+        "copy": _raw_copy(first.targets.nbytes * 2),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(_ROUNDS):
+        for name, steps in contenders.items():
+            rates[name].append(_steps_per_second(steps, seconds / _ROUNDS / len(contenders)))
+    num_tokens = max_length * batch_size
+    medians = {name: median(values[1:]) * num_tokens for name, values in rates.items()}
+    return {
+        "num_windows": windows.num_samples,
+        "first_batch_seconds": first_seconds,
+        "tokens_per_second": medians["loader"],
+        "first_round_tokens_per_second": rates["cold"][0] * num_tokens,
+        "bare_gather_tokens_per_second": medians["gather"],
+        "raw_copy_tokens_per_second": medians["copy"],
+        "of_bare_gather": medians["loader"] / medians["gather"],
+        "step_seconds": num_tokens / medians["loader"],
+        "step_nbytes": first.inputs.nbytes + first.targets.nbytes,
+    }
+
+
+def verdict(figures: dict[str, Any]) -> str:
+    """What the figures mean for a training loop."""
+    milliseconds = figures["step_seconds"] * 1e3
+    slow_disk = figures["first_round_tokens_per_second"] < 0.3 * figures["tokens_per_second"]
+    advice = " The first reading was much slower: the disk is the limit until its pages are in memory; prefetch helps."
+    return (
+        f"A batch takes {milliseconds:.3g} ms to make. A step of training that takes longer than "
+        f"{milliseconds * 50:.3g} ms waits for data less than 2% of its time." + (advice if slow_disk else "")
+    )
+
+
+def _loader(windows: Windows, batch_size: int, seed: int) -> Iterator[Any]:
+    return iter(Loader(windows, batch_size, seed=seed, epochs=None))
+
+
+def _bare_gather(tokens: Any, max_length: int, batch_size: int) -> Iterator[Any]:
+    spans = sliding_window_view(tokens, max_length + 1)
+    random = np.random.default_rng(0)
+    while True:
+        for starts in random.integers(0, len(spans), (256, batch_size)):
+            rows = spans[starts]
+            yield rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
+
+
+def _raw_copy(nbytes: int) -> Iterator[Any]:
+    source = np.ones(nbytes, dtype=np.uint8)
+    while True:
+        yield source.copy()
+
+
+def _steps_per_second(steps: Iterator[Any], seconds: float) -> float:
+    started = now = time.perf_counter()
+    count = 0
+    while now - started < seconds or not count:
+        next(steps)
+        count += 1
+        now = time.perf_counter()
+    return count / (now - started)
+
+
+def as_lines(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """The figures as a person reads them."""
+    rates = {name: f"{value / 1e6:,.1f} million tokens/s" for name, value in figures.items() if "per_second" in name}
+    return [
+        ("windows", f"{figures['num_windows']:,}"),
+        ("first batch", f"{figures['first_batch_seconds'] * 1e3:.1f} ms after opening"),
+        ("first reading", rates["first_round_tokens_per_second"]),
+        ("loader", f"{rates['tokens_per_second']} ({figures['of_bare_gather']:.2f} of a bare gather)"),
+        ("bare gather", rates["bare_gather_tokens_per_second"]),
+        ("raw copy", rates["raw_copy_tokens_per_second"]),
+        ("a batch", f"{figures['step_seconds'] * 1e6:,.0f} us, {figures['step_nbytes']:,} bytes"),
+    ]
