@@ -13,6 +13,7 @@ import pytest
 
 from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.order import MAX_SAMPLES, MemberOrder, Permutation, keyed_integers
+from windrow.windows import Policy
 
 FOLDER = Path(__file__).parent / "golden"
 NUMS = [1, 2, 3, 5, 8, 100, 255, 257, 65_535, 65_536, 65_537, 10**6, 2**32 + 1, 10**12, 2**62, MAX_SAMPLES]
@@ -63,7 +64,15 @@ def state_v1() -> dict[str, Any]:
     return {"state": second.state_dict(), "next": second[second.step].inputs.tolist(), "step": second.step}
 
 
-CASES = {"order_v1": order_v1, "mixture_v1": mixture_v1, "state_v1": state_v1}
+def pack_v1() -> dict[str, Any]:
+    lengths = [1 + keyed % 700 % (keyed % 97 + 1) for keyed in map(int, keyed_integers(400, "lengths"))]
+    store = TokenStore.from_ids(np.arange(sum(lengths)), eos_id=0, document_ends=np.cumsum(lengths))
+    chosen: list[tuple[int, Policy]] = [(64, "pack"), (7, "pack"), (64, "pad"), (64, "bos")]
+    rows = {f"{policy} {length}": Windows(store, length, policy=policy).rows for length, policy in chosen}
+    return {name: {f: a.tolist() for f, a in r.pieces._asdict().items()} for name, r in rows.items() if r}
+
+
+CASES = {"order_v1": order_v1, "mixture_v1": mixture_v1, "state_v1": state_v1, "pack_v1": pack_v1}
 
 
 def as_json(value: Any) -> Any:

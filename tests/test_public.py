@@ -16,10 +16,12 @@ PACKAGE = Path(windrow.__file__).parent
 LAYERS: list[list[str]] = [
     ["errors"],
     ["bpe", "huggingface", "tokenizer", "member", "order", "mixture_order", "steps", "ranks", "batch", "device"],
+    ["attention", "cache", "packing"],
     ["manifest", "sources", "store"],
-    ["windows", "evaluation", "exclusions", "mixture", "prepare"],
+    ["spans", "pieces", "document_rows", "documents", "windows", "evaluation", "exclusions", "mixture", "prepare"],
     ["draw", "state", "torch_loader", "loader"],
     ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "terminal", "run", "show"],
+    ["coverage", "plan", "plan_page", "cli_audit"],
     ["bench", "launch", "train", "story", "demo", "cli", "__main__"],
 ]
 HEAVY = ["torch", "pyarrow", "tiktoken", "gigatoken", "tokenizers", "numpy"]

@@ -46,6 +46,16 @@ class Draw:
         mask[self._hidden(positions, rows, exclusions)] = False
         return tokens, mask
 
+    def documents(self, rows: Int64) -> Int64:
+        """The document of each token of the ``rows``, (n, L + 1), by its member's own numbers; -1 is none."""
+        length = next(iter(self._members.values())).max_length
+        out = np.empty((rows.shape[1], length + 1), dtype=np.int64)
+        for number, (name, member) in enumerate(self._members.items()):
+            here = np.flatnonzero(rows[0] == number)
+            if len(here):
+                out[here] = member.documents(rows[1, here], rows[2, here], key=(self._seed, name))
+        return out
+
     def _tokens(self, rows: Int64) -> tuple[Any, Mask | None]:
         if len(self._members) == 1:
             ((name, only),) = self._members.items()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from windrow.errors import NotEnoughTokensError, WindrowError
 from windrow.member import Key
+from windrow.spans import documents_of, lay_out, most_documents
 from windrow.windows import Windows
 
 __all__ = ["EvaluationWindows"]
@@ -22,10 +23,15 @@ Int64 = NDArray[np.int64]
 class EvaluationWindows:
     """The same spans as ``windows`` and one more where targets are left over, each target counted once.
 
-    Raises ``ValueError`` when ``stride > max_length`` would leave targets out.
+    Raises ``ValueError`` when ``stride > max_length`` would leave targets out, and for a policy other than concat.
     """
 
     def __init__(self, windows: Windows) -> None:
+        if windows.policy != "concat":
+            raise ValueError(
+                f"policy is {windows.policy!r}, and evaluation slides over the concatenation. Give windows of policy "
+                '"concat", or score these rows by Loader(windows, batch_size, shuffle=False, drop_last=False).'
+            )
         if windows.stride > windows.max_length:
             raise ValueError(
                 f"stride is {windows.stride} > max_length {windows.max_length}: the targets in between would never be "
@@ -56,6 +62,14 @@ class EvaluationWindows:
         first_new = np.where(ids == 0, 0, self.max_length - self._stride)  # (B,) the overlap before it is context
         mask: NDArray[np.bool_] = (place >= first_new[:, None]) & (place + 1 < self._num_left(ids)[:, None])
         return mask  # (B, L)
+
+    def documents(self, ids: Int64, epoch: Int64, *, key: Key) -> Int64:
+        lengths = np.minimum(self._num_left(ids), self.max_length + 1)
+        return lay_out(documents_of(self._store, ids * self._stride, lengths), lengths, self.max_length + 1, -1)
+
+    @property
+    def max_documents(self) -> int:
+        return most_documents(self._store, self.max_length)
 
     def touches(self, ids: Int64, epoch: Int64, documents: Int64, *, key: Key) -> NDArray[np.bool_]:
         raise WindrowError("an evaluation scores every target once, so nothing can be excluded from it")

@@ -6,7 +6,7 @@ numbers. Knows no formats: see ``windrow.member`` for what it draws from.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from windrow.batch import Batch
 from windrow.device import Delivery, check_device, delivery_to
+from windrow.documents import Boundaries, MaskTargets
 from windrow.draw import Draw
 from windrow.errors import ResumeError, WindrowError, whole_number
 from windrow.evaluation import EvaluationWindows
@@ -73,6 +74,10 @@ class Loader:
             sign.
         prefetch: steps that a thread reads ahead, 0 for none: hides page faults and cold disks; same stream and state.
         resident: keep the tokens on the device and gather there: for stores that fit in its memory.
+        outputs: names of what else each batch shall have as attributes: "document_ids", "position_ids", "cu_seqlens",
+            "max_seqlen", and with a device "block_mask" and "dense_mask"; see ``Batch``. They change no sample.
+        mask_targets: "document_edges" masks each target that is the first token of another document than its input's.
+            It changes targets, so it is part of the recipe.
 
     Iterating yields ``Batch``: inputs and targets (batch_size, max_length). There is one position: a second
     ``iter`` goes on from it and ends the first iterator. ``loader[step]`` is any step of the run, for this rank, and
@@ -97,6 +102,8 @@ class Loader:
         dtype: DTypeLike = np.int64,
         prefetch: int = 0,
         resident: bool = False,
+        outputs: Collection[str] = (),
+        mask_targets: MaskTargets | None = None,
     ) -> None:
         self.dp_rank, self.dp_world_size = coordinate(dp_rank, dp_world_size)
         self.batch_size = whole_number("batch_size", batch_size)
@@ -119,6 +126,8 @@ class Loader:
         self._meter = Meter()
         self._prefetch = whole_number("prefetch", prefetch, at_least=0)
         self._rows = Rows(self._order, self.dp_rank)
+        on_device = self.device is not None
+        self._boundaries = Boundaries(outputs, mask_targets, self._members.values(), on_device=on_device)
         self._dtype = self._checked(np.dtype(dtype))
         parts = (self._members, self.seed, self._mixture.max_repeats if self._mixture else None)
         self._draw = ResidentDraw(*parts, self.device) if resident else Draw(*parts)
@@ -133,12 +142,15 @@ class Loader:
         dp_rank: int | None = None,
         dp_world_size: int | None = None,
         device: "str | torch.device | None" = None,
+        outputs: Collection[str] = (),
+        mask_targets: MaskTargets | None = None,
     ) -> Self:
         """A loader that scores each of the n - 1 targets of the store exactly once, in the store's own order.
 
         At ``stride < max_length`` the overlap is context only, its targets -100; the last window is padded. The set
         of targets is the same for any batch size and number of ranks: sum the losses, divide by the sum of
-        ``num_targets`` over all. Raises ``ValueError`` at ``stride > max_length``.
+        ``num_targets`` over all. What ``mask_targets`` masks is not scored. Raises ``ValueError`` at ``stride >
+        max_length``.
         """
         return cls(
             EvaluationWindows(windows),
@@ -148,6 +160,8 @@ class Loader:
             dp_rank=dp_rank,
             dp_world_size=dp_world_size,
             device=device,
+            outputs=outputs,
+            mask_targets=mask_targets,
         )
 
     # -- iterating -------------------------------------------------------------------------------------------------
@@ -217,10 +231,10 @@ class Loader:
         """The steps to come, as many made together as fit in a block: the position after each, and its batch."""
         drawn = (self._drawn(*block) for block in self._blocks_to_come())
         depth = -(-self._prefetch // self._steps_at_once())
-        for positions, tokens, mask in prefetched(drawn, depth) if depth else drawn:
-            yield zip(positions, self._delivery.batches(tokens, mask, len(positions)), strict=True)
+        for positions, *parts in prefetched(drawn, depth) if depth else drawn:
+            yield zip(positions, self._delivered(self._delivery, *parts, len(positions)), strict=True)
 
-    def _drawn(self, position: int, num_steps: int) -> tuple[Sequence[int], Any, Any]:
+    def _drawn(self, position: int, num_steps: int) -> tuple[Sequence[int], Any, Any, Any]:
         sizes, global_batch = self._sizes, self._sizes.global_batch
         rows = self._rows.next(position, sizes, num_steps)
         last = sizes.after(position, num_steps, self._order.epoch_samples)
@@ -266,7 +280,7 @@ class Loader:
     @property
     def recipe(self) -> str:
         """Everything that fixes the order, as canonical JSON."""
-        fields = {
+        fields: dict[str, Any] = {
             "order": ORDER_VERSION,
             "seed": self.seed,
             "shuffle": self.shuffle,
@@ -274,6 +288,8 @@ class Loader:
             "members": {name: member.recipe() for name, member in self._members.items()},
             "mixture": self._mixture.recipe() if self._mixture else None,
         }
+        if self._boundaries.mask_targets:
+            fields["mask_targets"] = self._boundaries.mask_targets
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     def shares(self, num_samples: int | None = None) -> dict[str, dict[str, float]]:
@@ -344,28 +360,39 @@ class Loader:
         return self._segments.position_of(step), sizes
 
     def _batch(self, position: int, sizes: Sizes, delivery: Delivery) -> Batch:
-        tokens, mask = self._tokens(self._rows.at(position, sizes), position, sizes, 1)
-        (batch,) = delivery.batches(tokens, mask, 1)
+        parts = self._tokens(self._rows.at(position, sizes), position, sizes, 1)
+        (batch,) = self._delivered(delivery, *parts, 1)
         return batch
 
-    def _tokens(self, rows: Int64, position: int, sizes: Sizes, num_steps: int) -> tuple[Any, Any]:
-        """The tokens of ``rows`` (3, n) and which targets count."""
+    def _delivered(self, delivery: Delivery, tokens: Any, mask: Any, documents: Any, num_steps: int) -> Iterable[Batch]:
+        batches = delivery.batches(tokens, mask, num_steps)
+        return self._boundaries.attached(batches, documents, num_steps) if self._boundaries.outputs else batches
+
+    def _tokens(self, rows: Int64, position: int, sizes: Sizes, num_steps: int) -> tuple[Any, Any, Any]:
+        """The tokens of ``rows`` (3, n), which targets count, and the tokens' documents where they are asked for."""
         num_rows = self._rows.num_within(position, sizes) if num_steps == 1 else rows.shape[1]
         if sizes.dp_world_size == 1:
             rows = rows[:, :num_rows]  # alone, the last batch is short; ranks must stay in step, so theirs is masked
         if not self._excluded and num_rows == rows.shape[1]:
-            return self._draw.tokens(rows)
-        positions = self._rows.positions(position, sizes, num_steps)[: rows.shape[1]]
-        return self._draw.tokens_hidden(rows, positions, num_rows, self._excluded)
+            tokens, mask = self._draw.tokens(rows)
+        else:
+            positions = self._rows.positions(position, sizes, num_steps)[: rows.shape[1]]
+            tokens, mask = self._draw.tokens_hidden(rows, positions, num_rows, self._excluded)
+        if not self._boundaries:
+            return tokens, mask, None
+        documents = self._draw.documents(rows)
+        documents[num_rows:] = -1
+        return tokens, self._boundaries.counting(documents, mask), documents
 
     def _checked(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         narrow = np.result_type(*(member.dtype for member in self._members.values()))
         if dtype not in (np.int64, np.int32, narrow):
             raise ValueError(f"dtype is {dtype}, and batches are int64, int32 or the store's own {narrow}")
         short_ranks = self._sizes.tail == "keep" and self.dp_world_size > 1
-        if dtype == narrow and (short_ranks or any(member.may_mask for member in self._members.values())):
+        may_mask = short_ranks or self._boundaries.mask_targets
+        if dtype == narrow and (may_mask or any(member.may_mask for member in self._members.values())):
             raise ValueError(
-                f"dtype {dtype} cannot hold -100, and some targets here do not count (a padded window, or ranks with "
-                "drop_last=False). Use dtype='int32', tail='drop' or drop_last=True."
+                f"dtype {dtype} cannot hold -100, and some targets here do not count (padding, another document's "
+                "token, or ranks with drop_last=False). Use dtype='int32' or 'int64'."
             )
         return dtype

@@ -61,6 +61,18 @@ class Member(Protocol):
         """Which targets count, (B, L), or None when all do."""
         ...
 
+    def documents(self, ids: Int64, epoch: Int64, *, key: Key) -> Int64:
+        """The document of each token of samples ``ids``, (B, L + 1), -1 where a place holds no token of the data.
+
+        Within a sample two stretches of one document never meet with a gap between them.
+        """
+        ...
+
+    @property
+    def max_documents(self) -> int:
+        """The most documents that the inputs of one sample can hold."""
+        ...
+
     def touches(self, ids: Int64, epoch: Int64, documents: Int64, *, key: Key) -> NDArray[np.bool_]:
         """Which samples hold a token of one of ``documents`` (sorted): (B,)."""
         ...

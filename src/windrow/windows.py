@@ -10,18 +10,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.document_rows import DocumentRows
 from windrow.errors import NotEnoughTokensError, whole_number
 from windrow.member import Key
 from windrow.order import keyed_integers
+from windrow.pieces import INDEX_VERSION, find_pieces
+from windrow.spans import documents_of, lay_out, most_documents
 from windrow.store import TokenStore
 
-__all__ = ["Windows"]
+__all__ = ["POLICIES", "Policy", "Windows"]
 
 Int64 = NDArray[np.int64]
+Policy = Literal["concat", "pad", "pack", "bos"]
+POLICIES: tuple[Policy, ...] = ("concat", "pad", "pack", "bos")
 
 
 class Windows:
-    """Sliding windows of ``max_length`` inputs over ``store``, one every ``stride`` tokens.
+    """Rows of ``max_length`` inputs from ``store``: sliding windows, or what another ``policy`` makes of documents.
 
     Args:
         store: the tokens.
@@ -31,6 +36,11 @@ class Windows:
             window edges move between epochs; 0 does not.
         tail: ``"pad"`` adds one last window where targets are left over, its missing inputs filled with eos (0 when
             the store has none) and its missing targets masked; ``"drop"`` leaves them out.
+        policy: how documents become rows. ``"concat"``: windows over the concatenation of all, one every ``stride``
+            tokens. ``"pad"``: a document a row, a long one in several, the rest of a row padded. ``"pack"``: as many
+            pieces of documents in a row as fit, over the whole store, by best-fit-decreasing. ``"bos"``: each row
+            starts where a document starts, and what its end cuts off is left out. With pad and pack no target counts
+            that lies in another document than its input. stride, phase and tail are concat's alone.
 
     Without phase there are ``(n - max_length - 1) // stride + 1`` windows in n tokens, with it
     ``(n - max_length) // stride``: the number that fits at every offset.
@@ -47,13 +57,15 @@ class Windows:
         *,
         phase: Literal[0, "epoch"] = 0,
         tail: Literal["drop", "pad"] = "drop",
+        policy: Policy = "concat",
     ) -> None:
         self.store = store
         self.max_length = whole_number("max_length", max_length)
         self.stride = whole_number("stride", max_length if stride is None else stride)
-        self.phase, self.tail = phase, tail
+        self.phase, self.tail, self.policy = phase, tail, policy
         self._check_choices()
-        self._num_full = self._count_full()
+        self.rows = None if policy == "concat" else self._make_rows(policy)
+        self._num_full = self._count_full() if self.rows is None else self.rows.pieces.num_rows
         self.num_samples = self._num_full + self._num_padded()
         if not self.num_samples:
             raise NotEnoughTokensError(self._too_short())
@@ -63,10 +75,8 @@ class Windows:
         return self.num_samples
 
     def __repr__(self) -> str:
-        return (
-            f"Windows(num_samples={self.num_samples}, max_length={self.max_length}, stride={self.stride}, "
-            f"phase={self.phase!r}, tail={self.tail!r}, store={self.store!r})"
-        )
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.recipe().items())
+        return f"Windows(num_samples={self.num_samples}, {fields}, store={self.store!r})"
 
     # -- what a loader draws from ----------------------------------------------------------------------------------
 
@@ -87,8 +97,8 @@ class Windows:
 
     @property
     def may_mask(self) -> bool:
-        """Whether there is a padded window."""
-        return self.num_samples > self._num_full
+        """Whether there is a padded window, or rows of documents."""
+        return self.rows is not None or self.num_samples > self._num_full
 
     @property
     def eos_id(self) -> int:
@@ -97,6 +107,8 @@ class Windows:
 
     def recipe(self) -> dict[str, Any]:
         """The part of the recipe that windows fix."""
+        if self.rows:
+            return {"policy": self.policy, "max_length": self.max_length, "index": INDEX_VERSION}
         fields = {
             "max_length": self.max_length,
             "stride": self.stride,
@@ -107,6 +119,8 @@ class Windows:
 
     def starts(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
         """The first token of each window: (B,) int64 for ``ids`` (B,) and ``epoch`` (B,) or one for all."""
+        if self.rows:
+            return self.rows.starts(np.asarray(ids, dtype=np.int64))
         starts = np.asarray(ids, dtype=np.int64) * self.stride
         return starts if self.phase == 0 else starts + self.offsets(epoch, key=key)
 
@@ -119,11 +133,13 @@ class Windows:
     def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
         """Windows ``ids`` (B,) of ``epoch`` (B,) or one for all: (B, max_length + 1) in the store's dtype."""
         ids = np.asarray(ids, dtype=np.int64)
-        starts, length = self.starts(ids, epoch, key=key), self.max_length + 1
         if not self.may_mask and self.phase == 0:
-            return self.store.gather(starts, length)  # an id that is none leaves the store, which raises
+            return self.store.gather(self.starts(ids), self.max_length + 1)  # an id that is none leaves the store
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_samples):
             raise IndexError(f"window ids {ids.min()} to {ids.max()} of {self.num_samples}")
+        if self.rows:
+            return self.rows.gather(ids)
+        starts, length = self.starts(ids, epoch, key=key), self.max_length + 1
         if not self.may_mask or not (padded := ids >= self._num_full).any():
             return self.store.gather(starts, length)
         out = np.empty((len(ids), length), dtype=self.store.dtype)
@@ -135,6 +151,8 @@ class Windows:
         """Which targets count, (B, max_length) bool, or None when all do."""
         if not self.may_mask:
             return None
+        if self.rows:
+            return self.rows.target_mask(np.asarray(ids))
         padded = np.asarray(ids) >= self._num_full
         if not padded.any():
             return None
@@ -144,12 +162,32 @@ class Windows:
 
     def touches(self, ids: Int64, epoch: Int64 | int, documents: Int64, *, key: Key = (0, "")) -> NDArray[np.bool_]:
         """Which windows ``ids`` (B,) hold a token of one of ``documents`` (sorted numbers): (B,) bool."""
+        if self.rows:
+            return self.rows.touches(ids, documents)
         starts = self.starts(ids, epoch, key=key)
         first = self.store.document_at(starts)
         last = self.store.document_at(np.minimum(starts + self.max_length, self.store.num_tokens - 1))
         return np.searchsorted(documents, first, side="left") < np.searchsorted(documents, last, side="right")
 
+    def documents(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
+        """The document of each token of windows ``ids`` (B,): (B, max_length + 1) int64, -1 where there is none."""
+        if self.rows:
+            return self.rows.documents(np.asarray(ids))
+        starts = self.starts(ids, epoch, key=key)
+        lengths = np.minimum(self.max_length + 1, self.num_tokens - starts)
+        return lay_out(documents_of(self.store, starts, lengths), lengths, self.max_length + 1, -1)
+
+    @property
+    def max_documents(self) -> int:
+        """The most documents in a window's inputs; costs a pass over the document index."""
+        if self.rows and self.policy != "bos":
+            return self.rows.max_documents
+        return most_documents(self.store, self.max_length)
+
     # -- arithmetic ------------------------------------------------------------------------------------------------
+
+    def _make_rows(self, policy: Policy) -> DocumentRows:
+        return DocumentRows(self.store, self.max_length, find_pieces(self.store, self.max_length, policy), self.eos_id)
 
     def _count_full(self) -> int:
         spare = self.store.num_tokens - self.max_length - (self.phase == 0)
@@ -173,9 +211,19 @@ class Windows:
             raise ValueError(f'phase is {self.phase!r} (0 or "epoch"), tail is {self.tail!r} ("drop" or "pad")')
         if self.phase == "epoch" and self.tail == "pad":
             raise ValueError('tail="pad" pads one fixed end, and phase="epoch" moves it: choose one of them')
+        if self.policy not in POLICIES:
+            raise ValueError(f"policy is {self.policy!r}, and the policies are {', '.join(POLICIES)}")
+        given = (self.stride, self.phase, self.tail)
+        if self.policy != "concat" and given != (self.max_length, 0, "drop"):
+            raise ValueError(
+                f'stride, phase and tail are {given}, and policy="{self.policy}" takes none of them: its rows are made '
+                'of documents. Leave them out, or use policy="concat".'
+            )
 
     def _too_short(self) -> str:
         n, length = self.store.num_tokens, self.max_length
+        if self.rows:
+            return f"none of the store's {self.store.num_documents} documents has 2 tokens, an input and its target."
         if n < 2:
             return f"the store has {n} tokens, and the shortest window needs 2: an input and its target. Add text."
         at_most = n - 1 if self.phase == 0 else n - self.stride
@@ -186,7 +234,7 @@ class Windows:
         return f"the store has {n} tokens, and one window needs {need}. Use {', or '.join(remedies)}, or add text."
 
     def _warn_about_gaps(self) -> None:
-        gap = self.stride - self.max_length
+        gap = self.stride - self.max_length  # 0 or less for every policy but concat
         num_targets = self.store.num_tokens - 1
         left_out = num_targets - self.num_samples * self.max_length
         if gap > 0 and left_out > 0:

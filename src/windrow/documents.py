@@ -1,0 +1,115 @@
+"""Where documents begin and end inside the rows of a batch, as the arrays that attention kernels take.
+
+Guarantee: everything here comes from the boundaries of the store, never from looking for eos. Rows of different
+documents, one-token documents, padding and rows without data are all the same to it. Cost: a few passes over the
+(B, L + 1) places of a batch, no loop over samples, nothing when nothing was asked for. Inputs and targets do not
+change, except for the targets that ``mask_targets`` takes out.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow.attention import block_mask, dense_mask
+from windrow.batch import Batch
+from windrow.member import Member
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["MASK_TARGETS", "OUTPUTS", "Boundaries", "MaskTargets"]
+
+Int64 = NDArray[np.int64]
+MaskTargets = Literal["document_edges"]
+MASK_TARGETS = ("document_edges",)
+OUTPUTS = ("block_mask", "cu_seqlens", "dense_mask", "document_ids", "max_seqlen", "position_ids")
+_TORCH_ONLY = {"block_mask": block_mask, "dense_mask": dense_mask}
+
+
+class Boundaries:
+    """What a loader was asked to say of documents: ``outputs`` by name, and which targets it masks.
+
+    Raises ``ValueError`` for a name that is none, and for a torch mask where there is no device.
+    """
+
+    def __init__(
+        self, outputs: Collection[str], mask_targets: MaskTargets | None, members: Iterable[Member], *, on_device: bool
+    ) -> None:
+        self.outputs = _checked(outputs, mask_targets, on_device)
+        self.mask_targets = mask_targets
+        self._most_segments = 0
+        if "cu_seqlens" in self.outputs:  # one more for padding
+            self._most_segments = max(min(member.max_documents + 1, member.max_length) for member in members)
+
+    def __bool__(self) -> bool:
+        return bool(self.outputs or self.mask_targets)
+
+    def counting(self, documents: Int64, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Which targets count, (B, L), of those that ``mask`` leaves; ``documents`` is (B, L + 1)."""
+        if self.mask_targets is None:
+            return mask
+        same: NDArray[np.bool_] = documents[:, 1:] == documents[:, :-1]
+        return same if mask is None else same & mask
+
+    def attached(self, batches: Iterable[Batch], documents: Int64, num_steps: int) -> Iterator[Batch]:
+        """``batches`` of ``num_steps`` steps with the outputs asked for; ``documents`` is (num_steps * B, L + 1)."""
+        inside = np.ascontiguousarray(documents[:, :-1])  # (num_steps * B, L)
+        for batch, rows in zip(batches, np.split(inside, num_steps), strict=True):
+            outputs = self._of(rows)
+            on_device = not isinstance(batch.inputs, np.ndarray)
+            yield replace(batch, outputs=self._moved(outputs, rows, batch.inputs.device) if on_device else outputs)
+
+    def _of(self, documents: Int64) -> dict[str, Any]:
+        """The outputs of rows (B, L) whose places hold these documents, -1 where there is none."""
+        begins = np.ones(documents.shape, dtype=np.bool_)  # a row's first place, and each where the document changes
+        begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+        out: dict[str, Any] = {}
+        if "document_ids" in self.outputs:
+            out["document_ids"] = documents
+        if "position_ids" in self.outputs:
+            place = np.arange(documents.shape[1])
+            out["position_ids"] = place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+        edges = np.append(np.flatnonzero(begins), documents.size)
+        if "cu_seqlens" in self.outputs:
+            out["cu_seqlens"] = self._padded(edges, len(documents))
+        if "max_seqlen" in self.outputs:
+            out["max_seqlen"] = int(np.diff(edges).max())
+        return out
+
+    def _padded(self, edges: Int64, num_rows: int) -> NDArray[np.int32]:
+        """Edges of the segments, the last one repeated: one length for every batch of as many rows."""
+        out = np.full(num_rows * self._most_segments + 1, edges[-1], dtype=np.int32)
+        out[: len(edges)] = edges
+        return out
+
+    def _moved(self, outputs: dict[str, Any], documents: Int64, device: "torch.device") -> dict[str, Any]:
+        moved = {name: _tensor(v, device) if isinstance(v, np.ndarray) else v for name, v in outputs.items()}
+        if wanted := [name for name in _TORCH_ONLY if name in self.outputs]:
+            ids = moved["document_ids"] if "document_ids" in moved else _tensor(documents, device)
+            moved |= {name: _TORCH_ONLY[name](ids) for name in wanted}
+        return moved
+
+
+def _checked(outputs: Collection[str], mask_targets: str | None, on_device: bool) -> frozenset[str]:
+    asked = frozenset({outputs} if isinstance(outputs, str) else outputs)
+    if unknown := sorted(asked.difference(OUTPUTS)):
+        raise ValueError(f"outputs has {unknown[0]!r}, and a loader can give {', '.join(OUTPUTS)}")
+    if mask_targets not in (None, *MASK_TARGETS):
+        raise ValueError(f"mask_targets is {mask_targets!r}, and it is None or {MASK_TARGETS[0]!r}")
+    if not on_device and (torch_only := sorted(asked & set(_TORCH_ONLY))):
+        raise ValueError(
+            f'outputs has {torch_only[0]!r}, a torch mask, and this loader gives NumPy arrays. Give device="cpu" or '
+            'another device, or ask for "document_ids" and make the mask with windrow.attention.'
+        )
+    return asked
+
+
+def _tensor(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
+    """On the CPU it shares the array's memory; elsewhere an asynchronous copy from pinned memory."""
+    import torch
+
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,97 @@
+"""Best-fit-decreasing bin packing of pieces into rows, a length class at a time.
+
+Guarantee: the rows are those of the textbook algorithm: pieces from the longest to the shortest, each into the fullest
+row that it still fits into, among equals the oldest one. The answer is a function of the lengths alone. Cost: one sort
+and a few array operations for each length that occurs; ten million pieces in a second or two and a few hundred MB.
+
+All pieces of a length go into one class of rows (those with the same space left) before the next, and a row of that
+class takes as many as fit: after one piece it is the fullest row, so the next piece of that length follows it. (Johnson
+et al., "Worst-case performance bounds for simple one-dimensional packing algorithms", 1974, for the algorithm.)
+"""
+
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["best_fit_decreasing"]
+
+Int64 = NDArray[np.int64]
+
+
+def best_fit_decreasing(lengths: NDArray[np.int32], capacity: int) -> Int64:
+    """The row (P,) of each piece (P,) of 1 .. ``capacity`` tokens; rows are numbered by their first piece."""
+    row = np.empty(len(lengths), dtype=np.int64)
+    order, space = _decreasing(lengths, capacity), _Space()
+    first = 0
+    for size, count in _classes(lengths):
+        row[order[first : first + count]] = space.place(size, count, capacity)
+        first += count
+    return _renumbered(row)
+
+
+class _Space:
+    """The rows by the space that is left in them, and which spaces there are, as the bits of one number."""
+
+    def __init__(self) -> None:
+        self._rows: defaultdict[int, list[Int64]] = defaultdict(list)
+        self._there = 0
+        self._num_rows = 0
+
+    def place(self, size: int, count: int, capacity: int) -> Int64:
+        """Rows for ``count`` pieces of ``size``: (count,)."""
+        placed = []
+        while count:
+            space = self._tightest(size)
+            fits = (space or capacity) // size  # pieces to a row
+            rows = self._take(space, -(-count // fits))
+            here = np.repeat(rows, fits)[:count]
+            placed.append(here)
+            count -= len(here)
+            full, rest = divmod(len(here), fits)
+            self._put((space or capacity) - fits * size, rows[:full])
+            self._put((space or capacity) - rest * size, rows[full:])
+        return np.concatenate(placed)
+
+    def _tightest(self, size: int) -> int:
+        """The least space of ``size`` or more that a row has; 0 when none has."""
+        there = self._there >> size
+        return size + (there & -there).bit_length() - 1 if there else 0
+
+    def _take(self, space: int, num_rows: int) -> Int64:
+        """At most ``num_rows`` rows with this space, the oldest first; new ones for 0."""
+        if not space:
+            self._num_rows += num_rows
+            return np.arange(self._num_rows - num_rows, self._num_rows)
+        rows = np.concatenate(self._rows.pop(space))
+        self._there &= ~(1 << space)
+        self._put(space, rows[num_rows:])
+        return rows[:num_rows]
+
+    def _put(self, space: int, rows: Int64) -> None:
+        if space and len(rows):
+            self._rows[space].append(rows)
+            self._there |= 1 << space
+
+
+def _decreasing(lengths: NDArray[np.int32], capacity: int) -> Int64:
+    """The pieces from the longest to the shortest, equals in their own order."""
+    short = capacity - lengths
+    return np.argsort(short.astype(np.uint16) if capacity <= 2**16 else short, kind="stable")  # 16 bits: a radix sort
+
+
+def _classes(lengths: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """``(length, how many)`` of the lengths that occur, falling."""
+    counts = np.bincount(lengths)
+    present = np.flatnonzero(counts)[::-1]
+    return list(zip(present.tolist(), counts[present].tolist(), strict=True))
+
+
+def _renumbered(row: Int64) -> Int64:
+    """The same rows, numbered in the order in which their first pieces come."""
+    first = np.empty(int(row.max(initial=-1)) + 1, dtype=np.int64)
+    first[row[::-1]] = np.arange(len(row))[::-1]  # the last one written is the first piece
+    is_first = np.zeros(len(row), dtype=np.int64)
+    is_first[first] = 1
+    number: Int64 = (np.cumsum(is_first) - 1)[first]
+    return number[row]

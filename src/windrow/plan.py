@@ -1,0 +1,306 @@
+"""What a run will train on, to the token, before it starts: the ledger.
+
+Guarantee: two sums that always balance. Of a store, every token once: a target at least once + context only + dropped,
+by reason. Of the rows, every place once: targets that count + masked, by reason + padded. Cost: arithmetic over rows
+and documents, vectorised; no token is read and no batch is made. It does not do: any training, or a guess.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow import Loader, Windows
+from windrow.coverage import Coverage
+from windrow.order import MemberOrder
+from windrow.spans import document_bounds
+
+__all__ = ["MemberPlan", "Plan", "plan"]
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MemberPlan:
+    """The ledger of one member: how its tokens are used, and what its rows hold.
+
+    ``times_target`` is ``{k: tokens that are a target k times}``; their sum is ``num_tokens``, and so is the sum of
+    the tokens at 1 and more, ``context_only`` and ``dropped``. ``num_rows * max_length`` is ``trained + masked +
+    padded``. ``repeats`` are epochs of its own; ``documents_cut`` are in rows, but whole in none.
+    """
+
+    policy: str
+    max_length: int
+    num_samples: int
+    num_tokens: int
+    num_documents: int
+    documents_cut: int
+    num_rows: int
+    repeats: float
+    trained: int
+    masked: dict[str, int]
+    padded: int
+    times_target: dict[int, int]
+    context_only: int
+    dropped: dict[str, int]
+    nbytes_read: int
+
+    def check(self) -> None:
+        """Assert that both sums balance."""
+        targets = sum(self.times_target.values()) - self.times_target[0]
+        used = targets + self.context_only + sum(self.dropped.values())
+        assert used == self.num_tokens, f"{used} of {self.num_tokens} tokens are accounted for"
+        places = self.trained + sum(self.masked.values()) + self.padded
+        assert places == self.num_rows * self.max_length, f"{places} of {self.num_rows} * {self.max_length} places"
+        assert self.trained == sum(times * tokens for times, tokens in self.times_target.items())
+        assert min(self.context_only, self.padded, *self.dropped.values(), *self.masked.values(), 0) == 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run of ``num_steps`` steps. ``rows_without_data`` keep ranks in step at the end of an epoch; all padding."""
+
+    num_steps: int
+    steps_per_epoch: int
+    num_samples: int
+    batch_size: int
+    dp_world_size: int
+    rows_without_data: int
+    members: dict[str, MemberPlan]
+
+    @property
+    def trained(self) -> int:
+        """Targets that count."""
+        return sum(member.trained for member in self.members.values())
+
+    @property
+    def padded(self) -> int:
+        """Places without a token."""
+        max_length = next(iter(self.members.values())).max_length
+        return sum(member.padded for member in self.members.values()) + self.rows_without_data * max_length
+
+    @property
+    def places(self) -> int:
+        """All places of all rows: trained + masked + padded."""
+        masked = sum(sum(member.masked.values()) for member in self.members.values())
+        return self.trained + masked + self.padded
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {**asdict(self), "trained": self.trained, "padded": self.padded, "places": self.places}
+
+
+def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Plan:
+    """What ``loader`` trains on from its beginning, in ``epochs`` or in ``num_steps``; its position does not matter.
+
+    What was excluded counts from its position on. Raises ``ValueError`` when a member is not ``Windows``.
+    """
+    sizes, epoch_samples = loader._sizes, loader._order.epoch_samples  # with show.py, what looks inside a loader
+    steps = epochs * len(loader) if num_steps is None else num_steps
+    stop = sizes.after(0, steps, epoch_samples)
+    passes, absent = stop // epoch_samples, 0
+    dropped = np.empty(0, dtype=np.int64)  # positions
+    if sizes.tail == "drop":
+        kept = np.arange(sizes.steps_in(epoch_samples) * sizes.global_batch, epoch_samples)
+        dropped = (np.arange(passes)[:, None] * epoch_samples + kept).reshape(-1)
+    if sizes.tail == "keep" and sizes.dp_world_size > 1:
+        absent = passes * (sizes.steps_in(epoch_samples) * sizes.global_batch - epoch_samples)
+    drawn = [_Drawn(loader, number, stop, dropped) for number in range(len(loader._members))]
+    members = dict(zip(loader._members, (_member_plan(one) for one in drawn), strict=True))
+    made = Plan(
+        num_steps=steps,
+        steps_per_epoch=len(loader),
+        num_samples=epoch_samples,
+        batch_size=sizes.batch_size,
+        dp_world_size=sizes.dp_world_size,
+        rows_without_data=absent,
+        members=members,
+    )
+    assert sum(member.num_rows for member in members.values()) == stop - len(dropped)
+    return made
+
+
+# -- which samples are drawn how often -----------------------------------------------------------------------------
+
+
+class _Drawn:
+    """How often each sample of member ``number`` is drawn at the positions before ``stop`` that are not dropped."""
+
+    def __init__(self, loader: Loader, number: int, stop: int, dropped: Int64) -> None:
+        self.name = list(loader._members)[number]
+        member = loader._members[self.name]
+        if not isinstance(member, Windows):
+            raise ValueError(f"member {self.name!r} is {type(member).__name__}, and a plan is made of Windows")
+        self.windows, self.key = member, (loader.seed, self.name)
+        self.masks_edges = loader._boundaries.mask_targets == "document_edges"
+        self._exclusions = sorted((e for e in loader._excluded if e.member == self.name), key=lambda e: e.position)
+        keyed: dict[str, Any] = {"shuffle": loader.shuffle, "shuffle_block": loader.shuffle_block}
+        self._own = MemberOrder(member.num_samples, seed=loader.seed, name=self.name, **keyed)
+        self._before = lambda position: loader._order.samples_before(position)[number]
+        self._stop = self._before(stop)
+        which, window, epoch = loader._order.at(dropped)
+        mine = which == number
+        self._dropped = dropped[mine], window[mine], epoch[mine]
+
+    def groups(self) -> Iterator[tuple[int, Int64, Int64]]:
+        """``(epoch, times, excluded)``: draws (N,) of each sample that count, and that are excluded.
+
+        Epochs whose samples are the same spans, all of them without phase, are one group.
+        """
+        last = max(-(-self._stop // self.windows.num_samples), 1)
+        edges = range(last + 1) if self.windows.phase == "epoch" else (0, last)
+        for first, end in pairwise(edges):
+            times, excluded = self._times(0, first, end), self._excluded(first, end)
+            yield first, times - excluded, excluded
+
+    def _excluded(self, first: int, end: int) -> Int64:
+        num = self.windows.num_samples
+        ids, out, known = np.arange(num), np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.bool_)
+        for one in self._exclusions:
+            hit = one.hits(self.windows, ids, np.full(num, first), key=self.key) & ~known
+            out[hit] = self._times(one.position, first, end)[hit]
+            known |= hit
+        return out
+
+    def _times(self, position: int, first: int, end: int) -> Int64:
+        """Draws (N,) in epochs ``first`` to ``end`` of its own, from ``position`` on."""
+        num = self.windows.num_samples
+        start, stop = max(self._before(position), first * num), min(self._stop, end * num)
+        times = self._between(start, max(start, stop))
+        where, window, epoch = self._dropped
+        gone = window[(where >= position) & (epoch >= first) & (epoch < end)]
+        return times - np.bincount(gone, minlength=num)
+
+    def _between(self, start: int, stop: int) -> Int64:
+        """Draws (N,) of the member's own ``start``-th sample to its ``stop``-th."""
+        num = self.windows.num_samples
+        whole, end = -(-start // num), stop // num
+        parts = [(start, whole * num), (end * num, stop)] if whole <= end else [(start, stop)]
+        times = np.full(num, max(end - whole, 0))
+        for a, b in parts:
+            times += np.bincount(self._own.at(np.arange(a, b))[0], minlength=num)
+        return times
+
+
+# -- the ledger ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The pieces (P,) of all samples: spans of the store, whose sample each is, and how often it is drawn."""
+
+    starts: Int64
+    lengths: Int64
+    num_inputs: Int64
+    times: Int64
+    excluded: Int64
+
+
+def _member_plan(drawn: _Drawn) -> MemberPlan:
+    windows, n, length = drawn.windows, drawn.windows.num_tokens, drawn.windows.max_length
+    groups = [(_pieces(windows, epoch, drawn.key, t, x), t, x) for epoch, t, x in drawn.groups()]
+    num_rows = sum(int((t + x).sum()) for _, t, x in groups)
+    pieces = _joined([group[0] for group in groups])
+    all_times = pieces.times + pieces.excluded
+    within = pieces.lengths - 1  # targets in the same piece as their input
+    edges = np.zeros_like(within)
+    if drawn.masks_edges and windows.policy in ("concat", "bos"):
+        ends = pieces.starts + pieces.lengths - 1
+        edges = windows.store.document_at(ends) - windows.store.document_at(pieces.starts)
+    masked = {
+        "document edges": int((pieces.times * edges).sum()),
+        "between pieces": int(all_times.sum()) - num_rows,
+        "excluded": int((pieces.excluded * within).sum()),
+    }
+    trained = int((pieces.times * (within - edges)).sum())
+    read = int((all_times * pieces.lengths).sum())
+    made = MemberPlan(
+        policy=windows.policy,
+        max_length=length,
+        num_samples=windows.num_samples,
+        num_tokens=n,
+        num_documents=windows.store.num_documents,
+        documents_cut=_num_cut(windows, pieces),
+        num_rows=num_rows,
+        repeats=num_rows / windows.num_samples,
+        trained=trained,
+        masked=masked,
+        padded=num_rows * (length + 1) - read,
+        nbytes_read=read * windows.store.dtype.itemsize,
+        **_tokens(windows, pieces, drawn.masks_edges),
+    )
+    made.check()
+    return made
+
+
+def _pieces(windows: Windows, epoch: int, key: tuple[int, str], times: Int64, excluded: Int64) -> _Pieces:
+    ids, length = np.arange(windows.num_samples), windows.max_length
+    if windows.rows:
+        starts, lengths, counts = windows.rows.pieces.of(ids)
+    else:
+        starts, counts = windows.starts(ids, epoch, key=key), np.ones_like(ids)
+        lengths = np.minimum(length + 1, windows.num_tokens - starts)
+    full = np.add.reduceat(lengths, np.cumsum(counts) - counts) == length + 1  # (N,) the last token is a target only
+    num_inputs = lengths.copy()
+    num_inputs[np.cumsum(counts)[full] - 1] -= 1
+    return _Pieces(starts, lengths, num_inputs, times.repeat(counts), excluded.repeat(counts))
+
+
+def _joined(parts: list[_Pieces]) -> _Pieces:
+    return _Pieces(*(np.concatenate([getattr(part, name) for part in parts]) for name in _Pieces.__dataclass_fields__))
+
+
+def _tokens(windows: Windows, pieces: _Pieces, masks_edges: bool) -> dict[str, Any]:
+    """Each token of the store once: how often it is a target, or why not."""
+    starts, stops, n = pieces.starts, pieces.starts + pieces.lengths, windows.num_tokens
+    targets = Coverage(starts + 1, stops, pieces.times, n)
+    read = Coverage(starts, stops, pieces.times, n)
+    drawn = Coverage(starts, stops, pieces.times + pieces.excluded, n)
+    there = Coverage(starts, stops, np.ones_like(starts), n)
+    times, only_masked = targets.histogram(), 0
+    if masks_edges:
+        firsts = document_bounds(windows.store)[0]
+        masked_times = targets.at(firsts)
+        for level, count in zip(*map(np.ndarray.tolist, np.unique(masked_times, return_counts=True)), strict=True):
+            times[level] -= count
+            times[0] += count
+        inputs = Coverage(starts, starts + pieces.num_inputs, pieces.times, n)
+        only_masked = int(np.count_nonzero((masked_times > 0) & (inputs.at(firsts) == 0)))
+    dropped = {
+        **_not_in_rows(windows, there),
+        "samples not drawn": there.num_covered - drawn.num_covered,
+        "excluded": drawn.num_covered - read.num_covered,
+        "masked and no input": only_masked,
+    }
+    context_only = read.num_covered - only_masked - (n - times[0])
+    return {
+        "times_target": {level: count for level, count in sorted(times.items()) if count or not level},
+        "context_only": context_only,
+        "dropped": dropped,
+    }
+
+
+def _not_in_rows(windows: Windows, there: Coverage) -> dict[str, int]:
+    """Tokens in no row, by reason."""
+    first, stop = there.hull
+    left_out = windows.num_tokens - there.num_covered
+    if windows.policy == "bos":
+        return {"cropped": left_out}
+    if windows.policy != "concat":
+        return {"documents of one token": left_out}
+    ends = {"before the first window": first, "after the last window": windows.num_tokens - stop}
+    return {**ends, "between windows": left_out - sum(ends.values())}
+
+
+def _num_cut(windows: Windows, pieces: _Pieces) -> int:
+    """Documents of which some row holds a token, and no row all."""
+    starts, ends = document_bounds(windows.store)
+    order = np.argsort(pieces.starts, kind="stable")
+    begins = pieces.starts[order]
+    furthest = np.append(-1, np.maximum.accumulate((pieces.starts + pieces.lengths)[order]))
+    whole = furthest[np.searchsorted(begins, starts, side="right")] >= ends
+    touched = furthest[np.searchsorted(begins, ends, side="left")] > starts
+    return int(np.count_nonzero(touched & ~whole))

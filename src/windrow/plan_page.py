@@ -1,0 +1,191 @@
+"""The ledger as a person reads it, the policies side by side, and sizes for a text of which nothing is known.
+
+Guarantee: every figure is ``plan``'s. Cost: a plan for each policy. It does not do: the arithmetic.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windrow import Loader, TokenStore, Windows
+from windrow.errors import NotEnoughTokensError
+from windrow.plan import MemberPlan, Plan, plan
+from windrow.run import open_run
+from windrow.terminal import visible
+from windrow.windows import POLICIES, Policy
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Sizes", "of_run", "plan_of", "plans_by_policy", "print_plan", "print_policies", "suggest"]
+
+_STEPS_WORTH_HAVING = 100  # in an epoch: fewer updates learn little
+_WINDOWS_WORTH_HAVING = 32  # in a text, however small
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a plan of a store is made with; lengths in tokens, ``batch_size`` in samples per rank."""
+
+    max_length: int
+    stride: int
+    batch_size: int
+    dp_world_size: int = 1
+    epochs: int = 1
+    num_steps: int | None = None
+    seed: int = 0
+    mask_targets: Any = None
+
+
+def suggest(
+    num_tokens: int,
+    dp_world_size: int = 1,
+    *,
+    max_length: int | None = None,
+    stride: int | None = None,
+    batch_size: int | None = None,
+) -> tuple[Sizes, list[str]]:
+    """Sizes for a text of ``num_tokens``, those that are given kept, and the arithmetic, a line each."""
+    kind, length, batch = _kind(num_tokens)
+    fitting = _power_of_two((num_tokens - 1) // _WINDOWS_WORTH_HAVING)
+    chosen = max_length or min(length, fitting)
+    step = stride or (max(1, chosen // 2) if kind == "small" and not max_length else chosen)
+    num_windows = max(0, (num_tokens - chosen - 1) // step + 1)
+    batch = batch_size or min(batch, _power_of_two(num_windows // (_STEPS_WORTH_HAVING * dp_world_size)))
+    steps = num_windows // (batch * dp_world_size)
+    return Sizes(chosen, step, batch, dp_world_size), [
+        f"{num_tokens:,} tokens are a {kind} text",
+        f"max_length {chosen:,}, stride {step:,}: each token is a target about {chosen / step:g} times an epoch",
+        f"windows: ({num_tokens:,} - {chosen:,} - 1) // {step:,} + 1 = {num_windows:,}",
+        f"batch_size {batch:,}: {num_windows:,} // ({batch:,} x {dp_world_size:,} ranks) = {steps:,} steps an epoch",
+    ]
+
+
+def _power_of_two(most: int) -> int:
+    """The largest power of two that is at most ``most``, 1 at least."""
+    return 1 << max(most, 1).bit_length() - 1
+
+
+def _kind(num_tokens: int) -> tuple[str, int, int]:
+    """Name, max_length and batch_size: small text is read in short windows that overlap, large text once."""
+    if num_tokens < 1_000_000:
+        return "small", 256, 4
+    return ("medium", 1024, 16) if num_tokens < 1_000_000_000 else ("large", 2048, 32)
+
+
+def of_run(path: Path) -> tuple[TokenStore, Loader, Sizes]:
+    """Store, loader and sizes of the run in the folder ``path``."""
+    run = open_run(path)
+    loader, settings = run.loader(dp_rank=0, dp_world_size=1), run.settings
+    steps = settings.steps or math.ceil(settings.epochs * len(loader))
+    lengths = (settings.max_length, settings.resolved_stride, settings.batch_size)
+    return run.train.open(), loader, Sizes(*lengths, num_steps=steps, seed=settings.seed)
+
+
+def plan_of(store: TokenStore, policy: Policy, sizes: Sizes) -> Plan:
+    """The plan of ``store`` under ``policy``; the stride is concat's alone."""
+    stride = sizes.stride if policy == "concat" else None
+    windows = Windows(store, sizes.max_length, stride, policy=policy)
+    ranks: dict[str, Any] = {"dp_rank": 0, "dp_world_size": sizes.dp_world_size}
+    loader = Loader(windows, sizes.batch_size, seed=sizes.seed, mask_targets=sizes.mask_targets, **ranks)
+    return plan(loader, epochs=sizes.epochs, num_steps=sizes.num_steps)
+
+
+def plans_by_policy(store: TokenStore, sizes: Sizes) -> dict[str, Plan | str]:
+    """The plan under each policy, or why there is none."""
+    found: dict[str, Plan | str] = {}
+    for policy in POLICIES:
+        try:
+            found[policy] = plan_of(store, policy, sizes)
+        except NotEnoughTokensError as error:
+            found[policy] = str(error)
+    return found
+
+
+def print_plan(console: "Console", made: Plan) -> None:
+    """The whole ledger, a column for each member."""
+    console.print(
+        f"{made.num_steps:,} steps of {made.batch_size:,} x {made.dp_world_size:,} samples; an epoch is "
+        f"{made.steps_per_epoch:,} steps, {made.num_samples:,} samples"
+    )
+    table = _table(["", *(visible(name) or "tokens" for name in made.members)])
+    columns = [list(_lines(member)) for member in made.members.values()]
+    for lines in _aligned(columns):
+        table.add_row(*lines)
+    console.print(table)
+    if made.rows_without_data:
+        console.print(f"and {made.rows_without_data:,} rows of padding that keep the ranks in step")
+
+
+def print_policies(console: "Console", plans: Mapping[str, Plan | str]) -> None:
+    """What each policy would make of the store, a row each."""
+    table = _table(["policy", "windows", "steps an epoch", "trained", "dropped", "masked", "padded", "documents cut"])
+    for policy, made in plans.items():
+        table.add_row(policy, *(_figures(made) if isinstance(made, Plan) else [f"none: {visible(made)}"]))
+    console.print(table)
+
+
+def _figures(made: Plan) -> list[str]:
+    (member,) = made.members.values()
+    dropped = _share(sum(member.dropped.values()), member.num_tokens)
+    masked, padded = _share(sum(member.masked.values()), made.places), _share(made.padded, made.places)
+    cut = _share(member.documents_cut, member.num_documents)
+    return [f"{made.num_samples:,}", f"{made.steps_per_epoch:,}", f"{member.trained:,}", dropped, masked, padded, cut]
+
+
+def _lines(member: MemberPlan) -> Iterator[tuple[str, str]]:
+    """Label and figure; an indented label is a part of the one before."""
+    n, places = member.num_tokens, member.num_rows * member.max_length
+    targets = n - member.times_target[0]
+    yield "tokens of the store", f"{n:,}"
+    yield "= target once or more", _share(targets, n)
+    yield "+ context only", _share(member.context_only, n)
+    yield "+ dropped", _share(sum(member.dropped.values()), n)
+    yield from ((f"    {reason}", f"{count:,}") for reason, count in member.dropped.items() if count)
+    yield "rows x max_length", f"{member.num_rows:,} x {member.max_length:,} = {places:,}"
+    yield "= trained", _share(member.trained, places)
+    yield "+ masked", _share(sum(member.masked.values()), places)
+    yield from ((f"    {reason}", f"{count:,}") for reason, count in member.masked.items() if count)
+    yield "+ padded", _share(member.padded, places)
+    for times, count in _few(member.times_target):
+        yield f"target {times}", _share(count, n)
+    yield "documents cut", _share(member.documents_cut, member.num_documents)
+    yield "epochs of its own", f"{member.repeats:.4g}"
+    yield "bytes read", f"{member.nbytes_read:,}"
+
+
+def _few(times_target: Mapping[int, int], most: int = 6) -> Iterator[tuple[str, int]]:
+    """The counts of the fewest times, and all others together."""
+    levels = sorted(times_target)
+    yield from ((f"{level}x", times_target[level]) for level in levels[:most])
+    if rest := levels[most:]:
+        yield f"{rest[0]}x to {rest[-1]}x", sum(times_target[level] for level in rest)
+
+
+def _aligned(columns: list[list[tuple[str, str]]]) -> Iterator[list[str]]:
+    """Rows of a label and a cell for each column, labels in the order in which they come; not all have all."""
+    labels: list[str] = []
+    for column in columns:
+        place = 0
+        for label, _ in column:
+            place = labels.index(label) + 1 if label in labels else place + 1
+            if label not in labels:
+                labels.insert(place - 1, label)
+    for label in labels:
+        yield [label, *(dict(column).get(label, "") for column in columns)]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
+
+
+def _table(headings: list[str]) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left", overflow="fold")
+    return table

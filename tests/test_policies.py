@@ -1,0 +1,247 @@
+"""How documents become rows: the policies against plain loops, and the promises that hold for each of them."""
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpora import EOS, corpora, store_of
+from windrow import Loader, Mixture, TokenStore, Windows, open_store, prepare
+from windrow.cache import cache_folder
+from windrow.errors import NotEnoughTokensError
+from windrow.testing import assert_covers, assert_elastic, assert_resumes
+from windrow.windows import Policy
+
+OTHERS: list[Policy] = ["pad", "pack", "bos"]
+LENGTHS = [1, 3, 11, 2, 30, 5, 5, 1, 17, 8, 9, 4, 26, 2, 2]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def pieces_of(lengths: list[int], max_length: int) -> list[list[int]]:
+    """The places of each piece: documents cut every ``max_length`` tokens, neighbours sharing one."""
+    pieces, start = [], 0
+    for length in lengths:
+        document = list(range(start, start + length))
+        pieces += [document[i : i + max_length + 1] for i in range(0, length - 1, max_length)]
+        start += length
+    return pieces
+
+
+def naive_rows(policy: str, lengths: list[int], max_length: int) -> list[list[list[int]]]:
+    """Rows as lists of pieces."""
+    if policy == "pad":
+        return [[piece] for piece in pieces_of(lengths, max_length)]
+    if policy == "pack":
+        return naive_best_fit(pieces_of(lengths, max_length), max_length + 1)
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    rows, n, at = [], sum(lengths), 0
+    while at < n:
+        rows.append([list(range(at, min(at + max_length + 1, n)))])
+        at = next((start for start in starts if start >= at + max_length), n)
+    return [row for row in rows if len(row[0]) > 1]
+
+
+def naive_best_fit(pieces: list[list[int]], capacity: int) -> list[list[list[int]]]:
+    """The textbook: from the longest on, each into the row that it fills most."""
+    rows: list[list[list[int]]] = []
+    for piece in sorted(pieces, key=len, reverse=True):
+        fitting = [row for row in rows if sum(map(len, row)) + len(piece) <= capacity]
+        if fitting:
+            max(fitting, key=lambda row: sum(map(len, row))).append(piece)
+        else:
+            rows.append([piece])
+    return rows
+
+
+def rows_and_counted(windows: Windows) -> tuple[Any, Any]:
+    ids = np.arange(windows.num_samples)
+    mask = windows.target_mask(ids)
+    return windows.gather(ids), np.ones((len(ids), windows.max_length), bool) if mask is None else mask
+
+
+@given(corpora(), st.sampled_from(["pad", "bos"]))
+def test_pad_and_bos_are_the_plain_loops(corpus: Any, policy: Policy) -> None:
+    store, lengths, max_length = corpus
+    rows, _ = rows_and_counted(Windows(store, max_length, policy=policy))
+    expected = [row + [EOS] * (max_length + 1 - len(row)) for (row,) in naive_rows(policy, lengths, max_length)]
+    assert rows.tolist() == expected
+
+
+@given(corpora())
+def test_pack_fills_rows_like_naive_best_fit_decreasing(corpus: Any) -> None:
+    """Ties may be broken differently, so the rows are compared by the lengths that they hold."""
+    store, lengths, max_length = corpus
+    rows, _ = rows_and_counted(windows := Windows(store, max_length, policy="pack"))
+    naive = naive_rows("pack", lengths, max_length)
+    edges = windows.rows.pieces.edges
+    held = [sorted(windows.rows.pieces.lengths[a:b].tolist()) for a, b in pairwise(edges)]
+    assert sorted(held) == sorted(sorted(map(len, row)) for row in naive)
+    assert len(rows) == len(naive)
+
+
+@given(corpora(), st.sampled_from(["pad", "pack"]))
+def test_every_token_but_a_documents_first_is_a_target_exactly_once(corpus: Any, policy: Policy) -> None:
+    store, lengths, max_length = corpus
+    rows, counted = rows_and_counted(Windows(store, max_length, policy=policy))
+    firsts = {sum(lengths[:i]) for i in range(len(lengths))}
+    assert Counter(rows[:, 1:][counted].tolist()) == Counter(set(range(sum(lengths))) - firsts)
+
+
+@given(corpora(), st.sampled_from(OTHERS))
+def test_shift_holds_for_every_policy(corpus: Any, policy: Policy) -> None:
+    """A target that counts is the next token of the store, and the next input of its row."""
+    store, _, max_length = corpus
+    inputs, targets = Loader(windows := Windows(store, max_length, policy=policy), windows.num_samples)[0]
+    counts = targets != -100
+    assert np.array_equal(targets[counts], inputs[counts] + 1)
+    assert np.array_equal(targets[:, :-1][counts[:, :-1]], inputs[:, 1:][counts[:, :-1]])
+
+
+@given(corpora(), st.sampled_from(["pad", "pack"]), st.booleans())
+def test_no_target_lies_in_another_document_than_its_input(corpus: Any, policy: Policy, shuffle: bool) -> None:
+    store, _, max_length = corpus
+    windows = Windows(store, max_length, policy=policy)
+    inputs, targets = Loader(windows, windows.num_samples, shuffle=shuffle)[0]
+    counts = targets != -100
+    assert np.array_equal(store.document_at(inputs[counts]), store.document_at(targets[counts]))
+
+
+@given(corpora())
+def test_every_row_of_bos_starts_where_a_document_starts(corpus: Any) -> None:
+    store, lengths, max_length = corpus
+    rows, _ = rows_and_counted(Windows(store, max_length, policy="bos"))
+    assert set(rows[:, 0].tolist()) <= {sum(lengths[:i]) for i in range(len(lengths))}
+
+
+@given(corpora(), st.sampled_from(OTHERS), st.data())
+def test_a_document_is_touched_by_exactly_the_rows_that_hold_it(corpus: Any, policy: Policy, data: Any) -> None:
+    store, lengths, max_length = corpus
+    windows = Windows(store, max_length, policy=policy)
+    chosen = data.draw(st.sets(st.integers(0, len(lengths) - 1), max_size=3))
+    documents = np.array(sorted(chosen), dtype=np.int64)
+    rows, ids = windows.documents(np.arange(windows.num_samples)), np.arange(windows.num_samples)
+    assert windows.touches(ids, 0, documents).tolist() == [bool(chosen & set(row.tolist())) for row in rows]
+
+
+def made(policy: Policy, batch_size: int = 2, rank: int = 0, world: int = 1, **kwargs: Any) -> Loader:
+    windows = Windows(store_of(LENGTHS), 6, policy=policy)
+    return Loader(windows, batch_size, seed=3, dp_rank=rank, dp_world_size=world, **kwargs)
+
+
+@pytest.mark.parametrize("policy", OTHERS)
+def test_every_policy_resumes_and_covers_and_is_cut_differently(policy: Policy) -> None:
+    assert_resumes(lambda: made(policy, drop_last=False), 14)
+    assert_covers(lambda *sizes: made(policy, *sizes, drop_last=False), made(policy, 1).__len__(), 3, 2)
+    whole = np.concatenate([batch.inputs for batch, _ in zip(made(policy, 1, epochs=None), range(60), strict=False)])
+    assert_elastic(lambda *sizes: made(policy, *sizes, epochs=None), [(2, 1, 3), (1, 3, 4), (3, 2, 3)], whole)
+
+
+def test_a_mixture_takes_members_of_different_policies() -> None:
+    members = {policy: (Windows(store_of(LENGTHS, 1000 * i), 6, policy=policy), 1.0) for i, policy in enumerate(OTHERS)}
+    loader = Loader(Mixture(members), 8, epochs=None)
+    for sample, row in zip(loader.lookup(0), loader[0].inputs, strict=True):
+        assert OTHERS.index(sample.member) == row[0] // 1000  # type: ignore[arg-type]
+    assert_resumes(lambda: Loader(Mixture(members), 8, epochs=None), 6)
+
+
+@pytest.mark.parametrize("policy", OTHERS)
+def test_the_policy_is_part_of_the_recipe(policy: Policy) -> None:
+    assert made(policy).recipe != Loader(Windows(store_of(LENGTHS), 6), 2, seed=3).recipe
+    assert f'"policy":"{policy}"' in made(policy).recipe
+    with pytest.raises(ValueError, match="policy: saved 'concat'"):
+        made(policy).load_state_dict(Loader(Windows(store_of(LENGTHS), 6), 2, seed=3).state_dict())
+
+
+@pytest.mark.parametrize("given", [{"stride": 3}, {"phase": "epoch"}, {"tail": "pad"}])
+def test_what_only_concat_takes_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match=r'policy="pack" takes none of them'):
+        Windows(store_of(LENGTHS), 6, policy="pack", **given)
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(ValueError, match="the policies are concat, pad, pack, bos"):
+        Windows(store_of(LENGTHS), 6, policy="fold")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lengths", [[1], [1, 1, 1]])
+@pytest.mark.parametrize("policy", ["pad", "pack"])
+def test_documents_of_one_token_alone_make_no_row(policy: Policy, lengths: list[int]) -> None:
+    with pytest.raises(NotEnoughTokensError, match=f"none of the store's {len(lengths)} documents has 2 tokens"):
+        Windows(store_of(lengths), 4, policy=policy)
+
+
+def test_evaluation_refuses_rows_and_says_how_to_score_them() -> None:
+    windows = Windows(store_of(LENGTHS), 6, policy="pack")
+    with pytest.raises(ValueError, match="shuffle=False, drop_last=False"):
+        Loader.evaluation(windows, 2)
+    scored = sum(batch.num_targets for batch in Loader(windows, 2, shuffle=False, drop_last=False))
+    assert scored == sum(LENGTHS) - len(LENGTHS)
+
+
+# -- the index and its cache ---------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=9), min_size=2, max_size=4))
+@settings(max_examples=40)
+def test_a_split_packs_what_it_sees_of_the_documents(parts: list[list[int]]) -> None:
+    lengths = [length for part in parts for length in part]
+    if sum(lengths) < 4:
+        return
+    for part in store_of(lengths).split(0.5):
+        seen = part.document_ends(np.arange(part.num_documents))
+        if np.diff(seen, prepend=0).max() > 1:
+            rows, counted = rows_and_counted(Windows(part, 5, policy="pack"))
+            assert np.count_nonzero(counted) == part.num_tokens - part.num_documents
+            assert set(rows[:, 1:][counted].tolist()) < set(part.tokens().tolist())
+
+
+def on_disk(folder: Path) -> TokenStore:
+    texts = ["word " * n for n in (1, 30, 7, 7, 90, 3)]
+    return prepare(iter(texts), folder, tokenizer="bytes")["train"]
+
+
+def the_cache_file() -> Path:
+    (file,) = cache_folder().glob("*.npz")
+    return file
+
+
+def test_the_index_is_kept_in_the_cache_and_never_in_the_store(tmp_path: Path) -> None:
+    store = on_disk(tmp_path / "corpus")
+    before = sorted(path for path in (tmp_path / "corpus").rglob("*"))
+    first = Windows(store, 16, policy="pack").rows
+    written = the_cache_file().stat().st_mtime_ns
+    again = Windows(open_store(tmp_path / "corpus" / "train"), 16, policy="pack").rows
+    assert first is not None is not again
+    assert all(np.array_equal(a, b) for a, b in zip(first.pieces, again.pieces, strict=True))
+    assert the_cache_file().stat().st_mtime_ns == written
+    assert sorted(path for path in (tmp_path / "corpus").rglob("*")) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty"])
+def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
+    store = on_disk(tmp_path / "corpus")
+    expected = Windows(store, 16, policy="pack").rows
+    file = the_cache_file()
+    data = bytearray(file.read_bytes())
+    data[100] ^= 255
+    file.write_bytes({"cut": data[:-40], "flipped": data, "foreign": b"no zip at all", "empty": b""}[damage])
+    again = Windows(store, 16, policy="pack").rows
+    assert expected is not None is not again
+    assert all(np.array_equal(a, b) for a, b in zip(expected.pieces, again.pieces, strict=True))
+    with np.load(the_cache_file()) as healed:
+        assert np.array_equal(healed["starts"], expected.pieces.starts)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert Windows(on_disk(tmp_path / "corpus"), 16, policy="pack").num_samples
