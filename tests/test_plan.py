@@ -5,10 +5,10 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from corpora import EOS, corpora, store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpora import EOS, corpora, store_of
 from windrow import Loader, Mixture, Windows
 from windrow.plan import MemberPlan, plan
 from windrow.windows import POLICIES, Policy

@@ -57,5 +57,7 @@ class Batch:
         return self._each(lambda tensor: tensor.pin_memory() if hasattr(tensor, "pin_memory") else tensor)
 
     def _each(self, change: Callable[[Any], Any]) -> Self:
-        outputs = {name: value if isinstance(value, int) else change(value) for name, value in (self.outputs or {}).items()}
+        outputs = {
+            name: value if isinstance(value, int) else change(value) for name, value in (self.outputs or {}).items()
+        }
         return replace(self, inputs=change(self.inputs), targets=change(self.targets), outputs=outputs)

@@ -139,7 +139,7 @@ class _Drawn:
         self._exclusions = sorted((e for e in loader._excluded if e.member == self.name), key=lambda e: e.position)
         keyed: dict[str, Any] = {"shuffle": loader.shuffle, "shuffle_block": loader.shuffle_block}
         self._own = MemberOrder(member.num_samples, seed=loader.seed, name=self.name, **keyed)
-        self._before = lambda position: loader._order.samples_before(position)[number]
+        self._order, self._number = loader._order, number
         self._stop = self._before(stop)
         which, window, epoch = loader._order.at(dropped)
         mine = which == number
@@ -155,6 +155,9 @@ class _Drawn:
         for first, end in pairwise(edges):
             times, excluded = self._times(0, first, end), self._excluded(first, end)
             yield first, times - excluded, excluded
+
+    def _before(self, position: int) -> int:
+        return self._order.samples_before(position)[self._number]
 
     def _excluded(self, first: int, end: int) -> Int64:
         num = self.windows.num_samples

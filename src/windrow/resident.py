@@ -34,7 +34,9 @@ class ResidentDraw(Draw):
         if device is None:
             raise ValueError('resident=True keeps the tokens on a device, and device is None. Give device="cuda".')
         if any(not isinstance(member, Windows) or member.may_mask for member in members.values()):
-            raise ValueError("resident=True gathers plain windows on the device: give Windows of policy='concat' without tail='pad'.")
+            raise ValueError(
+                "resident=True gathers plain windows on the device: give Windows of policy='concat' without tail='pad'."
+            )
         if len({member.dtype for member in members.values()}) > 1:
             raise ValueError("resident=True needs members of one dtype, and some have 2-byte tokens, others 4-byte.")
         self._device = device
