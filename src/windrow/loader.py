@@ -231,8 +231,9 @@ class Loader:
         """The steps to come, as many made together as fit in a block: the position after each, and its batch."""
         drawn = (self._drawn(*block) for block in self._blocks_to_come())
         depth = -(-self._prefetch // self._steps_at_once())
-        for positions, *parts in prefetched(drawn, depth) if depth else drawn:
-            yield zip(positions, self._delivered(self._delivery, *parts, len(positions)), strict=True)
+        for positions, tokens, mask, documents in prefetched(drawn, depth) if depth else drawn:
+            batches = self._delivered(self._delivery, tokens, mask, documents, len(positions))
+            yield zip(positions, batches, strict=True)
 
     def _drawn(self, position: int, num_steps: int) -> tuple[Sequence[int], Any, Any, Any]:
         sizes, global_batch = self._sizes, self._sizes.global_batch
