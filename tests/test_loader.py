@@ -129,6 +129,15 @@ def test_ranks_cut_the_global_batch_and_stay_in_step_at_the_end() -> None:
     assert (last[1].inputs == 7).all()  # eos
 
 
+def test_a_loader_says_what_it_is_and_where_it_stands() -> None:
+    loader = Loader(windows_of(10), 3, dp_rank=1, dp_world_size=2)
+    next(iter(loader))
+    assert repr(loader).startswith(
+        "Loader(1 steps an epoch of 10 samples, next: step 1 in epoch 1, batch_size=3, dp_rank"
+    )
+    assert "Windows(num_samples=10, max_length=4" in repr(loader)
+
+
 def test_masked_targets_are_not_counted() -> None:
     windows = Windows(TokenStore.from_ids(np.arange(7)), 4, tail="pad")
     batch = next(iter(Loader(windows, 2, shuffle=False)))

@@ -231,7 +231,7 @@ def test_the_meter_tells_a_loop_that_waits_from_one_that_does_not() -> None:
     verdict = str(Meter(10, 0.5, 0.5).stats(8)["verdict"])
     assert "data-bound: 50.0%" in verdict
     assert "prefetch" in verdict
-    assert Meter().stats(8)["verdict"] == "no batch yet"
+    assert Meter(9, 0.5, 0.5).stats(8)["verdict"] == "too early to tell: 9 batches"
     assert Meter(10, 0.5, 0.5).stats(8)["tokens_per_wait_second"] == 160
 
 

@@ -164,6 +164,13 @@ class Loader:
             mask_targets=mask_targets,
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"Loader({len(self)} steps an epoch of {self._order.epoch_samples} samples, next: step {self.step} in epoch "
+            f"{self.epoch}, batch_size={self.batch_size}, dp_rank={self.dp_rank} of {self.dp_world_size}, "
+            f"members={list(self._members.values())})"
+        )
+
     # -- iterating -------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 __all__ = ["Meter"]
 
+_ENOUGH = 10  # batches: the first one opens files and compiles models
 _BOUND = 0.02  # of the loop's time: below, faster data would not be felt
 
 
@@ -38,8 +39,8 @@ class Meter:
         }
 
     def _verdict(self, share: float) -> str:
-        if not self.num_batches:
-            return "no batch yet"
+        if self.num_batches < _ENOUGH:
+            return f"too early to tell: {self.num_batches} batches"
         if share < _BOUND:
             return f"not data-bound: {share:.1%} of the loop waited for data, faster data would not be felt"
         return (
