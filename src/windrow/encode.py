@@ -27,6 +27,7 @@ from windrow.work import ItemFile, ItemWriter, read_note, write_note
 
 __all__ = ["Done", "cannot_write", "do"]
 
+_MUCH = 1 << 21  # bytes in an item: there will be more of them
 _PLACES = 20  # of what was skipped in an item, kept to be shown
 
 
@@ -96,6 +97,9 @@ def _tokenizer(pickled: bytes) -> Tokenizer:
 
 def _encode(job: Job, item: Item, key: str) -> Done:
     started, tokenizer = time.perf_counter(), _tokenizer(job.tokenizer)
+    nbytes = len(item.data) if isinstance(item.data, bytes) else item.nbytes
+    if nbytes >= _MUCH and hasattr(tokenizer, "expect"):
+        tokenizer.expect(2 * nbytes)
     with ItemWriter(job.folder, key) as writer:
         encoder = Encoder(
             tokenizer, writer.write, literal_eos=job.reading.literal_eos, cuttable=job.cuttable, hashed=job.hashed

@@ -174,6 +174,11 @@ class TextTokenizer:
             raise
         return ids.astype(token_dtype(self.vocab_size)), ends.astype(np.int64)
 
+    def expect(self, num_characters: int) -> None:
+        """Say that so much text is coming, so that the fast engine is there from the first of it."""
+        if isinstance(self._model, BPE):
+            self._model.running.expect(num_characters)
+
     def encode_reference(self, text: str) -> list[int]:
         """Ids of ``text`` by the slow tokenizer that is the reference: tiktoken, where it is not the only one."""
         return self._model.encode_reference(text) if isinstance(self._model, BPE) else self.encode(text)

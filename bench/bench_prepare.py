@@ -1,0 +1,241 @@
+"""How fast text becomes a store, and in how much memory.
+
+Run: make bench-prepare        (writes bench/prepare.json; about five minutes; --small for a try)
+
+On the same text, in one run, each in a process of its own, interleaved:
+(a) gigatoken's bare ``encode_batch`` on a list of texts in memory, the limit;
+(b) ``windrow.prepare`` from disk to store, the file plain, and as .jsonl.zst;
+(c) the usual script: tiktoken in a process pool of as many workers as cores, ids to a uint16 memmap;
+(d) Hugging Face tokenizers' ``encode_batch``, a thousand texts at a time.
+Memory is the sum over all processes of the proportional set size, taken ten times a second.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("prepare.json")
+EOT = "<|endoftext|>"
+ROUNDS = 3
+
+COMMON = """
+import json, os, sys, time
+import numpy as np
+EOT = "<|endoftext|>"
+path = sys.argv[1]
+cores = len(os.sched_getaffinity(0))
+def texts():
+    with open(path, encoding="utf-8", newline="") as file:
+        return file.read().split(EOT)
+def done(started, num_tokens, **more):
+    print(json.dumps({"seconds": time.perf_counter() - started, "num_tokens": num_tokens, **more}))
+"""
+WAYS = {
+    "a": """
+import tempfile, gigatoken
+from windrow.bpe import tiktoken_form
+from windrow.tokenizer import load_tokenizer
+ranks = tempfile.mktemp(".tiktoken")
+open(ranks, "wb").write(tiktoken_form(load_tokenizer("gpt2")._model.ranks))
+tokenizer = gigatoken.Tokenizer.from_tiktoken(ranks, pretokenizer="gpt2", special_tokens={})
+os.unlink(ranks)
+documents = texts()
+started = time.perf_counter()
+layout = tokenizer.encode_batch(documents, parallel=True).layout
+done(started, len(np.asarray(layout.content.data)))
+""",
+    "b": """
+import windrow, tempfile
+with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as dest:
+    reports = []
+    started = time.perf_counter()
+    store = windrow.prepare(path, dest, literal_eos="split", on_report=reports.append)["train"]
+    done(started, store.num_tokens - store.num_documents, worker_seconds=dict(reports[-1].worker_seconds))
+""",
+    "c": """
+import tempfile
+from multiprocessing import Pool
+import tiktoken
+from windrow.tokenizer import load_tokenizer
+ranks = load_tokenizer("gpt2")._model.ranks
+pattern = r"'(?:[sdmt]|ll|ve|re)| ?\\p{L}++| ?\\p{N}++| ?[^\\s\\p{L}\\p{N}]++|\\s++$|\\s+(?!\\S)|\\s"
+encoding = tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=ranks, special_tokens={EOT: 50256})
+def encode(text):
+    return np.array(encoding.encode_ordinary(text) + [50256], np.uint16)
+started = time.perf_counter()
+documents = texts()
+with Pool(cores) as pool, tempfile.NamedTemporaryFile(dir=os.path.dirname(path)) as file:
+    rows = list(pool.imap(encode, documents, chunksize=16))
+    memmap = np.memmap(file.name, np.uint16, "w+", shape=(sum(map(len, rows)),))
+    place = 0
+    for row in rows:
+        memmap[place : place + len(row)] = row
+        place += len(row)
+    memmap.flush()
+    done(started, place - len(rows))
+""",
+    "d": """
+from tokenizers import Tokenizer, models, pre_tokenizers
+from windrow.tokenizer import load_tokenizer
+ranks = load_tokenizer("gpt2")._model.ranks
+letters = [b for b in (*range(33, 127), *range(161, 173), *range(174, 256))]
+table = {b: chr(b) for b in letters} | {b: chr(256 + n) for n, b in enumerate(set(range(256)) - set(letters))}
+def parts(token, rank):
+    pieces = [bytes([b]) for b in token]
+    while len(pieces) > 2:
+        joined = [(ranks.get(x + y, rank), n) for n, (x, y) in enumerate(zip(pieces, pieces[1:]))]
+        best, n = min(joined)
+        if best >= rank:
+            break
+        pieces[n : n + 2] = [pieces[n] + pieces[n + 1]]
+    return pieces
+spell = lambda token: "".join(table[b] for b in token)
+ordered = sorted(ranks.items(), key=lambda item: item[1])
+merges = [tuple(map(spell, parts(token, rank))) for token, rank in ordered if len(token) > 1]
+tokenizer = Tokenizer(models.BPE({spell(token): rank for token, rank in ordered}, [m for m in merges if len(m) == 2]))
+tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+documents = texts()
+started = time.perf_counter()
+num = 0
+for first in range(0, len(documents), 1000):
+    num += sum(len(e.ids) for e in tokenizer.encode_batch_fast(documents[first : first + 1000]))
+done(started, num)
+""",
+}
+
+
+def corpus(nbytes: int) -> list[str]:
+    """Source files and prose of this machine, mixed; repeated where there is not enough."""
+    roots = {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "/usr/share", "/usr/lib/python3"}
+    paths = sorted(
+        {path for root in roots for path in Path(root).rglob("*") if path.suffix in (".py", ".txt", ".rst", ".h")}
+    )
+    random.Random(0).shuffle(paths)
+    found, held = [], 0
+    for path in paths:
+        try:
+            text = path.read_bytes().decode("utf-8").replace(EOT, "")
+        except (UnicodeDecodeError, OSError):
+            continue
+        if 0 < len(text) < 1_000_000:
+            found.append(text)
+            held += len(text.encode())
+        if held >= nbytes:
+            break
+    print(f"{held / 1e6:.0f} MB of different text in {len(found)} documents")
+    while held < nbytes:
+        again = found[: max(1, len(found) * (nbytes - held) // max(held, 1))]
+        found += again
+        held += sum(len(text.encode()) for text in again)
+    return found
+
+
+def pss(pid: int) -> int:
+    """Bytes of a process and of those below it, shared pages counted once."""
+    total = 0
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total = int(line.split()[1]) * 1024
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            total += sum(pss(int(child)) for child in (task / "children").read_text().split())
+    except OSError:
+        pass
+    return total
+
+
+def measure(code: str, path: Path) -> dict[str, Any]:
+    """What the code says, and the peak of its memory."""
+    process = subprocess.Popen([sys.executable, "-c", COMMON + code, str(path)], stdout=subprocess.PIPE, text=True)
+    peak, stop = [0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            peak[0] = max(peak[0], pss(process.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    out, _ = process.communicate()
+    stop.set()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"one way failed on {path}")
+    return {**json.loads(out), "peak_nbytes": peak[0]}
+
+
+def best(runs: list[dict[str, Any]], nbytes: int) -> dict[str, Any]:
+    rates = [nbytes / 1e6 / run["seconds"] for run in runs]
+    row: dict[str, Any] = {
+        "mb_per_second": round(statistics.median(rates), 1),
+        "all_rounds": [round(rate, 1) for rate in rates],
+        "peak_mb": round(max(run["peak_nbytes"] for run in runs) / 1e6),
+        "num_tokens": runs[0]["num_tokens"],
+    }
+    if "worker_seconds" in runs[0]:
+        seconds = runs[-1]["worker_seconds"]
+        row["worker_seconds"] = {name: round(value, 2) for name, value in seconds.items()}
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--small", action="store_true", help="20 MB, one round, nothing written")
+    small = parser.parse_args().small
+    nbytes, rounds = (20_000_000, 1) if small else (200_000_000, ROUNDS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        texts = corpus(nbytes)
+        plain, packed, large = folder / "x.txt", folder / "x.jsonl.zst", folder / "large.txt"
+        data = EOT.join(texts).encode()
+        plain.write_bytes(data)
+        pack(texts, packed)
+        runs: dict[str, list[dict[str, Any]]] = {}
+        for number in range(rounds):
+            for way, path in (("a", plain), ("b", plain), ("b from jsonl.zst", packed), ("c", plain), ("d", plain)):
+                runs.setdefault(way, []).append(measure(WAYS[way[0]], path))
+                print(number, way, runs[way][-1], flush=True)
+        ways = {way: best(found, len(data)) for way, found in runs.items()}
+        with open(large, "wb") as file:
+            for _ in range(10):
+                file.write(data + EOT.encode())
+        for way in ("b at ten times the size", "a at ten times the size"):
+            if way[0] == "b" or not small:
+                ways[way] = best([measure(WAYS[way[0]], large)], 10 * len(data))
+                print(way, ways[way], flush=True)
+    results = {
+        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
+        "load_average": round(os.getloadavg()[1], 1),
+        "nbytes": len(data),
+        "num_documents": len(texts),
+        "rounds": rounds,
+        "ways": ways,
+    }
+    tokens = {ways[way]["num_tokens"] for way in ("a", "b", "b from jsonl.zst", "c")}
+    assert len(tokens) == 1, f"the ways disagree about the number of tokens: {tokens}"
+    print(json.dumps(results, indent=1))
+    if not small:
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def pack(texts: list[str], path: Path) -> None:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    with zstd.open(path, "wt", encoding="utf-8") as file:
+        for text in texts:
+            file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
