@@ -1,6 +1,6 @@
 """How fast text becomes a store, and in how much memory.
 
-Run: make bench-prepare        (writes bench/prepare.json; about five minutes; --small for a try)
+Run: make bench-prepare        (writes bench/prepare.json; five to ten minutes; --small for a try)
 
 On the same text, in one run, each in a process of its own, interleaved:
 (a) gigatoken's bare ``encode_batch`` on a list of texts in memory, the limit;
@@ -26,7 +26,7 @@ from typing import Any
 
 RESULTS = Path(__file__).with_name("prepare.json")
 EOT = "<|endoftext|>"
-ROUNDS = 3
+ROUNDS = 2
 
 COMMON = """
 import json, os, sys, time
@@ -39,6 +39,8 @@ def texts():
         return file.read().split(EOT)
 def done(started, num_tokens, **more):
     print(json.dumps({"seconds": time.perf_counter() - started, "num_tokens": num_tokens, **more}))
+def cpu():
+    return sum(os.times()[:4])  # this process and those that it waited for
 """
 WAYS = {
     "a": """
@@ -50,17 +52,17 @@ open(ranks, "wb").write(tiktoken_form(load_tokenizer("gpt2")._model.ranks))
 tokenizer = gigatoken.Tokenizer.from_tiktoken(ranks, pretokenizer="gpt2", special_tokens={})
 os.unlink(ranks)
 documents = texts()
-started = time.perf_counter()
+used, started = cpu(), time.perf_counter()
 layout = tokenizer.encode_batch(documents, parallel=True).layout
-done(started, len(np.asarray(layout.content.data)))
+done(started, len(np.asarray(layout.content.data)), cpu_seconds=cpu() - used)
 """,
     "b": """
 import windrow, tempfile
 with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as dest:
     reports = []
-    started = time.perf_counter()
+    used, started = cpu(), time.perf_counter()
     store = windrow.prepare(path, dest, literal_eos="split", on_report=reports.append)["train"]
-    done(started, store.num_tokens - store.num_documents, worker_seconds=dict(reports[-1].worker_seconds))
+    done(started, store.num_tokens - store.num_documents, worker_seconds=dict(reports[-1].worker_seconds), cpu_seconds=cpu() - used)
 """,
     "c": """
 import tempfile
@@ -181,6 +183,8 @@ def best(runs: list[dict[str, Any]], nbytes: int) -> dict[str, Any]:
         "peak_mb": round(max(run["peak_nbytes"] for run in runs) / 1e6),
         "num_tokens": runs[0]["num_tokens"],
     }
+    if "cpu_seconds" in runs[0]:
+        row["cpu_ms_per_mb"] = round(statistics.median(run["cpu_seconds"] for run in runs) * 1e9 / nbytes, 2)
     if "worker_seconds" in runs[0]:
         seconds = runs[-1]["worker_seconds"]
         row["worker_seconds"] = {name: round(value, 2) for name, value in seconds.items()}

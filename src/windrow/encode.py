@@ -21,7 +21,7 @@ from windrow.errors import PrepareError, SourceError, WindrowError
 from windrow.items import HashTask, Item, Job, before_piece
 from windrow.parse import Bad, Document, documents, not_utf8, split_literal
 from windrow.sources import Source
-from windrow.streams import STEP, FileWindow, StreamWindow, hash_file, read_span
+from windrow.streams import STEP, FileWindow, StreamWindow, hash_file, num_lines, read_span
 from windrow.tokenizer import Tokenizer, token_dtype
 from windrow.work import ItemFile, ItemWriter, read_note, write_note
 
@@ -181,7 +181,7 @@ class _Reader:
         self.about["sha256"].append([number, digest, nbytes])
 
     def _block(self, block: Block, number: int, data: bytes) -> None:
-        lines = data.count(b"\n") + (block.next > block.stop)
+        lines = num_lines(data) + (block.next > block.stop)
         if block.piece is None:
             self._documents(documents(data, self._item.sources[number].form, block.start, self._job.reading), number)
         else:

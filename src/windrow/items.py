@@ -16,7 +16,7 @@ from typing import Any
 from windrow.blocks import Block, Window, blocks
 from windrow.errors import PrepareError, SourceError
 from windrow.sources import Reading, Source
-from windrow.streams import FileWindow, StreamWindow
+from windrow.streams import FileWindow, StreamWindow, num_lines
 from windrow.tokenizer import Tokenizer
 from windrow.work import ItemFile, read_note, write_note
 
@@ -180,7 +180,7 @@ class Plan:
             data, before = window.read(block.start, block.stop), _before(window, block)
             window.read(block.next, block.next + 1)  # meets the end, or damage, before the item goes out
             yield Item(number, (source,), block, data, before, line, window.num_raw - num_raw)
-            line += window.read(block.start, block.next).count(b"\n")
+            line += num_lines(window.read(block.start, block.next))
             num_raw = window.num_raw
 
     def _columns(self, number: int, source: Source) -> Iterator[Item | HashTask]:
