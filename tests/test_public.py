@@ -20,8 +20,8 @@ LAYERS: list[list[str]] = [
     ["manifest", "sources", "store"],
     ["spans", "pieces", "document_rows", "documents", "windows", "evaluation", "exclusions", "mixture", "prepare"],
     ["draw", "state", "torch_loader", "loader"],
-    ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "terminal", "run", "show"],
-    ["coverage", "plan", "plan_page", "cli_audit"],
+    ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "terminal", "options", "run", "show"],
+    ["coverage", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],
     ["bench", "launch", "train", "story", "demo", "cli", "__main__"],
 ]
 HEAVY = ["torch", "pyarrow", "tiktoken", "gigatoken", "tokenizers", "numpy"]

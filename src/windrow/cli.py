@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windrow import options as o
+from windrow.cli_audit import check, plan
 from windrow.terminal import command, output_console, visible
 
 if TYPE_CHECKING:
@@ -204,6 +205,10 @@ def show(
     console.print(f"step {step} of {visible(str(chosen.train.path))}, {sizes}")
     console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
     print_batch(console, rows, decoder, num_places=places)
+
+
+app.command()(plan)
+app.command()(check)
 
 
 @app.command()

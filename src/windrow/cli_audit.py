@@ -5,68 +5,35 @@ do: any work of its own; each command is a few calls of the library.
 """
 
 import json
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from windrow import options as o
 from windrow.terminal import command, output_console, visible
 
 if TYPE_CHECKING:
     from windrow.store import TokenStore
 
-__all__ = ["plan"]
-
-
-class PolicyName(StrEnum):
-    concat = "concat"
-    pad = "pad"
-    pack = "pack"
-    bos = "bos"
-
-
-class MaskName(StrEnum):
-    document_edges = "document_edges"
-
-
-Store = Annotated[
-    Path | None, typer.Argument(metavar="STORE", help="A store; of a folder with train and valid, train.")
-]
-RunPath = Annotated[Path | None, typer.Option(help="Take store, recipe and sizes from this run.", metavar="PATH")]
-Policy = Annotated[PolicyName, typer.Option(help="How documents become rows.")]
-MaxLength = Annotated[
-    int | None, typer.Option(help="Inputs in a window.", metavar="TOKENS", show_default="what fits the text")
-]
-Stride = Annotated[
-    int | None,
-    typer.Option(help="From one window's start to the next.", metavar="TOKENS", show_default="what fits the text"),
-]
-BatchSize = Annotated[
-    int | None, typer.Option(help="Windows in a batch.", metavar="SAMPLES", show_default="what fits the text")
-]
-Ranks = Annotated[int, typer.Option(help="Ranks that share a step.", metavar="RANKS", min=1)]
-Seed = Annotated[int, typer.Option(help="What the shuffle is keyed by.", metavar="NUMBER")]
-Mask = Annotated[MaskName | None, typer.Option(help="Targets that shall not count.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+__all__ = ["check", "plan"]
 
 
 @command(interrupted="nothing was changed.")
 def plan(
-    store: Store = None,
-    run: RunPath = None,
-    policy: Policy = PolicyName.concat,
-    max_length: MaxLength = None,
-    stride: Stride = None,
-    batch_size: BatchSize = None,
-    dp_world_size: Ranks = 1,
-    epochs: Annotated[int, typer.Option(help="Epochs of training.", metavar="EPOCHS", min=1)] = 1,
-    steps: Annotated[
-        int | None, typer.Option(help="Or so many steps.", metavar="STEPS", min=1, show_default="all of the epochs")
-    ] = None,
-    seed: Seed = 0,
-    mask_targets: Mask = None,
-    as_json: AsJson = False,
+    store: o.OptionalStore = None,
+    run: o.RunPath = None,
+    policy: o.Policy = "concat",
+    max_length: o.PlanMaxLength = None,
+    stride: o.PlanStride = None,
+    batch_size: o.PlanBatchSize = None,
+    dp_world_size: o.DpWorldSize = 1,
+    epochs: o.PlanEpochs = 1,
+    steps: o.PlanSteps = None,
+    seed: o.Seed = None,
+    mask_targets: o.MaskTargets = None,
+    as_json: o.AsJson = False,
 ) -> None:
     """Say before training what will be trained on, dropped, masked and padded, to the token.
 
@@ -75,37 +42,60 @@ def plan(
     windrow plan corpus --max-length 1024 --batch-size 32 --dp-world-size 8 --policy pack
     windrow plan --run windrow-run
     """
-    from dataclasses import replace
+    from windrow.plan_page import of_run, plan_of, plan_of_run, plans_by_policy, print_plan, print_policies, suggest
 
-    from windrow.plan import plan as plan_loader
-    from windrow.plan_page import of_run, plan_of, plans_by_policy, print_plan, print_policies, suggest
-
-    given = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
-    _one_of(store, run, [name for name, value in given.items() if value])
+    sizes_given = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
+    _one_of(store, run, [name for name, value in {**sizes_given, "seed": seed}.items() if value is not None])
+    lines: list[str] = []
     if run:
-        opened, loader, sizes = of_run(run)
-        lines: list[str] = []
-        made = plan_loader(loader, num_steps=sizes.num_steps)
+        opened, sizes = of_run(run)
+        made = plan_of_run(run, sizes)
     else:
         opened = _train_of(store)
-        sizes, lines = suggest(opened.num_tokens, dp_world_size, **given)
-        sizes = replace(
-            sizes, epochs=epochs, num_steps=steps, seed=seed, mask_targets=mask_targets and str(mask_targets)
-        )
-        made = plan_of(opened, policy.value, sizes)
+        sizes, lines = suggest(opened.num_tokens, dp_world_size, **sizes_given)
+        sizes = replace(sizes, epochs=epochs, num_steps=steps, seed=seed or 0, mask_targets=mask_targets)
+        made = plan_of(opened, policy, sizes)
     plans = plans_by_policy(opened, sizes)
-    lines = [] if all(given.values()) else lines
+    suggested = lines if None in sizes_given.values() else []
     if as_json:
-        by_policy = {name: each if isinstance(each, str) else each.to_json() for name, each in plans.items()}
-        typer.echo(json.dumps({"suggested": lines, "plan": made.to_json(), "policies": by_policy}, indent=1))
+        by_policy: dict[str, Any] = {n: each if isinstance(each, str) else each.to_json() for n, each in plans.items()}
+        typer.echo(json.dumps({"suggested": suggested, "plan": made.to_json(), "policies": by_policy}, indent=1))
         return
     console = output_console()
-    for line in lines:
+    for line in suggested:
         console.print(f"suggested: {line}", soft_wrap=True)
-    console.print(f"policy {policy.value} of {visible(str(store or run))}", soft_wrap=True)
+    console.print(f"policy {policy} of {visible(str(store or run))}", soft_wrap=True)
     print_plan(console, made)
-    console.print()
     print_policies(console, plans)
+
+
+@command(interrupted="nothing was changed.")
+def check(
+    store: o.CheckStore,
+    tokenizer: o.CheckTokenizer = None,
+    max_length: o.PlanMaxLength = None,
+    stride: o.PlanStride = None,
+    batch_size: o.PlanBatchSize = None,
+    seed: o.Seed = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Look for sixteen silent bugs in a store and its batches; print a certificate, exit 1 if one is found.
+
+    \b
+    windrow check corpus
+    windrow check train.bin --tokenizer gpt2 --json
+    """
+    from windrow.check import certify, print_certificate
+
+    made = certify(
+        store, tokenizer=tokenizer, max_length=max_length, stride=stride, batch_size=batch_size, seed=seed or 0
+    )
+    if as_json:
+        typer.echo(json.dumps(made.to_json(), indent=1))
+    else:
+        print_certificate(output_console(), made)
+    if not made.ok:
+        raise SystemExit(1)
 
 
 def _one_of(store: Path | None, run: Path | None, given: list[str]) -> None:
@@ -120,5 +110,4 @@ def _train_of(store: Path | None) -> "TokenStore":
     from windrow.show import open_splits
 
     assert store is not None
-    stores = open_splits(store)
-    return stores.get("train") or next(iter(stores.values()))
+    return next(iter(open_splits(store).values()))

@@ -86,3 +86,16 @@ CheckpointEvery = Annotated[int | None, _count("Between two checkpoints.", "STEP
 Seconds = Annotated[float, Option(metavar="SECONDS", min=1, help="About how long all of it may take.")]
 DemoSteps = Annotated[int | None, _count("Train exactly this many steps.", "STEPS", "what fits into --seconds", min=2)]
 BenchSeconds = Annotated[float, Option(metavar="SECONDS", min=0.1, help="How long to measure.")]
+
+# -- plan and check ------------------------------------------------------------------------------------------------
+
+_SUGGESTED = "what suits the text"
+PlanMaxLength = Annotated[int | None, _count("Inputs in a row.", "TOKENS", _SUGGESTED)]
+PlanStride = Annotated[int | None, _count("From a window's start to the next.", "TOKENS", _SUGGESTED)]
+PlanBatchSize = Annotated[int | None, _count("Rows in a batch.", "SAMPLES", _SUGGESTED)]
+Policy = Annotated[str, Option(metavar="NAME", help="How documents become rows: concat, pad, pack or bos.")]
+MaskTargets = Annotated[str | None, _count('Targets that shall not count: "document_edges".', "NAME", "none")]
+PlanEpochs = Annotated[int, Option(metavar="EPOCHS", min=1, help="Epochs of training.")]
+PlanSteps = Annotated[int | None, _count("Or so many steps.", "STEPS", "all of the epochs", min=1)]
+CheckStore = Annotated[Path, Argument(metavar="STORE", help="A store, a folder with several, or a raw uint16 file.")]
+CheckTokenizer = Annotated[str | None, _count("To decode with; a raw file needs it.", "NAME", "the store's own")]

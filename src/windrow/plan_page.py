@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from windrow import Loader, TokenStore, Windows
 from windrow.errors import NotEnoughTokensError
@@ -19,7 +19,7 @@ from windrow.windows import POLICIES, Policy
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Sizes", "of_run", "plan_of", "plans_by_policy", "print_plan", "print_policies", "suggest"]
+__all__ = ["Sizes", "of_run", "plan_of", "plan_of_run", "plans_by_policy", "print_plan", "print_policies", "suggest"]
 
 _STEPS_WORTH_HAVING = 100  # in an epoch: fewer updates learn little
 _WINDOWS_WORTH_HAVING = 32  # in a text, however small
@@ -75,19 +75,24 @@ def _kind(num_tokens: int) -> tuple[str, int, int]:
     return ("medium", 1024, 16) if num_tokens < 1_000_000_000 else ("large", 2048, 32)
 
 
-def of_run(path: Path) -> tuple[TokenStore, Loader, Sizes]:
-    """Store, loader and sizes of the run in the folder ``path``."""
+def of_run(path: Path) -> tuple[TokenStore, Sizes]:
+    """Store and sizes of the run in the folder ``path``."""
     run = open_run(path)
-    loader, settings = run.loader(dp_rank=0, dp_world_size=1), run.settings
-    steps = settings.steps or math.ceil(settings.epochs * len(loader))
+    settings = run.settings
+    steps = settings.steps or math.ceil(settings.epochs * len(run.loader(dp_rank=0, dp_world_size=1)))
     lengths = (settings.max_length, settings.resolved_stride, settings.batch_size)
-    return run.train.open(), loader, Sizes(*lengths, num_steps=steps, seed=settings.seed)
+    return run.train.open(), Sizes(*lengths, num_steps=steps, seed=settings.seed)
 
 
-def plan_of(store: TokenStore, policy: Policy, sizes: Sizes) -> Plan:
+def plan_of_run(path: Path, sizes: Sizes) -> Plan:
+    """The plan of the run in the folder ``path``, whose batches straddle epochs."""
+    return plan(open_run(path).loader(dp_rank=0, dp_world_size=1), num_steps=sizes.num_steps)
+
+
+def plan_of(store: TokenStore, policy: str, sizes: Sizes) -> Plan:
     """The plan of ``store`` under ``policy``; the stride is concat's alone."""
     stride = sizes.stride if policy == "concat" else None
-    windows = Windows(store, sizes.max_length, stride, policy=policy)
+    windows = Windows(store, sizes.max_length, stride, policy=cast(Policy, policy))  # a wrong name raises
     ranks: dict[str, Any] = {"dp_rank": 0, "dp_world_size": sizes.dp_world_size}
     loader = Loader(windows, sizes.batch_size, seed=sizes.seed, mask_targets=sizes.mask_targets, **ranks)
     return plan(loader, epochs=sizes.epochs, num_steps=sizes.num_steps)
@@ -120,18 +125,23 @@ def print_plan(console: "Console", made: Plan) -> None:
 
 
 def print_policies(console: "Console", plans: Mapping[str, Plan | str]) -> None:
-    """What each policy would make of the store, a row each."""
-    table = _table(["policy", "windows", "steps an epoch", "trained", "dropped", "masked", "padded", "documents cut"])
+    """What each policy would make of the store, a row each: shares of tokens, places, documents."""
+    table = _table(["policy", "rows", "steps", "trained", "dropped", "masked", "padded", "cut"])
     for policy, made in plans.items():
-        table.add_row(policy, *(_figures(made) if isinstance(made, Plan) else [f"none: {visible(made)}"]))
+        if isinstance(made, Plan):
+            table.add_row(policy, *_figures(made))
+    console.print()
     console.print(table)
+    for policy, made in plans.items():
+        if isinstance(made, str):
+            console.print(f"{policy}: {visible(made)}", soft_wrap=True)
 
 
 def _figures(made: Plan) -> list[str]:
     (member,) = made.members.values()
-    dropped = _share(sum(member.dropped.values()), member.num_tokens)
-    masked, padded = _share(sum(member.masked.values()), made.places), _share(made.padded, made.places)
-    cut = _share(member.documents_cut, member.num_documents)
+    dropped = f"{sum(member.dropped.values()) / member.num_tokens:.1%}"
+    masked, padded = f"{sum(member.masked.values()) / made.places:.1%}", f"{made.padded / made.places:.1%}"
+    cut = f"{member.documents_cut / member.num_documents:.1%}"
     return [f"{made.num_samples:,}", f"{made.steps_per_epoch:,}", f"{member.trained:,}", dropped, masked, padded, cut]
 
 

@@ -1,0 +1,188 @@
+"""The checks of what lies on disk. Each returns its evidence, or raises ``Failed`` with it.
+
+Cost: one reading of all files for their sha256, one of all tokens for ids and eos; the rest is samples and boundaries.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow import TokenStore
+from windrow.check_subject import Failed, NotApplicable, Subject
+from windrow.spans import document_bounds, runs
+
+__all__ = ["control_tokens", "cut_points", "eos", "ids_wrapped", "shared_documents", "stale_files", "truncated"]
+
+_AT_A_TIME = 1 << 22  # tokens
+_LONG_RUN = 1024  # zeros in a row that no text has
+
+
+def stale_files(subject: Subject) -> str:
+    """Files, boundaries and tokenizer are those that the manifest was written of."""
+    if subject.raw:
+        raise NotApplicable("a raw file has no manifest to be compared with")
+    num_files = 0
+    for name, store in subject.stores.items():
+        manifest, folder = store.manifest, store.path
+        assert manifest is not None and folder is not None  # noqa: PT018
+        sums = {manifest.sources["file"]: manifest.sources["sha256"]}
+        for s in manifest.shards:
+            sums |= {s.file: s.sha256, s.documents: s.documents_sha256, s.origins: s.origins_sha256}
+        for file, expected in sums.items():
+            with open(folder / file, "rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+            if found != expected:
+                raise Failed(f"{name}/{file} has sha256 {found}, and the manifest says {expected}")
+        if subject.tokenizer.fingerprint != manifest.tokenizer["fingerprint"]:
+            raise Failed(f"{name} was made with another tokenizer, fingerprint {manifest.tokenizer['fingerprint']}")
+        num_files += len(sums)
+    return f"sha256 of {num_files} files and the tokenizer's fingerprint are those of the manifests"
+
+
+def truncated(subject: Subject) -> str:
+    """Sizes and boundaries agree, and no stretch of zeros stands where a shard was cut."""
+    if subject.raw and subject.raw.stat().st_size % 2:
+        raise Failed(f"{subject.raw.stat().st_size} bytes are no whole number of 2-byte tokens")
+    for name, store in subject.stores.items():
+        starts, ends = document_bounds(store)
+        if len(ends) and (ends[-1] != store.num_tokens or (ends <= starts).any()):
+            raise Failed(f"{name}: the documents end at {ends[-1]}, and the tokens at {store.num_tokens}")
+        run = max((_longest_run(tokens == 0) for tokens in _chunks(store)), default=0)
+        if run >= _LONG_RUN:
+            raise Failed(f"{name}: {run} zeros in a row, as a file has where it was never written")
+    total = sum(store.num_tokens for store in subject.stores.values())
+    return f"{total:,} tokens, as many as boundaries and sizes say; no run of {_LONG_RUN} zeros"
+
+
+def ids_wrapped(subject: Subject) -> str:
+    """Every id is one of the tokenizer's, and the dtype holds all that it has."""
+    vocab_size, largest = subject.tokenizer.vocab_size, 0
+    for name, store in subject.stores.items():
+        if vocab_size > 2 ** (8 * store.dtype.itemsize):
+            raise Failed(f"{name} is {store.dtype}, and {vocab_size} ids do not fit: those above {2**16 - 1} wrapped")
+        here = max((int(tokens.max()) for tokens in _chunks(store)), default=0)
+        said = store.manifest.max_token_id if store.manifest else here
+        if here >= vocab_size or here != said:
+            raise Failed(f"{name}: the largest id is {here}, the manifest says {said}, vocab_size is {vocab_size}")
+        largest = max(largest, here)
+    return f"the largest id is {largest}, below vocab_size {vocab_size}"
+
+
+def eos(subject: Subject) -> str:
+    """Each document ends with one eos, and there is none but those."""
+    total, cut = 0, 0
+    for name, store in subject.stores.items():
+        starts, ends = document_bounds(store)
+        num_eos, num_ended = _count(store, [subject.tokenizer.eos_id]), _num_ended(subject, store)
+        cut_by_split = store.manifest is not None and store.manifest.policy.get("split") == "tail"
+        missing = len(ends) - num_ended
+        if missing > cut_by_split:  # train's last document may go on in valid
+            raise Failed(f"{name}: {missing} of {len(ends)} documents do not end with eos {subject.tokenizer.eos_id}")
+        if subject.raw and (doubled := int(np.count_nonzero(ends - starts == 1))):
+            raise Failed(f"{doubled} documents are an eos alone: eos was written twice")
+        if num_eos != num_ended and not _special_allowed(store):
+            raise Failed(f"{name}: {num_eos} eos in {len(ends)} documents")
+        total, cut = total + num_ended, cut + missing
+    also = f"; {cut} document is cut by the split, as asked for" if cut else ""
+    return f"{total:,} eos {subject.tokenizer.eos_id}, one at the end of each document{also}"
+
+
+def control_tokens(subject: Subject) -> str:
+    """No text became a control token."""
+    specials = {**getattr(subject.tokenizer, "specials", {}), "eos": subject.tokenizer.eos_id}
+    ids = sorted(set(specials.values()))
+    for name, store in subject.stores.items():
+        if _special_allowed(store):
+            raise NotApplicable(f'{name} was made with literal_eos="special": text was meant to be read so')
+        if forged := _count(store, ids) - _num_ended(subject, store):
+            raise Failed(f"{name}: {forged} control tokens stand inside documents")
+    return f"none of {ids} stands inside a document"
+
+
+def cut_points(subject: Subject) -> str:
+    """Documents, the longest among them, encode again to the ids that are stored."""
+    tokenizer = subject.tokenizer
+    if getattr(tokenizer, "pattern", None) is None and getattr(tokenizer, "name", "") != "bytes":
+        raise NotApplicable("this tokenizer's decode does not give the text back exactly")
+    num, tokens = 0, 0
+    for name, store in subject.stores.items():
+        for document in _sampled(store):
+            ids = store.document(document)
+            ids = ids[:-1] if len(ids) and ids[-1] == tokenizer.eos_id else ids
+            again = np.asarray(tokenizer.encode(tokenizer.decode(ids.tolist())), dtype=np.int64)
+            if not np.array_equal(again, ids):
+                n = min(len(again), len(ids))
+                place = int(np.argmin(np.append(again[:n] == ids[:n], False)))
+                raise Failed(f"{name}, document {document}: encoded again it has other ids from token {place} on")
+            num, tokens = num + 1, tokens + len(ids)
+    return f"{num} documents of {tokens:,} tokens, the longest among them, encode to the same ids again"
+
+
+def shared_documents(subject: Subject) -> str:
+    """No document of valid is one of train."""
+    if subject.valid is None:
+        raise NotApplicable("there is no valid part beside it")
+    train, valid = _hashes(subject.train), _hashes(subject.valid)
+    suspects = np.flatnonzero(np.isin(valid, train) & (valid != 0))
+    known = {int(h): i for i, h in enumerate(train.tolist())} if len(suspects) else {}
+    for i in suspects.tolist():
+        j = known[int(valid[i])]
+        if np.array_equal(subject.valid.document(i), subject.train.document(j)):
+            raise Failed(f"document {i} of valid is document {j} of train; {len(suspects)} documents may be shared")
+    return f"none of {len(valid):,} documents of valid is among {len(train):,} of train"
+
+
+def _hashes(store: TokenStore) -> NDArray[np.uint64]:
+    """A number for each document (num_documents,), equal for equal ones; 0 for those of one token."""
+    starts, ends = document_bounds(store)
+    out, first = np.zeros(len(ends), dtype=np.uint64), 0
+    while first < len(ends):
+        last = max(first + 1, int(np.searchsorted(ends, starts[first] + _AT_A_TIME)))
+        lengths = ends[first:last] - starts[first:last]
+        powers = np.multiply.accumulate(np.full(int(lengths.max()), 0x9E3779B97F4A7C15, dtype=np.uint64))
+        tokens = store.tokens(int(starts[first]), int(ends[last - 1])).astype(np.uint64) + np.uint64(1)
+        terms = tokens * powers[runs(np.zeros_like(lengths), lengths)]
+        out[first:last] = np.where(lengths > 1, np.add.reduceat(terms, starts[first:last] - starts[first]), 0)
+        first = last
+    return out
+
+
+def _sampled(store: TokenStore) -> list[int]:
+    """The longest documents, and some from everywhere, up to about a million tokens; none beyond that."""
+    starts, ends = document_bounds(store)
+    lengths, num = ends - starts, len(ends)
+    chosen = [*np.argsort(-lengths, kind="stable")[:4].tolist(), *np.unique(np.linspace(0, num - 1, 60, dtype=int))]
+    total, out = 0, list[int]()
+    for document in dict.fromkeys(map(int, chosen)):
+        if total + lengths[document] <= 1 << 20:
+            total += int(lengths[document])
+            out.append(document)
+    return out
+
+
+def _count(store: TokenStore, ids: list[int]) -> int:
+    """Tokens that are one of ``ids``."""
+    return sum(int(np.count_nonzero(np.isin(tokens, ids))) for tokens in _chunks(store))
+
+
+def _num_ended(subject: Subject, store: TokenStore) -> int:
+    """Documents whose last token is eos."""
+    _, ends = document_bounds(store)
+    return int(np.count_nonzero(store.gather(ends - 1, 1) == subject.tokenizer.eos_id))
+
+
+def _special_allowed(store: TokenStore) -> bool:
+    return store.manifest is not None and store.manifest.policy.get("literal_eos") == "special"
+
+
+def _chunks(store: TokenStore) -> Iterator[NDArray[Any]]:
+    for first in range(0, store.num_tokens, _AT_A_TIME):
+        yield store.tokens(first, first + _AT_A_TIME)
+
+
+def _longest_run(flags: NDArray[np.bool_]) -> int:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
+    return int((edges[1::2] - edges[::2]).max(initial=0))

@@ -1,0 +1,190 @@
+"""The checks of the batches that the recipe gives. Each returns its evidence, or raises ``Failed`` with it.
+
+Cost: some steps of the real loader, and of others that differ from it in one thing.
+"""
+
+import pickle
+
+import numpy as np
+
+from windrow import Loader, TokenStore, Windows
+from windrow.check_subject import Failed, NotApplicable, Subject
+from windrow.plan import plan
+
+__all__ = [
+    "documents_leak",
+    "evaluation",
+    "padding_counts",
+    "ranks_alike",
+    "reshuffled",
+    "resume",
+    "targets_shifted",
+    "tokens_dropped",
+    "workers_alike",
+]
+
+
+def targets_shifted(subject: Subject) -> str:
+    """Inputs are the window's tokens, and targets the tokens one further, once."""
+    loader, windows, seen = subject.loader(), subject.windows, 0
+    for step in _some_steps(loader):
+        batch, samples = loader[step], loader.lookup(step)
+        ids = np.array([sample.window for sample in samples])
+        spans = windows.starts(ids)[:, None] + np.arange(windows.max_length + 1)
+        tokens = subject.train.gather(spans.reshape(-1), 1).reshape(spans.shape).astype(np.int64)
+        for shift, part in ((0, batch.inputs), (1, batch.targets)):
+            found = np.asarray(part)
+            if not np.array_equal(found, tokens[:, shift : shift + windows.max_length]):
+                raise Failed(f"step {step}: {'targets' if shift else 'inputs'} are not the tokens {shift} further on")
+        seen += found.size
+    return f"{seen:,} targets are each the token after its input, in the store and in the row"
+
+
+def ranks_alike(subject: Subject) -> str:
+    """The ranks of a step share no sample, and together are the step of one rank."""
+    size, world = max(1, min(subject.sizes.batch_size, subject.windows.num_samples // 3)), 3
+    whole = subject.loader(size * world)
+    ranks = [subject.loader(size, dp_rank=rank, dp_world_size=world) for rank in range(world)]
+    for step in range(min(2, len(whole))):
+        parts = [np.asarray(rank[step].inputs) for rank in ranks]
+        expected = np.asarray(whole[step].inputs)
+        if not np.array_equal(np.concatenate(parts)[: len(expected)], expected):
+            raise Failed(f"step {step}: {world} ranks do not read what one rank with {size * world} samples reads")
+        windows = [sample.window for rank in ranks for sample in rank.lookup(step)]
+        if len(set(windows)) != len(windows):
+            raise Failed(f"step {step}: {len(windows) - len(set(windows))} samples are read by several ranks")
+    return f"{world} ranks of {size} samples read disjoint parts of one step of {size * world}"
+
+
+def workers_alike(subject: Subject) -> str:
+    """Copies of the loader in other processes give the steps asked of them, no matter which copy."""
+    loader = subject.loader()
+    copies = [pickle.loads(pickle.dumps(loader)) for _ in range(2)]
+    steps = range(min(4, len(loader)))
+    read = [sample.window for step in steps for sample in copies[step % 2].lookup(step)]
+    if len(set(read)) != len(read):
+        raise Failed(f"two workers read {len(read) - len(set(read))} samples twice")
+    for step in steps:
+        if not np.array_equal(copies[step % 2][step].inputs, loader[step].inputs):
+            raise Failed(f"step {step} is another batch in a worker")
+    return f"{len(steps)} steps by turns from two pickled copies are those of one loader, each sample once"
+
+
+def resume(subject: Subject) -> str:
+    """States after a batch, after a second resume, at an epoch's end and with steps read ahead, go on exactly."""
+    reference = subject.loader()
+    num = len(reference)
+    for prefetch in (0, 2):
+        for first in sorted({0, num - 1}):
+            loader = subject.loader(prefetch=prefetch)
+            loader.skip(first * loader.batch_size)
+            for again in range(2):
+                next(iter(loader))
+                state = loader.state_dict()
+                loader = subject.loader(prefetch=prefetch)
+                loader.load_state_dict(state)
+                step = first + again + 1
+                following = next(iter(loader))
+                if not np.array_equal(following.inputs, reference[step].inputs):
+                    raise Failed(f"resumed after step {step - 1} (resume {again + 1}), step {step} is another batch")
+                loader.load_state_dict(state)
+    return f"resumed twice after step 0 and at the end of the epoch, step {num - 1}, also when read ahead: same batches"
+
+
+def reshuffled(subject: Subject) -> str:
+    """Two epochs come in different orders."""
+    loader = subject.loader()
+    num = loader._order.epoch_samples
+    if num < 8:
+        raise NotApplicable(f"an epoch has {num} samples: two orders of them may be equal by chance")
+    steps = range(min(len(loader), 64))
+    first, second = ([s.window for i in steps for s in loader.lookup(i + e * len(loader))] for e in range(2))
+    same = sum(a == b for a, b in zip(first, second, strict=True))
+    if first == second:
+        raise Failed(f"the first {len(first)} samples of epoch 1 are those of epoch 0, in the same order")
+    if first == sorted(first):
+        raise Failed(f"the first {len(first)} samples come in the order of the text: nothing is shuffled")
+    return f"{same} of the first {len(first)} samples are at the same place in epochs 0 and 1"
+
+
+def tokens_dropped(subject: Subject) -> str:
+    """The ledger balances, and is what the batches hold."""
+    loader = subject.loader(drop_last=subject.windows.num_samples >= subject.sizes.batch_size)
+    num_steps = min(len(loader), 64)
+    held = sum(loader[step].num_targets for step in range(num_steps))
+    try:
+        said, (member,) = plan(loader, num_steps=num_steps).trained, plan(loader).members.values()
+    except AssertionError as error:
+        raise Failed(f"the ledger does not balance: {error}") from error
+    if held != said:
+        raise Failed(f"{num_steps} steps hold {held} targets, and the ledger says {said}")
+    dropped = {reason: count for reason, count in member.dropped.items() if count}
+    return f"of {member.num_tokens:,} tokens an epoch drops {sum(dropped.values()):,} {dropped or ''}".rstrip()
+
+
+def padding_counts(subject: Subject) -> str:
+    """In a padded window no padding counts, and every eos of the text does."""
+    n = subject.train.num_tokens
+    length = min(subject.sizes.max_length, n - 1)
+    length -= (n - 1) % length == 0 and length > 1  # so that something is left over
+    windows = Windows(subject.train, length, tail="pad")
+    batch = Loader(windows, 1, shuffle=False, drop_last=False, dp_rank=0, dp_world_size=1)[windows.num_samples - 1]
+    left = (n - 1) - (windows.num_samples - 1) * length
+    targets = np.asarray(batch.targets)[0]
+    expected = subject.train.tokens(n - left, n).astype(np.int64)
+    if not np.array_equal(targets[:left], expected):
+        raise Failed(f"the last window's {left} targets of text are not all there: is eos masked as padding?")
+    if (targets[left:] != -100).any() or batch.num_targets != left:
+        raise Failed(f"{np.count_nonzero(targets[left:] != -100)} targets of padding count")
+    num_eos = int(np.count_nonzero(expected == subject.tokenizer.eos_id))
+    return f"the last window has {left} targets of text, {num_eos} eos among them, all count; {length - left} do not"
+
+
+def documents_leak(subject: Subject) -> str:
+    """document_ids, position_ids and cu_seqlens are those of the boundaries, document by document."""
+    names, windows = ("document_ids", "position_ids", "cu_seqlens"), subject.windows
+    loader, several = subject.loader(outputs=names), 0
+    for step in _some_steps(loader)[:2]:
+        batch, edges = loader[step], [0]
+        for row, sample in enumerate(loader.lookup(step)):
+            start = place = int(windows.starts(np.array([sample.window]))[0])
+            stop = start + windows.max_length
+            documents: list[int] = []
+            positions: list[int] = []
+            while place < stop:
+                document = int(subject.train.document_at(np.array([place]))[0])
+                length = min(stop, subject.train.document_span(document)[1]) - place
+                documents, positions = documents + [document] * length, positions + list(range(length))
+                place += length
+                edges.append(edges[-1] + length)
+            several += documents[0] != documents[-1]
+            if batch.document_ids[row].tolist() != documents or batch.position_ids[row].tolist() != positions:
+                raise Failed(f"step {step}, row {row}: the outputs are not those of the documents' boundaries")
+        if batch.cu_seqlens[: len(edges)].tolist() != edges:
+            raise Failed(f"step {step}: cu_seqlens are not the documents' edges")
+    return (
+        f"outputs are true of the boundaries; {several} rows hold several documents: mask them, or attention sees all"
+    )
+
+
+def evaluation(subject: Subject) -> str:
+    """Each target is scored once, whatever the batch size and number of ranks."""
+    store = TokenStore.from_ids(subject.train.tokens(0, 1 << 17))
+    length = min(subject.sizes.max_length, store.num_tokens - 1)
+    found = {}
+    for batch_size, world in ((1 + (1 << 13) // length, 1), (5, 3), (64, 2)):
+        num, total = 0, 0
+        for rank in range(world):
+            windows = Windows(store, length, max(1, length // 2))
+            for batch in Loader.evaluation(windows, batch_size, dp_rank=rank, dp_world_size=world):
+                counted = np.asarray(batch.targets)[np.asarray(batch.targets) != -100]
+                num, total = num + len(counted), total + int(counted.sum())
+        found[(batch_size, world)] = (num, total)
+    expected = (store.num_tokens - 1, int(store.tokens(1).astype(np.int64).sum()))
+    if wrong := {sizes: got for sizes, got in found.items() if got != expected}:
+        raise Failed(f"targets and their sum by (batch size, ranks) are {wrong}, and should be {expected}")
+    return f"{expected[0]:,} targets scored once each with (batch size, ranks) {', '.join(map(str, found))}"
+
+
+def _some_steps(loader: Loader) -> list[int]:
+    return sorted({0, len(loader) // 2, max(0, len(loader) - 1)})

@@ -1,0 +1,75 @@
+"""What ``windrow check`` looks at: a store, or somebody else's raw token file, and the recipe it is read with.
+
+Guarantee: opening reads no tokens of a store; a raw file is scanned once for eos, where its documents end.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from windrow import Loader, TokenStore, Windows, load_tokenizer
+from windrow.errors import StoreError
+from windrow.plan_page import Sizes
+from windrow.show import open_splits
+from windrow.tokenizer import Tokenizer
+
+__all__ = ["Failed", "NotApplicable", "Subject", "open_subject"]
+
+
+class Failed(Exception):  # noqa: N818 - not an error: what a check finds
+    """A check found a fault; the message is the evidence."""
+
+
+class NotApplicable(Exception):  # noqa: N818
+    """A check cannot be made here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """``stores`` by name, the first the one to train on; ``raw`` is the path of a raw file, else None."""
+
+    stores: dict[str, TokenStore]
+    tokenizer: Tokenizer
+    sizes: Sizes
+    raw: Path | None = None
+
+    @property
+    def train(self) -> TokenStore:
+        return next(iter(self.stores.values()))
+
+    @property
+    def valid(self) -> TokenStore | None:
+        return self.stores.get("valid") if len(self.stores) > 1 else None
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(self.train, self.sizes.max_length, self.sizes.stride)
+
+    def loader(self, batch_size: int | None = None, **kwargs: Any) -> Loader:
+        """The loader of the recipe, from its beginning."""
+        one: dict[str, Any] = {"dp_rank": 0, "dp_world_size": 1, "drop_last": False, "seed": self.sizes.seed}
+        return Loader(self.windows, batch_size or self.sizes.batch_size, **{**one, **kwargs})
+
+
+def open_subject(path: Path, tokenizer: str | None) -> tuple[dict[str, TokenStore], Tokenizer, Path | None]:
+    """``(stores, tokenizer, raw)`` of what lies at ``path``. Raises ``StoreError`` when it is no store and no file."""
+    if path.is_file():
+        if tokenizer is None:
+            raise StoreError(f"{path} is a raw file: it does not say what its ids mean. Give --tokenizer, say gpt2.")
+        loaded = load_tokenizer(tokenizer)
+        return {path.name: _raw_store(path, loaded)}, loaded, path
+    stores = open_splits(path)
+    train = next(iter(stores.values()))
+    return stores, load_tokenizer(tokenizer) if tokenizer else train.tokenizer, None
+
+
+def _raw_store(path: Path, tokenizer: Tokenizer) -> TokenStore:
+    if path.stat().st_size < 4:
+        raise StoreError(f"{path} has {path.stat().st_size} bytes, and two uint16 tokens are 4. Give a token file.")
+    ids = np.memmap(path, dtype="<u2", mode="r", shape=(path.stat().st_size // 2,))
+    ends = np.flatnonzero(ids == tokenizer.eos_id) + 1
+    if not len(ends) or ends[-1] != len(ids):
+        ends = np.append(ends, len(ids))
+    return TokenStore.from_ids(ids, tokenizer=tokenizer, document_ends=ends)

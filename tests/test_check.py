@@ -1,0 +1,214 @@
+"""The certificate: a sound store has one, and each of the sixteen checks fails on the fault it is named for."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import windrow.check_stream
+from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, prepare
+from windrow.check import CHECKS, Certificate, certify
+from windrow.check_store import ids_wrapped
+from windrow.check_subject import Failed, Subject
+from windrow.device import NumpyDelivery
+from windrow.documents import Boundaries
+from windrow.evaluation import EvaluationWindows
+from windrow.order import Permutation
+from windrow.plan_page import Sizes
+from windrow.rows import Rows
+
+NAMES = list(CHECKS)
+TEXTS = [f"Document {i} speaks of {'hay and rain and ' * (i % 9)}the row number {i}." for i in range(90)]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    prepare(iter(TEXTS), tmp_path / "corpus", tokenizer="bytes", valid_fraction=0.2, split="documents")
+    return tmp_path / "corpus"
+
+
+def failing(path: Path, tokenizer: str | None = None) -> set[str]:
+    return {f.name for f in certify(path, tokenizer=tokenizer, max_length=32).findings if f.status == "failed"}
+
+
+def raw(path: Path, ids: Any) -> Path:
+    np.asarray(ids, dtype="<u2").tofile(path)
+    return path
+
+
+def test_a_sound_store_passes_all_sixteen(corpus: Path) -> None:
+    made = certify(corpus, max_length=32)
+    assert [(f.name, f.status, f.evidence) for f in made.findings if f.status != "ok"] == []
+    assert len(made.findings) == 16
+    assert json.loads(json.dumps(made.to_json()))["ok"] is True
+
+
+def test_a_sound_raw_file_passes_what_can_be_asked_of_it(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer("gpt2")
+    ids = [token for text in TEXTS for token in (*tokenizer.encode(text), tokenizer.eos_id)]
+    made = certify(raw(tmp_path / "train.bin", ids), tokenizer="gpt2", max_length=32)
+    assert made.ok
+    assert [f.name for f in made.findings if f.status != "ok"] == [NAMES[1], NAMES[12]]
+
+
+# -- faults, planted one by one ------------------------------------------------------------------------------------
+
+
+def change_batches(monkeypatch: Patch, change: Callable[[NDArray[Any], NDArray[Any]], Any]) -> None:
+    real = NumpyDelivery.batches
+
+    def changed(self: Any, *args: Any) -> Iterator[Batch]:
+        for batch in real(self, *args):
+            inputs, targets = change(batch.inputs.copy(), batch.targets.copy())
+            yield Batch(inputs, targets, int((targets != -100).sum()))
+
+    monkeypatch.setattr(NumpyDelivery, "batches", changed)
+
+
+@pytest.mark.parametrize("shift", [lambda x, y: (x, x), lambda x, y: (x, np.roll(y, -1, axis=1))])
+def test_targets_shifted_twice_or_not_at_all_are_found(corpus: Path, monkeypatch: Patch, shift: Any) -> None:
+    change_batches(monkeypatch, shift)
+    assert NAMES[0] in failing(corpus)
+
+
+def test_a_document_in_train_and_valid_is_found(tmp_path: Path) -> None:
+    texts = [*TEXTS, TEXTS[5]]
+    prepare(iter(texts), tmp_path / "corpus", tokenizer="bytes", valid_fraction=0.1, split="tail")
+    assert NAMES[1] in failing(tmp_path / "corpus")
+
+
+def test_ranks_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) -> None:
+    real = Rows.__init__
+    monkeypatch.setattr(Rows, "__init__", lambda self, order, dp_rank: real(self, order, 0))
+    assert NAMES[2] in failing(corpus)
+
+
+def test_workers_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) -> None:
+    real = Loader._place
+    monkeypatch.setattr(Loader, "__setstate__", lambda self, s: self.__dict__.update(s, copied=True), raising=False)
+    monkeypatch.setattr(Loader, "_place", lambda self, step: real(self, step // 2 if hasattr(self, "copied") else step))
+    assert NAMES[3] in failing(corpus)
+
+
+def test_ids_that_do_not_fit_are_found(tmp_path: Path) -> None:
+    assert NAMES[4] in failing(raw(tmp_path / "train.bin", [1, 2, 300, 256] * 200), "bytes")
+    large: Any = SimpleNamespace(vocab_size=200_000)
+    with pytest.raises(Failed, match="200000 ids do not fit"):
+        ids_wrapped(Subject({"a": TokenStore.from_ids([1, 2, 3])}, large, Sizes(1, 1, 1)))
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3, 4] * 100, [1, 2, 256, 256] * 100])
+def test_eos_missing_or_doubled_is_found(tmp_path: Path, ids: list[int]) -> None:
+    assert NAMES[5] in failing(raw(tmp_path / "train.bin", ids), "bytes")
+
+
+@pytest.mark.parametrize("by", [-4, 4])
+def test_a_resume_that_repeats_or_skips_is_found(corpus: Path, monkeypatch: Patch, by: int) -> None:
+    real = Loader.load_state_dict
+
+    def wrong(self: Loader, state: Any) -> None:
+        real(self, {**state, "position": max(0, state["position"] + by)})
+
+    monkeypatch.setattr(Loader, "load_state_dict", wrong)
+    assert NAMES[6] in failing(corpus)
+
+
+def test_an_epoch_in_the_order_of_the_one_before_is_found(corpus: Path, monkeypatch: Patch) -> None:
+    real = Permutation._absorbed
+    monkeypatch.setattr(Permutation, "_absorbed", lambda self, tweaks: real(self, ()))
+    assert NAMES[7] in failing(corpus)
+
+
+def test_targets_lost_without_a_count_are_found(corpus: Path, monkeypatch: Patch) -> None:
+    def drop_last_target(x: Any, y: Any) -> Any:
+        y[:, -1] = -100
+        return x, y
+
+    change_batches(monkeypatch, drop_last_target)
+    assert NAMES[8] in failing(corpus)
+
+
+def test_a_ledger_out_of_balance_is_found(corpus: Path, monkeypatch: Patch) -> None:
+    def unbalanced(*_: Any, **__: Any) -> Any:
+        raise AssertionError("7 of 8 tokens are accounted for")
+
+    monkeypatch.setattr(windrow.check_stream, "plan", unbalanced)
+    assert NAMES[8] in failing(corpus)
+
+
+def test_padding_that_counts_is_found(corpus: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(Windows, "target_mask", lambda self, *args, **kwargs: None)
+    assert NAMES[9] in failing(corpus)
+
+
+def test_eos_masked_as_padding_is_found(corpus: Path, monkeypatch: Patch) -> None:
+    change_batches(monkeypatch, lambda x, y: (x, np.where(y == 256, -100, y)))
+    assert NAMES[9] in failing(corpus)
+
+
+def test_ids_cut_at_the_wrong_place_are_found(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer("gpt2")
+    ids = [*tokenizer.encode("The hay lay in long ro"), *tokenizer.encode("ws across the field."), tokenizer.eos_id]
+    assert NAMES[10] in failing(raw(tmp_path / "train.bin", ids * 20), "gpt2")
+
+
+def test_positions_that_run_on_across_documents_are_found(corpus: Path, monkeypatch: Patch) -> None:
+    real = Boundaries._of
+
+    def run_on(self: Any, documents: Any) -> dict[str, Any]:
+        return {**real(self, documents), "position_ids": np.arange(documents.shape[1]) + 0 * documents}
+
+    monkeypatch.setattr(Boundaries, "_of", run_on)
+    assert NAMES[11] in failing(corpus)
+
+
+def overwrite(path: Path, place: int, token: int) -> None:
+    ids = np.fromfile(path, dtype="<u2")
+    ids[place] = token
+    ids.tofile(path)
+
+
+def test_a_file_that_is_no_longer_the_one_written_is_found(corpus: Path) -> None:
+    overwrite(corpus / "train" / "tokens-00000.bin", 7, 65)
+    assert failing(corpus) == {NAMES[12]}
+
+
+def test_a_manifest_of_another_writing_is_a_certificate_that_fails(corpus: Path) -> None:
+    with open(corpus / "train" / "tokens-00000.bin", "ab") as file:
+        file.write(b"xx")
+    made: Certificate = certify(corpus)
+    assert not made.ok
+    assert "it was cut short or written over" in made.findings[0].evidence
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 4096, b"\1"])
+def test_zeros_and_half_tokens_of_a_truncated_file_are_found(tmp_path: Path, tail: bytes) -> None:
+    path = raw(tmp_path / "train.bin", [*range(65, 90), 256] * 30)
+    path.write_bytes(path.read_bytes() + tail)
+    assert NAMES[13] in failing(path, "bytes")
+
+
+def test_a_control_token_inside_a_document_is_found(corpus: Path) -> None:
+    overwrite(corpus / "train" / "tokens-00000.bin", 7, 256)
+    assert NAMES[14] in failing(corpus)
+
+
+def test_an_evaluation_that_counts_targets_twice_is_found(corpus: Path, monkeypatch: Patch) -> None:
+    real = EvaluationWindows.target_mask
+
+    def all_of_them(self: Any, ids: Any, epoch: Any, *, key: Any) -> Any:
+        return real(self, 0 * ids, epoch, key=key)
+
+    monkeypatch.setattr(EvaluationWindows, "target_mask", all_of_them)
+    assert NAMES[15] in failing(corpus)
+
+
+def test_a_raw_file_needs_a_tokenizer(tmp_path: Path) -> None:
+    made = certify(raw(tmp_path / "train.bin", [1, 2, 3]))
+    assert "Give --tokenizer" in made.findings[0].evidence
