@@ -1,18 +1,27 @@
 """The ledger: every figure against a count over all batches, and always in balance."""
 
+import json
 import warnings
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from conftest import SHARED
 from corpora import EOS, corpora, store_of
-from windrow import Loader, Mixture, Windows
+from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
+from windrow.cli import app
 from windrow.plan import MemberPlan, plan
+from windrow.plan_page import suggest
 from windrow.windows import POLICIES, Policy
 
+OTHER_POLICIES: Any = [(policy, None, None) for policy in ("pad", "pack", "bos")]
 LENGTHS = [1, 3, 11, 2, 30, 5, 5, 1, 17, 8, 9, 4, 26, 2, 2]
 
 
@@ -114,3 +123,128 @@ def test_ledger_holds_for_each_member_of_a_mixture() -> None:
     made = plan(loaders[0], epochs=2)
     for policy, member in made.members.items():
         assert as_counted(member) == counted(loaders, made.num_steps, first[policy], sum(LENGTHS))  # type: ignore[index]
+
+
+def test_the_plan_of_tinyshakespeare_is_what_its_batches_hold(tmp_path: Path) -> None:
+    """Every figure of each policy again by brute force, over an epoch of real batches of four ranks."""
+    path = SHARED / "data" / "tinyshakespeare.txt"
+    if not path.exists():
+        pytest.skip(f"the text is not at {path}")
+    tokenizer = load_tokenizer("gpt2")
+    speeches = path.read_text(encoding="utf-8").split("\n\n")
+    rows = [[*tokenizer.encode(speech), tokenizer.eos_id] for speech in speeches]
+    ends = np.cumsum([len(row) for row in rows])
+    n = int(ends[-1])
+    places = TokenStore.from_ids(np.arange(n), eos_id=n, document_ends=ends)  # an id that tells its place
+    for policy, stride, mask in [("concat", 128, None), ("concat", None, "document_edges"), *OTHER_POLICIES]:
+        windows = Windows(places, 256, stride, policy=policy)
+        ranks: list[dict[str, Any]] = [{"dp_rank": rank, "dp_world_size": 4} for rank in range(4)]
+        loaders = [Loader(windows, 8, mask_targets=mask, **rank) for rank in ranks]
+        (member,) = plan(loaders[0]).members.values()
+        member.check()
+        times, read, rows_seen = np.zeros(n, dtype=int), np.zeros(n, dtype=bool), 0
+        for loader in loaders:
+            for inputs, targets in loader:
+                np.add.at(times, targets[targets != -100], 1)
+                read[inputs[inputs < n]] = True
+                rows_seen += len(inputs)
+        assert member.num_rows == rows_seen
+        assert member.trained == times.sum()
+        assert member.times_target == {0: 0} | dict(
+            zip(*map(np.ndarray.tolist, np.unique(times, return_counts=True)), strict=True)
+        )
+        assert member.context_only == np.count_nonzero(read & (times == 0))
+        assert sum(member.dropped.values()) == np.count_nonzero(~read & (times == 0))
+        assert member.padded + sum(member.masked.values()) == rows_seen * 256 - times.sum()
+
+
+def test_documents_cut_are_those_that_no_row_holds_whole() -> None:
+    for policy in POLICIES:
+        windows = Windows(store_of(LENGTHS), 9, policy=policy)
+        rows = [set(row.tolist()) for row in windows.gather(np.arange(windows.num_samples))]
+        documents = [set(windows.store.document(i).tolist()) for i in range(len(LENGTHS))]
+        touched = [d for d in documents if any(d & row for row in rows if policy != "pack" or len(d) > 1)]
+        cut = [d for d in touched if not any(d <= row for row in rows)]
+        (member,) = plan(Loader(windows, 1)).members.values()
+        assert member.documents_cut == len(cut), policy
+
+
+def test_an_unbalanced_ledger_is_an_assertion_error() -> None:
+    (member,) = plan(Loader(Windows(store_of(LENGTHS), 6), 2)).members.values()
+    for wrong in ({"context_only": 5}, {"padded": 1}, {"trained": 1, "padded": member.trained - 1}):
+        with pytest.raises(AssertionError):
+            replace(member, **wrong).check()
+
+
+def test_a_member_that_is_no_windows_has_no_plan() -> None:
+    with pytest.raises(ValueError, match="is EvaluationWindows, and a plan is made of Windows"):
+        plan(Loader.evaluation(Windows(store_of(LENGTHS), 6), 2))
+
+
+@given(st.integers(2, 10**13), st.integers(1, 64))
+def test_suggested_sizes_can_be_used(num_tokens: int, dp_world_size: int) -> None:
+    sizes, lines = suggest(num_tokens, dp_world_size)
+    assert 1 <= sizes.stride <= sizes.max_length < num_tokens
+    windows = (num_tokens - sizes.max_length - 1) // sizes.stride + 1
+    assert windows >= 1
+    assert f"= {windows:,}" in lines[2]
+    assert sizes.batch_size == 1 or windows // (sizes.batch_size * dp_world_size) >= 100
+
+
+def test_suggestions_keep_what_is_given() -> None:
+    sizes, _ = suggest(5145, max_length=64, batch_size=2)
+    assert (sizes.max_length, sizes.stride, sizes.batch_size) == (64, 64, 2)
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    texts = [f"Text {i} of {'some words and ' * (i % 7)}more." for i in range(300)]
+    prepare(iter(texts), tmp_path / "corpus", tokenizer="bytes")
+    return tmp_path / "corpus"
+
+
+def invoke(*words: Any) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_command_says_the_same_as_the_library(corpus: Path, policy: Policy) -> None:
+    flags = ["--max-length", 64, "--batch-size", 4, "--dp-world-size", 2, "--policy", policy, "--epochs", 3]
+    said = json.loads(invoke("plan", corpus, *flags, "--json").stdout)
+    windows = Windows(open_store(corpus / "train"), 64, policy=policy)
+    made = plan(Loader(windows, 4, dp_rank=0, dp_world_size=2), epochs=3)
+    assert said["plan"] == json.loads(json.dumps(made.to_json()))
+    assert set(said["policies"]) == set(POLICIES)
+    shown = invoke("plan", corpus, *flags).stdout
+    assert f"{made.trained:,}" in shown
+    assert "target once or more" in shown
+
+
+def test_the_command_suggests_sizes_and_plans_a_run(corpus: Path, tmp_path: Path) -> None:
+    shown = invoke("plan", corpus).stdout
+    assert "suggested: windows: (" in shown
+    flags = ["--max-length", 32, "--batch-size", 2, "--steps", 3, "--width", 16, "--num-heads", 2]
+    assert invoke("train", corpus, "--out", tmp_path / "run", *flags).exit_code == 0
+    said = json.loads(invoke("plan", "--run", tmp_path / "run", "--json").stdout)
+    assert said["plan"]["trained"] == 3 * 2 * 32
+    assert said["suggested"] == []
+
+
+@pytest.mark.parametrize("words", [["plan"], ["plan", "a", "--run", "b"], ["plan", "--run", "b", "--max-length", "4"]])
+def test_a_plan_of_nothing_or_of_two_things_is_refused(words: list[str]) -> None:
+    assert invoke(*words).exit_code == 2
+
+
+def test_check_exits_with_1_when_a_check_fails_and_prints_its_evidence(corpus: Path) -> None:
+    assert invoke("check", corpus, "--max-length", 32).exit_code == 0
+    said = json.loads(invoke("check", corpus, "--json").stdout)
+    assert [finding["status"] for finding in said["findings"]].count("ok") == 15
+    tokens = corpus / "train" / "tokens-00000.bin"
+    tokens.write_bytes(b"\1\1" + tokens.read_bytes()[2:])
+    done = invoke("check", corpus)
+    assert done.exit_code == 1
+    assert "FAILED stale or half-written files" in done.stdout
