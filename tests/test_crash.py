@@ -111,7 +111,7 @@ def test_a_run_killed_time_and_again_gets_done(
 
 
 FAILURES = [
-    ("write", "ENOSPC", "The disk is full"),
+    ("write", "ENOSPC", r"The disk is full, and about 0\.1 MB are needed"),
     ("write", "EIO", "The disk fails"),
     ("fsync", "EIO", "The disk fails"),
     ("rename", "EACCES", "Get the right to write there"),

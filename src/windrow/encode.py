@@ -49,14 +49,15 @@ def do(job: Job, task: Item | HashTask) -> Done:
             return _hash(job, task, key)
         return _reused(job.folder, key) or _encode(job, task, key)
     except OSError as error:
-        raise cannot_write(error, job.folder) from error
+        raise cannot_write(error, job.folder, job.nbytes) from error
 
 
-def cannot_write(error: OSError, folder: Path) -> PrepareError:
-    """The error for what the system refused, with what helps."""
+def cannot_write(error: OSError, folder: Path, nbytes: int) -> PrepareError:
+    """The error for what the system refused, with what helps; ``nbytes`` of text are to be prepared in all."""
+    needed = f"about {nbytes / 1e6:,.1f} MB are needed for all of it, the half of them only while it runs"
     remedy = {
-        errno.ENOSPC: "The disk is full: free some space there (--dry-run says how much is needed)",
-        errno.EDQUOT: "Your disk quota is used up: free some space there",
+        errno.ENOSPC: f"The disk is full, and {needed}: free some space there",
+        errno.EDQUOT: f"Your disk quota is used up, and {needed}: free some space there",
         errno.EACCES: "Get the right to write there, or choose another folder",
         errno.EROFS: "The disk is read-only: choose another folder",
         errno.EMFILE: "Too many files are open in this process: raise the limit (ulimit -n 4096)",

@@ -38,14 +38,15 @@ class Job:
     tokenizer: bytes
     cuttable: bool
     hashed: bool
+    nbytes: int = 0  # of all inputs, to say how much disk it takes
 
 
-def job_for(work: Path, tokenizer: Tokenizer, reading: Reading, hashed: bool) -> Job:
+def job_for(work: Path, tokenizer: Tokenizer, reading: Reading, hashed: bool, nbytes: int = 0) -> Job:
     """What all work items share."""
     cuttable = getattr(tokenizer, "pattern", None) in _CUT_ALIKE or getattr(tokenizer, "name", "") == "bytes"
     recipe: dict[str, Any] = {"version": 1, "tokenizer": tokenizer.fingerprint, "eos_id": tokenizer.eos_id}
     recipe |= {"reading": asdict(reading), "cuttable": cuttable, "hashed": hashed}
-    return Job(work, json.dumps(recipe, sort_keys=True), reading, _pickled(tokenizer), cuttable, hashed)
+    return Job(work, json.dumps(recipe, sort_keys=True), reading, _pickled(tokenizer), cuttable, hashed, nbytes)
 
 
 def _pickled(tokenizer: Tokenizer) -> bytes:

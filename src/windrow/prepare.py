@@ -93,6 +93,7 @@ def prepare(
     policy |= asdict(reading)
     sources = find_sources(inputs, stdin_form="text" if text_key == "text" else "jsonl")
     names = ["train", "valid"] if valid_fraction else ["train"]
+    nbytes = sum(source.nbytes for source in sources)
     try:
         if is_finished(folder, names, policy, loaded, sources, reading):
             remove_left_over(folder)
@@ -100,7 +101,8 @@ def prepare(
             crew = crew_for(loaded, workers=workers, memory=memory, executor=executor)
             ledger = Ledger(sources, on_progress, on_report)
             with crew, locked(folder, _checked_part(part, sources)) as work:
-                job = job_for(work, loaded, reading, hashed=dedupe or (valid_fraction > 0 and split == "documents"))
+                hashed = dedupe or (valid_fraction > 0 and split == "documents")
+                job = job_for(work, loaded, reading, hashed, nbytes)
                 _encode_all(job, crew, sources, part, ledger)
                 if part:
                     return {}
@@ -111,7 +113,7 @@ def prepare(
                 remove_work(folder)
                 ledger.report(finished=True)
     except OSError as error:
-        raise cannot_write(error, folder) from error
+        raise cannot_write(error, folder, nbytes) from error
     return {name: open_store(folder / name, tokenizer=tokenizer) for name in names}
 
 
