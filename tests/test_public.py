@@ -20,6 +20,7 @@ LAYERS: list[list[str]] = [
     ["manifest", "sources", "store"],
     ["spans", "pieces", "document_rows", "documents", "windows", "evaluation", "exclusions", "mixture", "prepare"],
     ["draw", "state", "torch_loader", "loader"],
+    ["model_check"],
     ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "terminal", "options", "run", "show"],
     ["coverage", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],
     ["bench", "launch", "train", "story", "demo", "cli", "__main__"],

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from windrow.batch import Batch
     from windrow.loader import Loader
     from windrow.mixture import Mixture
+    from windrow.model_check import check_model
     from windrow.prepare import prepare
     from windrow.quickstart import from_text
     from windrow.store import TokenStore, open_store
@@ -25,6 +26,7 @@ __all__ = [
     "Mixture",
     "TokenStore",
     "Windows",
+    "check_model",
     "from_text",
     "load_tokenizer",
     "open_store",
@@ -37,6 +39,7 @@ _HOMES = {
     "Mixture": "mixture",
     "TokenStore": "store",
     "Windows": "windows",
+    "check_model": "model_check",
     "from_text": "quickstart",
     "load_tokenizer": "tokenizer",
     "open_store": "store",
