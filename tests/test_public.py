@@ -19,7 +19,7 @@ LAYERS: list[list[str]] = [
     ["attention", "cache", "packing"],
     ["manifest", "sources", "store"],
     ["spans", "pieces", "document_rows", "documents", "windows", "evaluation", "exclusions", "mixture", "prepare"],
-    ["draw", "state", "torch_loader", "loader"],
+    ["draw", "making", "state", "torch_loader", "loader"],
     ["model_check"],
     ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "terminal", "options", "run", "show"],
     ["coverage", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],

@@ -6,7 +6,7 @@ numbers. Knows no formats: see ``windrow.member`` for what it draws from.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -15,20 +15,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from windrow.batch import Batch
-from windrow.device import Delivery, check_device, delivery_to
+from windrow.device import check_device
 from windrow.documents import Boundaries, MaskTargets
-from windrow.draw import Draw
 from windrow.errors import ResumeError, WindrowError, whole_number
 from windrow.evaluation import EvaluationWindows
 from windrow.exclusions import Exclusion
+from windrow.making import Blocks, Maker
 from windrow.member import Member
 from windrow.meter import Meter
 from windrow.mixture import Mixture
 from windrow.order import ORDER_VERSION, Order, PlainOrder
-from windrow.prefetch import prefetched
 from windrow.ranks import coordinate
-from windrow.resident import ResidentDraw
-from windrow.rows import Rows
 from windrow.state import data_of, dump_state, read_state
 from windrow.steps import Segments, Sizes, tail_of
 from windrow.windows import Windows
@@ -40,8 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Loader", "Sample"]
 
 Int64 = NDArray[np.int64]
-Blocks = Iterator[Iterable[tuple[int, Batch]]]
-_BLOCK_TOKENS = 1 << 18  # steps are gathered together up to so many tokens: one call for all, in a core's cache
 
 
 class Sample(NamedTuple):
@@ -125,13 +120,19 @@ class Loader:
         self._revision = 0  # how often what is to come was changed by skip() or exclude()
         self._meter = Meter()
         self._prefetch = whole_number("prefetch", prefetch, at_least=0)
-        self._rows = Rows(self._order, self.dp_rank)
         on_device = self.device is not None
         self._boundaries = Boundaries(outputs, mask_targets, self._members.values(), on_device=on_device)
-        self._dtype = self._checked(np.dtype(dtype))
-        parts = (self._members, self.seed, self._mixture.max_repeats if self._mixture else None)
-        self._draw = ResidentDraw(*parts, self.device) if resident else Draw(*parts)
-        self._delivery = delivery_to(self.device, self._dtype, resident=resident)
+        self._maker = Maker(
+            self._order,
+            self._members,
+            self._boundaries,
+            seed=self.seed,
+            dp_rank=self.dp_rank,
+            max_repeats=self._mixture.max_repeats if self._mixture else None,
+            device=self.device,
+            dtype=self._checked(np.dtype(dtype)),
+            resident=resident,
+        )
 
     @classmethod
     def evaluation(
@@ -166,15 +167,15 @@ class Loader:
 
     def __repr__(self) -> str:
         return (
-            f"Loader({len(self)} steps an epoch of {self._order.epoch_samples} samples, next: step {self.step} in epoch "
-            f"{self.epoch}, batch_size={self.batch_size}, dp_rank={self.dp_rank} of {self.dp_world_size}, "
+            f"Loader({len(self)} steps an epoch of {self._order.epoch_samples} samples, next: step {self.step} in "
+            f"epoch {self.epoch}, batch_size={self.batch_size}, dp_rank={self.dp_rank} of {self.dp_world_size}, "
             f"members={list(self._members.values())})"
         )
 
     # -- iterating -------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._receive(self._made_blocks)
+        return self._receive(lambda: self._maker.blocks(self._position, self._sizes, self._excluded, self._prefetch))
 
     def __len__(self) -> int:
         """Steps in a whole epoch; constant, also after a resume in the middle of one."""
@@ -182,13 +183,13 @@ class Loader:
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of ``step`` of the run, for this rank, with the sizes that the step had or will have."""
-        return self._batch(*self._place(step), self._delivery)
+        return self._maker.batch(*self._place(step), self._excluded)
 
     def lookup(self, step: int) -> list[Sample]:
         """Which samples ``step`` holds for this rank, a ``Sample`` for each row; costs no reading."""
         position, sizes = self._place(step)
         names = list(self._members)
-        rows = self._rows.at(position, sizes)[:, : self._rows.num_within(position, sizes)]  # (3, B)
+        rows = self._maker.rows.at(position, sizes)[:, : self._maker.rows.num_within(position, sizes)]  # (3, B)
         first = position + self.dp_rank * sizes.batch_size
         return [
             Sample(first + i, names[member], window, epoch) for i, (member, window, epoch) in enumerate(rows.T.tolist())
@@ -233,35 +234,6 @@ class Loader:
                 self._meter.work_seconds += asked - given
             else:
                 return
-
-    def _made_blocks(self) -> Blocks:
-        """The steps to come, as many made together as fit in a block: the position after each, and its batch."""
-        drawn = (self._drawn(*block) for block in self._blocks_to_come())
-        depth = -(-self._prefetch // self._steps_at_once())
-        for positions, tokens, mask, documents in prefetched(drawn, depth) if depth else drawn:
-            batches = self._delivered(self._delivery, tokens, mask, documents, len(positions))
-            yield zip(positions, batches, strict=True)
-
-    def _drawn(self, position: int, num_steps: int) -> tuple[Sequence[int], Any, Any, Any]:
-        sizes, global_batch = self._sizes, self._sizes.global_batch
-        rows = self._rows.next(position, sizes, num_steps)
-        last = sizes.after(position, num_steps, self._order.epoch_samples)
-        positions = [*range(position + global_batch, position + num_steps * global_batch, global_batch), last]
-        return positions, *self._tokens(rows, position, sizes, num_steps)
-
-    def _blocks_to_come(self) -> Iterator[tuple[int, int]]:
-        """``(position, num_steps)`` from here to the end of the pass, full steps together; moves nothing."""
-        position, epoch_samples = self._position, self._order.epoch_samples
-        epoch, at_once = position // epoch_samples, self._steps_at_once()
-        while self._sizes.tail == "straddle" or position // epoch_samples == epoch:
-            num_steps = max(1, self._rows.steps_within(position, self._sizes, at_once))
-            yield position, num_steps
-            position = self._sizes.after(position, num_steps, epoch_samples)
-
-    def _steps_at_once(self) -> int:
-        if self._mixture and self._mixture.max_repeats:
-            return 1  # the step that goes beyond raises, and those before it must not go with it
-        return max(1, _BLOCK_TOKENS // (self.batch_size * self._max_length))
 
     # -- where we are ----------------------------------------------------------------------------------------------
 
@@ -346,14 +318,16 @@ class Loader:
         Nothing moves: a masked sample keeps its position. The state logs it, the recipe does not change, and steps
         before this position stay what they were. ``member`` names one of a mixture's.
         """
-        if self._dtype.kind == "u":
-            raise WindrowError(f"dtype {self._dtype} cannot hold -100. Make the loader with dtype='int32' or 'int64'.")
+        if self._maker.dtype.kind == "u":
+            raise WindrowError(
+                f"dtype {self._maker.dtype} cannot hold -100. Make the loader with dtype='int32' or 'int64'."
+            )
         if member not in self._members:
             raise WindrowError(f"there is no member {member!r} to exclude from. Members: {list(self._members)}.")
         self._revision += 1
         self._excluded.append(Exclusion.of(self._position, member, documents, windows))
 
-    # -- making a batch --------------------------------------------------------------------------------------------
+    # -- checks --------------------------------------------------------------------------------------------
 
     def _make_order(self, data: Member | Mixture) -> Order:
         keyed: dict[str, Any] = {"seed": self.seed, "shuffle": self.shuffle, "shuffle_block": self.shuffle_block}
@@ -366,31 +340,6 @@ class Loader:
         if self.dp_rank >= sizes.dp_world_size:
             raise IndexError(f"step {step} was made by {sizes.dp_world_size} ranks, and this is rank {self.dp_rank}")
         return self._segments.position_of(step), sizes
-
-    def _batch(self, position: int, sizes: Sizes, delivery: Delivery) -> Batch:
-        parts = self._tokens(self._rows.at(position, sizes), position, sizes, 1)
-        (batch,) = self._delivered(delivery, *parts, 1)
-        return batch
-
-    def _delivered(self, delivery: Delivery, tokens: Any, mask: Any, documents: Any, num_steps: int) -> Iterable[Batch]:
-        batches = delivery.batches(tokens, mask, num_steps)
-        return self._boundaries.attached(batches, documents, num_steps) if self._boundaries.outputs else batches
-
-    def _tokens(self, rows: Int64, position: int, sizes: Sizes, num_steps: int) -> tuple[Any, Any, Any]:
-        """The tokens of ``rows`` (3, n), which targets count, and the tokens' documents where they are asked for."""
-        num_rows = self._rows.num_within(position, sizes) if num_steps == 1 else rows.shape[1]
-        if sizes.dp_world_size == 1:
-            rows = rows[:, :num_rows]  # alone, the last batch is short; ranks must stay in step, so theirs is masked
-        if not self._excluded and num_rows == rows.shape[1]:
-            tokens, mask = self._draw.tokens(rows)
-        else:
-            positions = self._rows.positions(position, sizes, num_steps)[: rows.shape[1]]
-            tokens, mask = self._draw.tokens_hidden(rows, positions, num_rows, self._excluded)
-        if not self._boundaries:
-            return tokens, mask, None
-        documents = self._draw.documents(rows)
-        documents[num_rows:] = -1
-        return tokens, self._boundaries.counting(documents, mask), documents
 
     def _checked(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         narrow = np.result_type(*(member.dtype for member in self._members.values()))

@@ -27,7 +27,8 @@ class _Batches(Dataset[Batch]):
 
     def __getitem__(self, position: int) -> Batch:
         loader = self._loader
-        return loader._batch(position, loader._sizes, TorchDelivery(loader._dtype))
+        delivery = TorchDelivery(loader._maker.dtype)
+        return loader._maker.batch(position, loader._sizes, loader._excluded, delivery)
 
 
 class _Positions(Sampler[int]):
@@ -77,7 +78,7 @@ class StepDataLoader(DataLoader[Batch]):
 def _steps_to_come(loader: "Loader") -> Iterator[tuple[int, int]]:
     """Where each step from here to the end of the pass starts, and where it ends."""
     epoch_samples = loader._order.epoch_samples
-    for position, num_steps in loader._blocks_to_come():
+    for position, num_steps in loader._maker.steps_to_come(loader._position, loader._sizes):
         for _ in range(num_steps):
             after = loader._sizes.after(position, 1, epoch_samples)
             yield position, after
