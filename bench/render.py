@@ -54,10 +54,43 @@ def loader_cost(results: dict[str, Any]) -> str:
     return table(["windows", "make, ms", "resume in the middle and read a batch, ms", "memory grown, MB"], rows)
 
 
+def prepare_speed(results: dict[str, Any]) -> str:
+    names = {
+        "a": "(a) gigatoken's bare `encode_batch`, text and ids in memory: the limit",
+        "b": "(b) `windrow prepare`, from disk to store",
+        "b from jsonl.zst": "(b) the same from `.jsonl.zst`",
+        "b at ten times the size": "(b) the same at ten times the size",
+        "a at ten times the size": "(a) the same at ten times the size",
+        "c": "(c) tiktoken in a process pool, ids to a memmap",
+        "d": "(d) Hugging Face tokenizers, `encode_batch`",
+    }
+    ways = results["ways"]
+    rows = [
+        [text, f"{ways[name]['mb_per_second']:.1f}", f"{ways[name]['peak_mb']}"]
+        for name, text in names.items()
+        if name in ways
+    ]
+    ratios = (
+        ways["b"]["mb_per_second"] / ways["a"]["mb_per_second"],
+        ways["b"]["mb_per_second"] / ways["c"]["mb_per_second"],
+    )
+    seconds = ways["b from jsonl.zst"]["worker_seconds"]
+    share = 100 * seconds["read"] / sum(seconds.values())
+    return (
+        f"{results['machine']} (load average {results['load_average']}), {results['nbytes'] / 1e6:.0f} MB in "
+        f"{results['num_documents']} documents, medians of {results['rounds']} interleaved rounds:\n\n"
+        f"{table(['way', 'MB/s', 'peak memory, MB'], rows)}\n"
+        f"b is {ratios[0]:.2f} of a and {ratios[1]:.1f} times c. From `.jsonl.zst`, reading and parsing take "
+        f"{share:.0f} % of the workers' time; unpacking runs beside them. Processor time, which a busy machine changes "
+        f"less: a {ways['a']['cpu_ms_per_mb']} ms/MB, b {ways['b']['cpu_ms_per_mb']} ms/MB.\n"
+    )
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "order-quality": ("order_quality.json", order_quality),
     "order-cost": ("bench_order.json", order_cost),
     "loader-cost": ("bench_order.json", loader_cost),
+    "prepare": ("prepare.json", prepare_speed),
 }
 
 
