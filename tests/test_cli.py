@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from windrow.cli import app
 
-COMMANDS = ["demo", "prepare", "info", "show", "plan", "check", "train"]
+COMMANDS = ["demo", "prepare", "info", "show", "when", "plan", "check", "train"]
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(200))
 TINY = ["--max-length", "16", "--batch-size", "2", "--width", "16", "--num-heads", "2", "--num-layers", "1"]
 
@@ -74,8 +74,8 @@ def test_every_help_has_an_example_on_a_line_of_its_own_and_every_flag_says_what
     flags = [part for part in shown.split("\n  -")[1:] if "Show this message" not in part]
     for flag in flags:
         words = " ".join(flag.split())
-        is_switch = words.startswith(("-json", "-resume", "-dedupe", "-finish", "-dry-run"))
-        is_optional = words.startswith(("-text", "-run"))
+        is_switch = words.startswith(("-json", "-resume", "-dedupe", "-finish", "-dry-run", "-raw"))
+        is_optional = words.startswith(("-text", "-run", "-document", "-source"))
         assert is_switch or is_optional or "[default: " in words, words
 
 

@@ -14,15 +14,28 @@ PACKAGE = Path(windrow.__file__).parent
 
 # Each room may import from the rooms before it; within a room, from the modules named before.
 LAYERS: list[list[str]] = [
-    ["errors"],
+    ["errors", "terminal"],
     ["bpe", "huggingface", "tokenizer", "member", "order", "mixture_order", "steps", "ranks", "batch", "device"],
     ["attention", "cache", "packing"],
-    ["manifest", "sources", "store"],
-    ["spans", "pieces", "document_rows", "documents", "windows", "evaluation", "exclusions", "mixture", "prepare"],
+    ["manifest", "sources", "store", "origins"],
+    [
+        "spans",
+        "pieces",
+        "document_rows",
+        "documents",
+        "windows",
+        "evaluation",
+        "exclusions",
+        "mixture",
+        "explain_html",
+        "explain",
+        "prepare",
+    ],
     ["draw", "making", "state", "torch_loader", "loader"],
     ["model_check"],
-    ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "terminal", "options", "run", "show"],
+    ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "options", "run", "show"],
     ["coverage", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],
+    ["find_text", "when", "when_page", "cli_see"],
     ["bench", "launch", "train", "story", "demo", "cli", "__main__"],
 ]
 HEAVY = ["torch", "pyarrow", "tiktoken", "gigatoken", "tokenizers", "numpy"]

@@ -1,4 +1,4 @@
-"""The program ``windrow``: demo, prepare, info, show, bench, train.
+"""The program ``windrow``: demo, prepare, info, bench, train; and show, when, trace, report of ``cli_see.py``.
 
 Guarantee: exit code 0 for done, 1 for data that cannot be used (one message on stderr, no traceback), 2 for a command
 that is written wrongly, 130 for Ctrl-C (with how to go on). Results go to stdout, messages and progress to stderr.
@@ -8,16 +8,14 @@ work of its own; each command is a few calls of the library.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from windrow import cli_see
 from windrow import options as o
 from windrow.cli_audit import check, plan
 from windrow.terminal import command, output_console, visible
-
-if TYPE_CHECKING:
-    from windrow.run import Run
 
 __all__ = ["app", "main"]
 
@@ -158,55 +156,8 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
         print_stores(output_console(), facts)
 
 
-@app.command()
-@command(interrupted="nothing was changed.")
-def show(
-    store: o.OptionalStore = None,
-    run: o.RunPath = None,
-    step: o.Step = 0,
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
-    seed: o.Seed = None,
-    dp_rank: o.DpRank = 0,
-    dp_world_size: o.DpWorldSize = 1,
-    row: o.Row = None,
-    places: o.Places = 12,
-    tokenizer: o.ShowTokenizer = None,
-    as_json: o.AsJson = False,
-) -> None:
-    """Print a batch: each token, its target, its document.
-
-    \b
-    windrow show corpus --step 100 --row 0
-    windrow show --run windrow-run --step 100
-    """
-    from windrow.show import print_batch, row_facts, rows_of
-
-    if (store is None) == (run is None):
-        raise typer.BadParameter("give either STORE or --run PATH")
-    given = _given({"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed})
-    if run and given:
-        raise typer.BadParameter(f"{', '.join(given)}: --run PATH says that already")
-    chosen = _run_to_show(store, run, given)
-    loader = chosen.loader(endless=run is not None, dp_rank=dp_rank, dp_world_size=dp_world_size)
-    if chosen.state:
-        loader.load_state_dict(chosen.state)
-    decoder, rows = chosen.train.open(tokenizer).tokenizer, rows_of(loader, step)
-    if row is not None and row >= len(rows):
-        raise ValueError(f"row is {row}, and step {step} has the rows 0 to {len(rows) - 1}")
-    rows = rows if row is None else [rows[row]]
-    if as_json:
-        facts = [row_facts(each, decoder) for each in rows]
-        typer.echo(json.dumps({"step": step, "recipe": json.loads(loader.recipe), "rows": facts}, indent=1))
-        return
-    console = output_console()
-    sizes = f"batch_size {loader.batch_size}, dp_rank {dp_rank} of {dp_world_size}"
-    console.print(f"step {step} of {visible(str(chosen.train.path))}, {sizes}")
-    console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
-    print_batch(console, rows, decoder, num_places=places)
-
-
+app.command()(cli_see.show)
+app.command()(cli_see.when)
 app.command()(plan)
 app.command()(check)
 
@@ -305,13 +256,3 @@ def train(
 def _given(named: dict[str, Any]) -> dict[str, Any]:
     """The flags that were given."""
     return {name: value for name, value in named.items() if value is not None}
-
-
-def _run_to_show(store: Path | None, run: Path | None, given: dict[str, Any]) -> "Run":
-    """The run at ``run``, or what a run over ``store`` with these flags would be."""
-    from windrow.run import Settings, open_run, run_of_store
-
-    if store is None:
-        assert run is not None
-        return open_run(run)
-    return run_of_store(store, Path(), Settings(**given), valid_fraction=0.0)

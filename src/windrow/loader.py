@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from windrow.documents import Boundaries, MaskTargets
 from windrow.errors import ResumeError, WindrowError, whole_number
 from windrow.evaluation import EvaluationWindows
 from windrow.exclusions import Exclusion
+from windrow.explain import Explanation, explain
 from windrow.making import Blocks, Maker
 from windrow.member import Member
 from windrow.meter import Meter
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     import torch
     from torch.utils.data import DataLoader
 
-__all__ = ["Loader", "Sample"]
+__all__ = ["Loader", "Place", "Sample"]
 
 Int64 = NDArray[np.int64]
 
@@ -46,6 +48,15 @@ class Sample(NamedTuple):
     member: str
     window: int
     epoch: int
+
+
+class Place(NamedTuple):
+    """Where a sample comes: its position, and the step, rank and row; ``step`` None is never: dropped or skipped."""
+
+    position: int
+    step: int | None
+    dp_rank: int
+    row: int
 
 
 class Loader:
@@ -200,6 +211,17 @@ class Loader:
         number = list(self._members).index(member)
         return int(self._order.positions_of(number, np.array([window]), np.array([epoch]))[0])
 
+    def places_of(self, windows: Int64, epoch: int, *, member: str = "") -> list[Place]:
+        """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search."""
+        number = list(self._members).index(member)
+        positions = self._order.positions_of(number, windows, np.full(len(windows), epoch)).tolist()
+        found = (self._segments.place_of(position) if position >= 0 else None for position in positions)
+        return [Place(p, *(place or (None, 0, 0))) for p, place in zip(positions, found, strict=True)]
+
+    def explain(self, step: int) -> Explanation:
+        """What ``step`` is for this rank: each token, its target, document, source; rich HTML in a notebook."""
+        return explain(self, step)
+
     def dataloader(self, num_workers: int = 0, *, pin_memory: bool = False) -> "DataLoader[Batch]":
         """A ``torch.utils.data.DataLoader`` over the same stream: one item is one batch of CPU tensors.
 
@@ -238,6 +260,11 @@ class Loader:
     # -- where we are ----------------------------------------------------------------------------------------------
 
     @property
+    def members(self) -> Mapping[str, Member]:
+        """What is drawn from, by name; a plain loader's only member is ``""``."""
+        return MappingProxyType(self._members)
+
+    @property
     def position(self) -> int:
         """The position of the next sample, counted over all ranks and epochs."""
         return self._position
@@ -251,6 +278,11 @@ class Loader:
     def epoch(self) -> int:
         """The epoch that the next sample belongs to."""
         return self._position // self._order.epoch_samples
+
+    @property
+    def epoch_samples(self) -> int:
+        """Samples in an epoch, over all ranks."""
+        return self._order.epoch_samples
 
     @property
     def num_dropped(self) -> int:

@@ -6,15 +6,12 @@ not do: choosing a loader (the command line does), or moving its position.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from windrow import Loader, TokenStore, open_store
+from windrow import TokenStore, open_store
 from windrow.batch import IGNORE_INDEX
-from windrow.loader import Sample
+from windrow.explain import Row, row_facts, rows_of, token_text
 from windrow.manifest import MANIFEST
 from windrow.terminal import visible
 from windrow.tokenizer import Tokenizer
@@ -22,73 +19,23 @@ from windrow.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Row", "open_splits", "print_batch", "print_stores", "row_facts", "rows_of", "store_facts"]
+__all__ = [
+    "Row",
+    "open_splits",
+    "print_batch",
+    "print_raw",
+    "print_stores",
+    "row_facts",
+    "rows_of",
+    "store_facts",
+    "token_text",
+]
+
+
+_MOST_ORIGINS = 4  # named of a row
 
 
 # -- a batch -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Row:
-    """One sample of a batch: which window it is, and of each place (L,) its input, target, document and position.
-
-    ``documents`` and ``positions`` are -1 where a padded row has no token of the store; a target that does not count
-    is -100.
-    """
-
-    row: int
-    member: str
-    window: int
-    epoch: int
-    start: int
-    inputs: list[int]
-    targets: list[int]
-    documents: list[int]
-    positions: list[int]
-
-
-def rows_of(loader: Loader, step: int) -> list[Row]:
-    """The rows of ``loader[step]``, each with where it comes from. Raises ``ValueError`` when this rank has none."""
-    try:
-        inputs, targets = (np.asarray(part) for part in loader[step])  # (B, L) each
-    except IndexError as error:
-        raise ValueError(str(error)) from error
-    rows = []
-    for number, sample in enumerate(loader.lookup(step)):
-        ids = inputs[number].tolist(), targets[number].tolist()
-        start, documents, positions = _places(loader, sample, inputs.shape[1])
-        rows.append(Row(number, sample.member, sample.window, sample.epoch, start, *ids, documents, positions))
-    return rows
-
-
-def _places(loader: Loader, sample: Sample, length: int) -> tuple[int, list[int], list[int]]:
-    """The window's first token, and the document and the position in it of each of its inputs."""
-    windows: Any = loader._members[sample.member]  # the one place that looks inside a loader
-    key = (loader.seed, sample.member)
-    start = int(windows.starts(np.array([sample.window]), np.array([sample.epoch]), key=key)[0])
-    places = np.arange(start, min(start + length, windows.store.num_tokens))
-    documents = windows.store.document_at(places)
-    positions = places - windows.store.document_ends(documents - 1)
-    padding = [-1] * (length - len(places))
-    return start, documents.tolist() + padding, positions.tolist() + padding
-
-
-def row_facts(row: Row, tokenizer: Tokenizer) -> dict[str, Any]:
-    """The row for JSON: its fields, and the text of each input and target (None where a target does not count)."""
-    return {
-        **asdict(row),
-        "input_texts": [token_text(tokenizer, token) for token in row.inputs],
-        "target_texts": [None if t == IGNORE_INDEX else token_text(tokenizer, t) for t in row.targets],
-    }
-
-
-def token_text(tokenizer: Tokenizer, token: int) -> str:
-    """The text of one token; bytes that are part of a character are written ``\\xNN``."""
-    decode_bytes = getattr(tokenizer, "decode_bytes", None)
-    if decode_bytes is None:
-        return tokenizer.decode([token])
-    data: bytes = decode_bytes([token])
-    return data.decode("utf-8", errors="backslashreplace")
 
 
 def print_batch(console: "Console", rows: Sequence[Row], tokenizer: Tokenizer, *, num_places: int) -> None:
@@ -103,19 +50,35 @@ def print_batch(console: "Console", rows: Sequence[Row], tokenizer: Tokenizer, *
             console.print(f"  ... and {len(row.inputs) - shown} more places (--places 0 prints all)", style="dim")
 
 
+def print_raw(console: "Console", rows: Sequence[Row], tokenizer: Tokenizer) -> None:
+    """The text of each row and nothing else, a row a paragraph; line ends are kept, other controls written out."""
+    for row in rows:
+        console.print(visible(tokenizer.decode([*row.inputs]), keep="\n"), soft_wrap=True)
+        console.print()
+
+
 def _headline(row: Row) -> str:
     documents = sorted({document for document in row.documents if document >= 0})
     named = f"documents {documents[0]} to {documents[-1]}" if len(documents) > 1 else f"document {documents[0]}"
     member = f"{visible(row.member)}, " if row.member else ""
     counting = sum(target != IGNORE_INDEX for target in row.targets)
-    return (
-        f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}\n"
-        f"{named}; {counting} of {len(row.targets)} targets count"
-    )
+    lines = [
+        f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}",
+        f"{named}; {counting} of {len(row.targets)} targets count",
+        *[f"  document {number}: {visible(str(origin))}" for number, origin in [*row.origins.items()][:_MOST_ORIGINS]],
+    ]
+    more = len(row.origins) - _MOST_ORIGINS
+    return "\n".join([*lines, *([f"  and {more} more documents"] if more > 0 else [])])
 
 
 def _excerpt(row: Row, tokenizer: Tokenizer) -> str:
-    text = visible(tokenizer.decode(row.inputs[:120]))
+    """How the row's beginning reads, with ``|`` where another document begins."""
+    parts, first = [], 0
+    for place in range(1, min(len(row.inputs), 120) + 1):
+        if place == min(len(row.inputs), 120) or row.documents[place] != row.documents[first]:
+            parts.append(visible(tokenizer.decode(row.inputs[first:place])))
+            first = place
+    text = " | ".join(parts)
     return f"{text[:230]} ..." if len(text) > 230 or len(row.inputs) > 120 else text
 
 

@@ -115,6 +115,18 @@ class Segments:
         first, first_step, sizes = next(part for part in reversed(self.parts) if part[0] <= position)
         return first_step + sizes.between(first, position, self.epoch_samples)
 
+    def place_of(self, position: int) -> tuple[int, int, int] | None:
+        """``(step, rank, row)`` of the sample at ``position``; None when no step takes it: dropped, or skipped."""
+        number = max((i for i, part in enumerate(self.parts) if part[0] <= position), default=None)
+        if number is None:
+            return None
+        first, first_step, sizes = self.parts[number]
+        step = first_step + sizes.between(first, position + 1, self.epoch_samples) - 1
+        if number + 1 < len(self.parts) and step >= self.parts[number + 1][1]:
+            return None
+        within = position - sizes.after(first, step - first_step, self.epoch_samples)
+        return (step, *divmod(within, sizes.batch_size)) if 0 <= within < sizes.global_batch else None
+
     def changed(self, position: int, sizes: Sizes) -> Self:
         """The run going on from ``position`` with ``sizes``."""
         return self if sizes == self.parts[-1][2] else self.jumped(position, position, sizes)

@@ -238,6 +238,17 @@ class TokenStore:
         """The tokens of document ``number`` (n,), its eos included; negative numbers count from the end."""
         return self.tokens(*self.document_span(number))
 
+    def places_in_shards(self, documents: Int64) -> tuple[Int64, Int64]:
+        """``(shard, row)``, each (B,), of ``documents`` (B,): where their lines stand in a shard's own files."""
+        documents = np.asarray(documents, dtype=np.int64) + self._first_document
+        shards = np.searchsorted(self._document_edges, documents, side="right") - 1
+        return shards, documents - self._document_edges[shards]
+
+    def documents_of_shard(self, shard: int) -> range:
+        """The numbers of the documents that end in ``shard``; of a split, those outside it too (some negative)."""
+        first, last = (int(edge) - self._first_document for edge in self._document_edges[shard : shard + 2])
+        return range(first, last)
+
     # -- meaning ---------------------------------------------------------------------------------------------------
 
     @property

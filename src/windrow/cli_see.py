@@ -1,0 +1,153 @@
+"""The commands that look: show, when, trace, report.
+
+Guarantee: nothing is written but the page that ``report`` is asked for. Cost: importing it imports typer only. It does
+not do: any work of its own; each command is a few calls of the library.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from windrow import options as o
+from windrow.terminal import command, output_console, visible
+
+if TYPE_CHECKING:
+    from windrow import Loader
+    from windrow.run import Run
+
+__all__ = ["show", "when"]
+
+Raw = Annotated[bool, Option("--raw", help="Print only the text of the rows.")]
+Document = Annotated[int | None, Option(metavar="NUMBER", help="The document of this number, from 0.")]
+Source = Annotated[str | None, Option(metavar="FILE:LINE", help="The document at this line of a source.")]
+Phrase = Annotated[str | None, Option("--text", metavar="PHRASE", help="Each place where this stands in the text.")]
+Epochs = Annotated[
+    int | None, Option(metavar="EPOCHS", min=1, help="So many epochs.", show_default="those of the run, or 1")
+]
+Most = Annotated[int, Option("--most", metavar="ROWS", min=0, help="Rows printed; 0 is all.")]
+TraceFile = Annotated[Path | None, Argument(metavar="FILE", help="A text file.")]
+NumTokens = Annotated[
+    int | None,
+    Option(metavar="TOKENS", min=1, help="Only the arithmetic, for so many tokens.", show_default="those of FILE"),
+]
+TraceLength = Annotated[int, Option("--max-length", metavar="TOKENS", min=1, help="Inputs in a window.")]
+TraceStride = Annotated[
+    int | None,
+    Option("--stride", metavar="TOKENS", min=1, help="From a window's start to the next.", show_default="max-length"),
+]
+TraceBatch = Annotated[int, Option("--batch-size", metavar="SAMPLES", min=1, help="Windows in a batch.")]
+TraceSeed = Annotated[int, Option("--seed", metavar="NUMBER", help="What the shuffle is keyed by.")]
+ReportOut = Annotated[Path, Option("--out", metavar="FILE", help="The page to write.")]
+
+
+@command(interrupted="nothing was changed.")
+def show(
+    store: o.OptionalStore = None,
+    run: o.RunPath = None,
+    step: o.Step = 0,
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
+    seed: o.Seed = None,
+    dp_rank: o.DpRank = 0,
+    dp_world_size: o.DpWorldSize = 1,
+    row: o.Row = None,
+    places: o.Places = 12,
+    tokenizer: o.ShowTokenizer = None,
+    raw: Raw = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Print a batch: each token, its target, its document, its source.
+
+    \b
+    windrow show corpus --step 100 --row 0
+    windrow show --run windrow-run --step 100
+    """
+    from windrow.show import print_batch, print_raw, row_facts, rows_of
+
+    given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    chosen, loader = _loader(store, run, given, dp_rank, dp_world_size)
+    decoder, rows = chosen.train.open(tokenizer).tokenizer, rows_of(loader, step)
+    if row is not None and row >= len(rows):
+        raise ValueError(f"row is {row}, and step {step} has the rows 0 to {len(rows) - 1}")
+    rows = rows if row is None else [rows[row]]
+    if as_json:
+        facts = [row_facts(each, decoder) for each in rows]
+        typer.echo(json.dumps({"step": step, "recipe": json.loads(loader.recipe), "rows": facts}, indent=1))
+        return
+    console = output_console()
+    if raw:
+        print_raw(console, rows, decoder)
+        return
+    sizes = f"batch_size {loader.batch_size}, dp_rank {dp_rank} of {dp_world_size}"
+    console.print(f"step {step} of {visible(str(chosen.train.path))}, {sizes}")
+    console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
+    print_batch(console, rows, decoder, num_places=places)
+
+
+@command(interrupted="nothing was changed.")
+def when(
+    store: o.OptionalStore = None,
+    run: o.RunPath = None,
+    document: Document = None,
+    source: Source = None,
+    phrase: Phrase = None,
+    epochs: Epochs = None,
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
+    seed: o.Seed = None,
+    dp_world_size: o.DpWorldSize = 1,
+    most: Most = 40,
+    tokenizer: o.ShowTokenizer = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Say at which steps a document, a source line or a phrase is trained on.
+
+    \b
+    windrow when corpus --document 812 --epochs 3
+    windrow when --run windrow-run --source web.jsonl:1730
+    windrow when corpus --text "some phrase"
+    """
+    from windrow.when_page import epochs_of, print_sightings, sightings_of, stretches
+
+    if sum(each is not None for each in (document, source, phrase)) != 1:
+        raise typer.BadParameter("give one of --document, --source, --text")
+    given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    chosen, loader = _loader(store, run, given, 0, dp_world_size)
+    wanted = stretches(chosen.train.open(tokenizer), document=document, source=source, phrase=phrase)
+    num_epochs = epochs or (epochs_of(chosen, loader) if run else 1)
+    found = sightings_of(loader, wanted, num_epochs)
+    if as_json:
+        rows = [{"stretch": stretch, **one.to_json()} for stretch, each in found for one in each]
+        facts = {"recipe": json.loads(loader.recipe), "epochs": num_epochs, "stretches": [s for s, _ in found]}
+        typer.echo(json.dumps({**facts, "sightings": rows}, indent=1))
+        return
+    console = output_console()
+    console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
+    print_sightings(console, found, num_epochs, most=most)
+
+
+def _loader(
+    store: Path | None, run: Path | None, sizes: dict[str, Any], dp_rank: int, dp_world_size: int
+) -> "tuple[Run, Loader]":
+    """The run at ``run``, or what a run over ``store`` with these sizes would be; and its loader."""
+    from windrow.run import Settings, open_run, run_of_store
+
+    given = {name: value for name, value in sizes.items() if value is not None}
+    if (store is None) == (run is None):
+        raise typer.BadParameter("give either STORE or --run PATH")
+    if run and given:
+        raise typer.BadParameter(f"{', '.join(given)}: --run PATH says that already")
+    if run:
+        chosen = open_run(run)
+    else:
+        assert store is not None
+        chosen = run_of_store(store, Path(), Settings(**given), valid_fraction=0.0)
+    loader = chosen.loader(endless=run is not None, dp_rank=dp_rank, dp_world_size=dp_world_size)
+    if chosen.state:
+        loader.load_state_dict(chosen.state)
+    return chosen, loader

@@ -1,0 +1,137 @@
+"""What a step is made of: each row's window, tokens, targets, documents and sources.
+
+Guarantee: the batch is the one that the loader gives at that step, and moves nothing; a target that does not count is
+-100 here too. Cost: the batch, and a few look-ups in the boundary index; the same for every step. It does not do:
+printing (``show.py``), HTML (``explain_html.py`` makes what a notebook shows).
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow.batch import IGNORE_INDEX
+from windrow.explain_html import explanation_html, token_text
+from windrow.origins import Origin, Origins
+from windrow.spans import lay_out, runs
+from windrow.tokenizer import Tokenizer
+from windrow.windows import Windows
+
+if TYPE_CHECKING:
+    from windrow.loader import Loader, Sample
+
+__all__ = ["Explanation", "Row", "explain", "places_of", "row_facts", "rows_of", "token_text"]
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample of a batch: which window it is, and of each place (L,) its input, target, document and position.
+
+    ``documents`` and ``positions`` (in the document) are -1 where a padded row has no token of the store; a target that
+    does not count is -100. ``order_position`` is the sample's place in the stream of all ranks and epochs;
+    ``origins`` says where its documents came from, by their numbers.
+    """
+
+    row: int
+    member: str
+    window: int
+    epoch: int
+    start: int
+    inputs: list[int]
+    targets: list[int]
+    documents: list[int]
+    positions: list[int]
+    order_position: int = 0
+    origins: dict[int, Origin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A step of one rank: its rows, and the tokenizer of each member (None where it is not known)."""
+
+    step: int
+    dp_rank: int
+    recipe: str
+    rows: list[Row]
+    tokenizers: dict[str, Tokenizer | None]
+
+    def _repr_html_(self) -> str:
+        return explanation_html(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values, with the text of each token where a tokenizer is known."""
+        rows = [row_facts(row, self.tokenizers[row.member]) for row in self.rows]
+        return {"step": self.step, "dp_rank": self.dp_rank, "rows": rows}
+
+
+def explain(loader: "Loader", step: int) -> Explanation:
+    """``loader[step]`` and where it comes from. Raises ``ValueError`` when this rank has no such step."""
+    tokenizers = {name: _tokenizer_of(member) for name, member in loader.members.items()}
+    return Explanation(step, loader.dp_rank, loader.recipe, rows_of(loader, step), tokenizers)
+
+
+def rows_of(loader: "Loader", step: int) -> list[Row]:
+    """The rows of ``loader[step]``, each with where it comes from. Raises ``ValueError`` when this rank has none."""
+    try:
+        inputs, targets = (np.asarray(part.cpu() if hasattr(part, "cpu") else part) for part in loader[step])
+    except IndexError as error:
+        raise ValueError(str(error)) from error
+    origins = {name: Origins(_windows(member).store) for name, member in loader.members.items()}
+    samples = enumerate(loader.lookup(step))
+    return [_row(loader, n, s, inputs[n].tolist(), targets[n].tolist(), origins[s.member]) for n, s in samples]
+
+
+def _row(
+    loader: "Loader", number: int, sample: "Sample", inputs: list[int], targets: list[int], origins: Origins
+) -> Row:
+    windows = _windows(loader.members[sample.member])
+    ids, epochs = np.array([sample.window]), np.array([sample.epoch])
+    places = places_of(windows, ids, epochs, key=(loader.seed, sample.member))[0, :-1]  # (L,)
+    held = places >= 0
+    documents, positions = np.full((2, len(places)), -1)
+    documents[held] = windows.store.document_at(places[held])
+    positions[held] = places[held] - windows.store.document_ends(documents[held] - 1)
+    named = origins.of(np.unique(documents[held]).tolist())
+    place = (sample.member, sample.window, sample.epoch, int(places[0]))
+    about = (documents.tolist(), positions.tolist(), sample.position, named)
+    return Row(number, *place, inputs, targets, *about)
+
+
+def places_of(windows: Windows, ids: Int64, epochs: Int64, *, key: tuple[int, str]) -> Int64:
+    """The token of the store at each place of windows ``ids`` (B,): (B, max_length + 1), -1 where there is none."""
+    width = windows.max_length + 1
+    if windows.rows:
+        starts, lengths, counts = windows.rows.pieces.of(ids)
+        of_rows = np.add.reduceat(lengths.astype(np.int64), np.cumsum(counts) - counts)
+        return lay_out(runs(starts, lengths), of_rows, width, -1)
+    starts = windows.starts(ids, epochs, key=key)
+    lengths = np.minimum(width, windows.num_tokens - starts)
+    return lay_out(runs(starts, lengths), lengths, width, -1)
+
+
+def _windows(member: Any) -> Windows:
+    if not isinstance(member, Windows):
+        raise ValueError(f"this loader draws from {type(member).__name__}, and only Windows can be explained")
+    return member
+
+
+def _tokenizer_of(member: Any) -> Tokenizer | None:
+    try:
+        return _windows(member).store.tokenizer
+    except ValueError:
+        return None  # ids without a tokenizer, or one whose file has moved: shown as numbers
+
+
+def row_facts(row: Row, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """The row for JSON: its fields, and the text of each input and target (None where a target does not count)."""
+    facts = {**asdict(row), "origins": {number: origin._asdict() for number, origin in row.origins.items()}}
+    if tokenizer is None:
+        return facts
+    return {
+        **facts,
+        "input_texts": [token_text(tokenizer, token) for token in row.inputs],
+        "target_texts": [None if t == IGNORE_INDEX else token_text(tokenizer, t) for t in row.targets],
+    }

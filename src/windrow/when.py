@@ -1,0 +1,127 @@
+"""When a stretch of a store is trained on: every step, rank and row of the epochs asked for.
+
+Guarantee: the inverse of ``Loader.lookup``: each sighting is a row of that step which holds a token of the stretch, and
+every such row is there. Cost: arithmetic from the stretch to its windows and from them to positions, whatever the size
+of the store; rows of documents (pad, pack, bos) take a pass over their index. No token is read. It does not do: looking
+into the future beyond the epochs asked for, or taking account of ``exclude``, which moves nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow import Loader, Windows
+from windrow.errors import WindrowError
+
+__all__ = ["Sighting", "sightings"]
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A row that holds tokens of the stretch: tokens ``[first, stop)`` of the store, ``place`` the first one's place.
+
+    ``num_targets`` of them are the target of an input in this row. ``step`` None: the order holds the row, but no step
+    takes it: it is in a tail that is dropped, or was skipped.
+    """
+
+    position: int
+    step: int | None
+    dp_rank: int
+    row: int
+    epoch: int
+    member: str
+    window: int
+    first: int
+    stop: int
+    place: int
+    num_targets: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+
+def sightings(
+    loader: Loader, start: int, stop: int, *, member: str | None = None, epochs: int = 1, first_epoch: int = 0
+) -> list[Sighting]:
+    """Each row of ``epochs`` epochs of the stream that holds one of the tokens ``[start, stop)``, in stream order.
+
+    ``member`` names one of a mixture's. Raises ``WindrowError`` for a stretch that the store does not have.
+    """
+    name, windows = _windows(loader, member)
+    if not 0 <= start < stop <= windows.num_tokens:
+        raise WindrowError(f"tokens {start} to {stop} are no stretch of a store of {windows.num_tokens} tokens")
+    bounds = (first_epoch * loader.epoch_samples, (first_epoch + epochs) * loader.epoch_samples)
+    found = []
+    for epoch in _own_epochs(loader, name, windows, bounds):
+        held = _rows_that_hold(windows, start, stop, epoch, (loader.seed, name))
+        places = loader.places_of(held.ids, epoch, member=name)
+        spans = zip(places, *(part.tolist() for part in held), strict=True)
+        found += [
+            Sighting(at.position, at.step, at.dp_rank, at.row, epoch, name, window, first, last, place, targets)
+            for at, window, first, last, place, targets in spans
+            if bounds[0] <= at.position < bounds[1]
+        ]
+    return sorted(found, key=lambda one: (one.position, one.place))
+
+
+def _windows(loader: Loader, member: str | None) -> tuple[str, Windows]:
+    names = list(loader.members)
+    if member is None and len(names) > 1:
+        raise WindrowError(f"say which member of the mixture is meant: {', '.join(names)}")
+    name = names[0] if member is None else member
+    if name not in names:
+        raise WindrowError(f"there is no member {name!r}. Members: {names}.")
+    windows = loader.members[name]
+    if not isinstance(windows, Windows):
+        raise WindrowError(f"this loader draws from {type(windows).__name__}, and only Windows can be looked up")
+    return name, windows
+
+
+def _own_epochs(loader: Loader, name: str, windows: Windows, bounds: tuple[int, int]) -> Iterator[int]:
+    """The epochs of the member that the stream's positions in ``bounds`` draw from."""
+    first, stop = (int(loader.shares(edge)[name]["samples"]) if edge else 0 for edge in bounds)
+    yield from range(first // windows.num_samples, -(-stop // windows.num_samples))
+
+
+class _Held:
+    """Rows ``ids`` (K,) of an epoch: tokens ``[first, stop)`` that each holds, their place, how many are targets."""
+
+    def __init__(self, ids: Int64, starts: Int64, stops: Int64, places: Int64, span: tuple[int, int]) -> None:
+        self.ids, self._first = ids, np.maximum(starts, span[0])
+        self._stop = np.minimum(stops, span[1])
+        self._place = places + self._first - starts
+        self._num_targets = self._stop - np.maximum(self._first, starts + 1)  # a piece's first token is no target
+
+    def __iter__(self) -> Iterator[Int64]:
+        yield from (self.ids, self._first, self._stop, self._place, np.maximum(self._num_targets, 0))
+
+
+def _rows_that_hold(windows: Windows, start: int, stop: int, epoch: int, key: tuple[int, str]) -> _Held:
+    span = (start, stop)
+    if windows.rows:
+        return _pieces_that_hold(windows, span)
+    offset = int(windows.starts(np.array([0]), np.array([epoch]), key=key)[0])
+    # A window holds [s, s + max_length], s = offset + id * stride: it holds one of [start, stop) when
+    # start - max_length <= s < stop.
+    first = max(0, -(-(start - windows.max_length - offset) // windows.stride))
+    last = min(windows.num_samples - 1, (stop - 1 - offset) // windows.stride)
+    ids = np.arange(first, last + 1)
+    starts = windows.starts(ids, np.full(len(ids), epoch), key=key)
+    stops = np.minimum(starts + windows.max_length + 1, windows.num_tokens)
+    return _Held(ids, starts, stops, np.zeros_like(starts), span)
+
+
+def _pieces_that_hold(windows: Windows, span: tuple[int, int]) -> _Held:
+    assert windows.rows is not None
+    pieces = windows.rows.pieces
+    hit = np.flatnonzero((pieces.starts < span[1]) & (pieces.starts + pieces.lengths > span[0]))
+    ids = np.searchsorted(pieces.edges, hit, side="right") - 1
+    lengths = np.concatenate([[0], np.cumsum(pieces.lengths.astype(np.int64))])
+    places = lengths[hit] - lengths[pieces.edges[ids]]
+    return _Held(ids, pieces.starts[hit], pieces.starts[hit] + pieces.lengths[hit], places, span)
