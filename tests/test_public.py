@@ -18,6 +18,8 @@ LAYERS: list[list[str]] = [
     ["bpe", "huggingface", "tokenizer", "member", "order", "mixture_order", "steps", "ranks", "batch", "device"],
     ["attention", "cache", "packing"],
     ["manifest", "sources", "store", "origins"],
+    ["streams", "cuts", "blocks", "parse", "columns", "work", "items", "encoder", "encode"],  # text to items of tokens
+    ["workers", "engine", "ray_engine", "sides", "finished", "ledger", "publish", "estimate"],  # items to stores
     [
         "spans",
         "pieces",
@@ -36,7 +38,7 @@ LAYERS: list[list[str]] = [
     ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "options", "run", "show"],
     ["coverage", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],
     ["find_text", "when", "when_page", "cli_see"],
-    ["bench", "launch", "train", "story", "demo", "cli", "__main__"],
+    ["bench", "launch", "train", "story", "demo", "prepare_command", "cli", "__main__"],
 ]
 HEAVY = ["torch", "pyarrow", "tiktoken", "gigatoken", "tokenizers", "numpy"]
 
