@@ -66,7 +66,8 @@ def find_sources(inputs: Inputs, *, stdin_form: str = "text") -> list[Source]:
     """The sources that ``inputs`` names, sorted by name.
 
     A str, a Path, or a list or tuple of them names files: a file, a folder (every file below it of a known form, but
-    for those of stores), a glob, or ``"-"`` for standard input. Any other iterable holds the documents themselves, str or dict.
+    for those of stores), a glob, or ``"-"`` for standard input. Any other iterable holds the documents themselves,
+    str or dict.
     Raises ``SourceError`` when nothing is found or a file is not there.
     """
     if isinstance(inputs, (str, Path)):
