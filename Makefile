@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types bench-order docs clean
+.PHONY: demo test lint types bench bench-order docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -22,6 +22,11 @@ types: $(VENV)/.dev
 bench-order: $(VENV)/.bench
 	$(BIN)/python bench/order_quality.py
 	$(BIN)/python bench/bench_order.py
+	$(BIN)/python bench/render.py
+
+# docs/benchmarks.md and the README's table: windrow beside every loader, each in an environment of its own.
+bench: $(VENV)/.dev
+	$(BIN)/python bench/bench_loaders.py
 	$(BIN)/python bench/render.py
 
 docs: $(VENV)/.dev

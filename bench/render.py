@@ -86,11 +86,135 @@ def prepare_speed(results: dict[str, Any]) -> str:
     )
 
 
+def millions(row: dict[str, Any]) -> str:
+    return f"{row['tokens_per_second'] / 1e6:.3g}" if "tokens_per_second" in row else "-"
+
+
+def times(row: dict[str, Any]) -> str:
+    return f"{row['ratio']:.3g}" if row.get("ratio") else "-"
+
+
+def escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def of_kind(results: dict[str, Any], *kinds: str) -> list[dict[str, Any]]:
+    return [contender for contender in results["contenders"] if contender["kind"] in kinds]
+
+
+def loaders_machine(results: dict[str, Any]) -> str:
+    machine = results["machine"]
+    versions = dict.fromkeys(c["versions"] for c in of_kind(results, "windrow", "loader") if c["versions"])
+    return (
+        f"{machine['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, Linux "
+        f"{machine['kernel']}, Python {machine['python']}, NumPy {machine['numpy']}. One file of "
+        f"{results['num_tokens'] / 1e6:.0f} million tokens, in the page cache; {results['rounds']} rounds, "
+        f"{results['seconds']:g} seconds a measurement.\n\nVersions, by environment: {'; '.join(versions)}.\n"
+    )
+
+
+def loaders_limits(results: dict[str, Any]) -> str:
+    """Windrow's NumPy batches beside what NumPy and the memory can do."""
+    rows = []
+    for contender in of_kind(results, "windrow", "limit"):
+        if contender["beside"] == "windrow" and contender["runs"]:
+            speed = contender["runs"][0]["speed"]
+            cells = [
+                cell for setting in results["settings"] for cell in (millions(speed[setting]), times(speed[setting]))
+            ]
+            rows.append([contender["name"], *cells])
+    head = [cell for setting in results["settings"] for cell in (f"{setting}: M tokens/s", "windrow / it")]
+    return table(["", *head], rows)
+
+
+def loaders_speed(results: dict[str, Any]) -> str:
+    """A table for each setting: every loader without workers and with its best number of them."""
+    parts = []
+    for setting in results["settings"]:
+        rows = [loader_row(contender, setting) for contender in of_kind(results, "windrow", "loader")]
+        head = ["loader", "M tokens/s", "windrow / it", "best workers", "M tokens/s", "windrow / it"]
+        parts.append(f"(max_length, batch_size) = {setting}:\n\n{table(head, rows)}")
+    return "\n".join(parts)
+
+
+def loader_row(contender: dict[str, Any], setting: str) -> list[str]:
+    if contender["reason"]:
+        return [f"{contender['name']}: {escaped(contender['reason'])}", *"-----"]
+    none, *some = contender["runs"]
+    row, best = none["speed"][setting], some[0]["speed"][setting] if some else {}
+    why = f": {escaped(row['reason'])}" if "reason" in row else ""
+    count = str(some[0]["workers"]) if "tokens_per_second" in best else "-"
+    return [contender["name"] + why, millions(row), times(row), count, millions(best), times(best)]
+
+
+def loaders_short(results: dict[str, Any]) -> str:
+    """How many times faster windrow is than each loader at its best, with workers or without."""
+    rows = []
+    for contender in of_kind(results, "loader"):
+        cells = []
+        for setting in results["settings"]:
+            ratios = [run["speed"][setting].get("ratio") for run in contender["runs"]]
+            best = min((ratio for ratio in ratios if ratio), default=None)
+            cells.append(f"{best:.3g} x" if best else "not offered" if contender["runs"] else "not run")
+        rows.append([contender["name"], *cells])
+    return table(["windrow's tokens/s, by those of", *results["settings"]], rows)
+
+
+def loaders_first(results: dict[str, Any]) -> str:
+    rows = []
+    for name, by_num in results["first"].items():
+        for what, unit in (
+            ("milliseconds", "ms"),
+            ("peak_mb", "MB above imports"),
+            ("mapped_mb", "MB of the file mapped"),
+        ):
+            cells = [f"{row[what]:.3g}" if what in row else escaped(row["reason"]) for row in by_num.values()]
+            rows.append([f"{name}, {unit}", *cells])
+    return table(["windows", *next(iter(results["first"].values()))], rows)
+
+
+def loaders_resume(results: dict[str, Any]) -> str:
+    """Time to the first batch after half an epoch; for those without a state, what reading up to there takes."""
+    rows = []
+    for contender in of_kind(results, "windrow", "loader"):
+        found = {row["setting"]: row for row in results["resume"].get(contender["name"], []) if "setting" in row}
+        cells = []
+        for setting in results["settings"]:
+            row = found.get(setting, {})
+            speed = contender["runs"][0]["speed"][setting].get("tokens_per_second") if contender["runs"] else None
+            if "milliseconds" in row:
+                cells.append(f"{row['milliseconds']:.3g} ms")
+            elif row.get("not_offered") == "no state" and speed:
+                overlap = 2 if "stride" in setting else 1
+                cells.append(f"no state; reading on: {results['num_tokens'] * overlap / 2 / speed:.3g} s")
+            else:
+                cells.append(escaped(row.get("failed", "-")))
+        if contender["name"] in results["resume"]:
+            rows.append([contender["name"], *cells])
+    return table(["", *results["settings"]], rows)
+
+
+def loaders_long(results: dict[str, Any]) -> str:
+    long = results["long"]
+    memory = long["anonymous_mb"]
+    return (
+        f"{long['batches']} batches over {long['epochs']:.0f} epochs from one loader: {memory[0]:.1f} MB after the "
+        f"first tenth, {memory[-1]:.1f} MB after the last ({memory[-1] - memory[0]:+.2f} MB).\n"
+    )
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "order-quality": ("order_quality.json", order_quality),
     "order-cost": ("bench_order.json", order_cost),
     "loader-cost": ("bench_order.json", loader_cost),
     "prepare": ("prepare.json", prepare_speed),
+    "loaders-machine": ("results.json", loaders_machine),
+    "loaders-short": ("results.json", loaders_short),
+    "loaders-limits": ("results.json", loaders_limits),
+    "loaders-speed": ("results.json", loaders_speed),
+    "loaders-first": ("results.json", loaders_first),
+    "loaders-resume": ("results.json", loaders_resume),
+    "loaders-long": ("results.json", loaders_long),
 }
 
 

@@ -37,7 +37,7 @@ def prepare(source: measure.Source, setting: measure.Setting) -> None:
     )
 
 
-def loader(source: measure.Source, setting: measure.Setting, workers: int):  # noqa: ANN201
+def loader(source: measure.Source, setting: measure.Setting, workers: int):
     from litdata import StreamingDataLoader, StreamingDataset, TokensLoader
 
     if setting.stride < setting.max_length:
@@ -57,15 +57,18 @@ def batches(source: measure.Source, setting: measure.Setting, workers: int) -> I
 
 
 def resumes(source: measure.Source, setting: measure.Setting, step: int) -> Iterator[measure.Pair]:
-    made = loader(source, setting, 0)
-    next(iter(made))
-    state = made.state_dict()
-    state["num_samples_yielded"] = {0: step * setting.batch_size}
-    again = loader(source, setting, 0)
-    again.load_state_dict(state)
-    for rows in again:
+    made, num_samples = loader(source, setting, 0), step * setting.batch_size
+    if step:
+        state = {**made.state_dict(), "num_samples_yielded": num_samples, "current_epoch": 1}
+        state["dataset"] = {
+            **made.dataset.state_dict(num_samples, 1, setting.batch_size),
+            "num_samples_yielded": num_samples,
+            "current_epoch": 1,
+        }
+        made.load_state_dict(state)
+    for rows in made:
         yield rows[:, :-1].long(), rows[:, 1:].long()
 
 
 if __name__ == "__main__":
-    measure.main({"": batches}, package="litdata", prepare=prepare)
+    measure.main({"": batches}, package="litdata", prepare=prepare, resumes=resumes)

@@ -1,10 +1,16 @@
 """mosaicml-streaming, as its guide sets it up for text that is tokenised and cut beforehand.
 
 ``MDSWriter`` writes each window of L + 1 tokens as a sample (``ndarray:uint16``), with strides too: it stores what it
-serves, so the overlap is stored twice. Then ``StreamingDataset(local=..., shuffle=True, batch_size=B)`` in a
+serves, so that overlap is stored twice. Then ``StreamingDataset(local=..., shuffle=True, batch_size=B)`` in a
 ``DataLoader`` of the same batch size, whose collate function stacks, shifts and widens. It shuffles in blocks.
+
+Its package imports its part for images, and with it torchvision, whose usual build is for CUDA and does not load
+beside a torch for the CPU. No image is read here, so a placeholder stands in for torchvision where it does not load.
 """
 
+import importlib.machinery
+import sys
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +18,25 @@ import measure
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+
+
+def without_torchvision() -> None:
+    try:
+        import torchvision  # noqa: F401
+    except Exception:
+        for name in (
+            "torchvision",
+            "torchvision.datasets",
+            "torchvision.transforms",
+            "torchvision.transforms.functional",
+        ):
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__spec__ = importlib.machinery.ModuleSpec(name, None)
+        sys.modules["torchvision.datasets"].VisionDataset = sys.modules["torchvision.datasets"].CIFAR10 = object
+        sys.modules["torchvision.transforms.functional"].to_tensor = None
+
+
+without_torchvision()
 
 
 def place(source: measure.Source, setting: measure.Setting) -> Any:
@@ -51,7 +76,8 @@ def batches(source: measure.Source, setting: measure.Setting, workers: int) -> I
 
 def resumes(source: measure.Source, setting: measure.Setting, step: int) -> Iterator[measure.Pair]:
     data, made = loader(source, setting, 0)
-    data.load_state_dict(data.state_dict(step * setting.batch_size, True))
+    if step:
+        data.load_state_dict({**data.state_dict(step * setting.batch_size, True), "epoch": 0})
     return iter(made)
 
 
