@@ -190,8 +190,13 @@ class Partial:
     def __init__(self, path: Path, fresh: bool) -> None:
         self.path = path
         self.rows: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        if fresh:  # the contenders' own copies of the tokens stay, and what it took to make them
-            self.rows = {key: value for key, value in self.rows.items() if key.startswith("prepare ")}
+        if fresh:
+            self.forget()
+
+    def forget(self) -> None:
+        """All but what it took to make the contenders' own copies of the tokens, which stay."""
+        self.rows = {key: value for key, value in self.rows.items() if key.startswith("prepare ")}
+        self.path.write_text(json.dumps(self.rows))
 
     def once(self, key: str, work: Any) -> Any:
         if key not in self.rows:
@@ -409,6 +414,7 @@ def main() -> None:
         "long": long_run(partial),
     }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    partial.forget()  # the next run measures anew
     print(f"wrote {RESULTS}")
 
 
