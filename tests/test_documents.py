@@ -180,19 +180,29 @@ def test_outputs_come_through_a_dataloader(num_workers: int) -> None:
         assert all(np.array_equal(getattr(batch, name), getattr(expected, name)) for name in NAMES)
 
 
+def test_masks_come_through_a_worker() -> None:
+    asked: dict[str, Any] = {"outputs": ("block_mask", "dense_mask"), "device": "cpu"}
+    for batch, expected in zip(loader_of(**asked).dataloader(1), loader_of(**asked), strict=True):
+        assert torch.equal(batch.dense_mask, expected.dense_mask)
+        assert torch.equal(batch.block_mask.kv_indices, expected.block_mask.kv_indices)
+
+
 # -- attention -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("length", [5, 128, 300])
+@pytest.mark.parametrize("length", [1, 5, 128, 300, 512])
 def test_the_masks_are_those_of_the_definition(length: int) -> None:
     generator = torch.Generator().manual_seed(length)
-    documents = (torch.rand(3, length, generator=generator) < 0.03).long().cumsum(1) - 1
-    expected = torch.tensor(
-        [[[q >= k and row[q] == row[k] for k in range(length)] for q in range(length)] for row in documents.tolist()]
-    )
+    often = torch.tensor([[0.03], [0.002], [0.0]])
+    documents = (torch.rand(3, length, generator=generator) < often).long().cumsum(1) - 1
+    q, k = torch.arange(length)[:, None], torch.arange(length)[None, :]
+    expected = torch.stack([(q >= k) & (row[q] == row[k]) for row in documents])
     assert torch.equal(dense_mask(documents)[:, 0], expected)
     theirs = create_block_mask(lambda b, h, q, k: expected[b, q, k], 3, None, length, length, device="cpu")
-    assert torch.equal(block_mask(documents).to_dense(), theirs.to_dense())
+    ours = block_mask(documents)
+    for name in ("kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices", "q_num_blocks", "q_indices"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+    assert ours.seq_lengths == theirs.seq_lengths
 
 
 class Attention(nn.Module):

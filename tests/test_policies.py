@@ -1,5 +1,6 @@
 """How documents become rows: the policies against plain loops, and the promises that hold for each of them."""
 
+from bisect import bisect_left, insort
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import SHARED
 from corpora import EOS, corpora, store_of
-from windrow import Loader, Mixture, TokenStore, Windows, open_store, prepare
+from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.cache import cache_folder
 from windrow.errors import NotEnoughTokensError
+from windrow.quickstart import demo_documents
 from windrow.testing import assert_covers, assert_elastic, assert_resumes
 from windrow.windows import Policy
 
@@ -60,6 +63,37 @@ def naive_best_fit(pieces: list[list[int]], capacity: int) -> list[list[list[int
         else:
             rows.append([piece])
     return rows
+
+
+def naive_num_rows(lengths: list[int], capacity: int) -> int:
+    """How many rows the textbook needs, from the spaces alone."""
+    spaces: list[int] = []  # rising
+    num_rows = 0
+    for length in sorted(lengths, reverse=True):
+        place = bisect_left(spaces, length)
+        if place == len(spaces):
+            spaces, num_rows, place = [*spaces, capacity], num_rows + 1, len(spaces)
+        insort(spaces, spaces.pop(place) - length)
+    return num_rows
+
+
+def real_texts(name: str) -> list[str]:
+    if name == "language reference":
+        return demo_documents()
+    path = SHARED / "data" / "tinyshakespeare.txt"
+    if not path.exists():
+        pytest.skip(f"the text is not at {path}")
+    return path.read_text(encoding="utf-8").split("\n\n")
+
+
+@pytest.mark.parametrize("max_length", [64, 256, 1023])
+@pytest.mark.parametrize("name", ["language reference", "speeches of Shakespeare"])
+def test_real_lengths_are_packed_into_as_few_rows_as_by_the_textbook(name: str, max_length: int) -> None:
+    tokenizer = load_tokenizer("gpt2")
+    lengths = [len(ids) + 1 for ids in tokenizer.encode_batch(real_texts(name))]
+    windows = Windows(store_of([int(length) for length in lengths]), max_length, policy="pack")
+    pieces = [len(piece) for piece in pieces_of(lengths, max_length)]
+    assert windows.num_samples == naive_num_rows(pieces, max_length + 1)
 
 
 def rows_and_counted(windows: Windows) -> tuple[Any, Any]:
