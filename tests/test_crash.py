@@ -21,15 +21,16 @@ ALL = bool(os.environ.get("WINDROW_EXHAUSTIVE"))
 WRITING = "write,fsync,rename,mkdir,unlink,unlinkat,rmdir,flock"
 JOB = """
 import os, sys
-from windrow import blocks, cuts, encode, encoder, items, publish  # megabytes become kilobytes
+from windrow.preparing import blocks, cuts, encode, encoder, items
+from windrow import publish  # megabytes become kilobytes
 for module in (blocks, cuts, encode, encoder):
     module.PIECE = module.LIMIT = 1 << 12
 items.ITEM = blocks._BLOCK = 1 << 13
 items._SMALL = {"": 1 << 13, "gz": 1 << 10, "zst": 1 << 10}
 publish.SHARD_TOKENS = 30_000
-from windrow.engine import Here
+from windrow.preparing.engine import Here
 from windrow.errors import WindrowError
-from windrow.prepare import prepare
+from windrow.preparing.prepare import prepare
 try:
     prepare(sys.argv[1], sys.argv[2], tokenizer="bytes", valid_fraction=0.3, executor=Here())
 except WindrowError as error:

@@ -11,11 +11,11 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow import blocks, cuts
 from windrow.bpe import PATTERNS
 from windrow.errors import SourceError
-from windrow.sources import Reading, Source
-from windrow.streams import FileWindow, StreamWindow
+from windrow.preparing import blocks, cuts
+from windrow.preparing.sources import Reading, Source
+from windrow.preparing.streams import FileWindow, StreamWindow
 from windrow.tokenizer import load_tokenizer
 
 NASTY = (
@@ -116,7 +116,7 @@ def test_blocks_cover_a_file_and_hold_whole_documents_or_pieces_of_one(
 
 def cuts_documents(data: bytes, reading: Reading) -> list[bytes]:
     """The oracle: the pieces of each document, by one split of the whole."""
-    from windrow.parse import documents
+    from windrow.preparing.parse import documents
 
     found = [document.text.encode() for document in documents(data, "text", 0, reading)]  # type: ignore[union-attr]
     return [piece for document in found for piece in cuts.cut_long(document) or ()]

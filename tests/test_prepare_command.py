@@ -13,8 +13,8 @@ import pytest
 
 from prepare_helpers import real_texts, same_ids, snapshot
 from windrow import open_store
-from windrow.ledger import Report
 from windrow.prepare_command import progress_text
+from windrow.preparing.ledger import Report
 
 
 def windrow(*arguments: Any, code: int = 0) -> "subprocess.CompletedProcess[str]":

@@ -22,8 +22,8 @@ JOB = textwrap.dedent("""
     import sys, time
     import ray
     from ray.cluster_utils import Cluster
-    from windrow.prepare import prepare
-    from windrow.ray_engine import RayExecutor
+    from windrow.preparing.prepare import prepare
+    from windrow.preparing.ray_engine import RayExecutor
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     node = cluster.add_node(num_cpus=2)

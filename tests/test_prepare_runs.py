@@ -19,8 +19,8 @@ import pytest
 from prepare_helpers import EOT, origins, real_texts, same_ids, snapshot
 from windrow import open_store, prepare
 from windrow.errors import NotEnoughTokensError, PrepareError, StoreError
-from windrow.work import WORK, locked
-from windrow.workers import Workers
+from windrow.preparing.work import WORK, locked
+from windrow.preparing.workers import Workers
 
 MB = 1_000_000
 
@@ -110,7 +110,7 @@ def die_once(path: str) -> str:
 
 
 def test_a_task_whose_worker_is_killed_is_done_again_and_after_three_times_it_is_named(tmp_path: Path) -> None:
-    from windrow.engine import run
+    from windrow.preparing.engine import run
 
     with Workers(2) as workers:
         paths = [str(tmp_path / name) for name in "abcd"]
@@ -144,7 +144,7 @@ def test_a_run_whose_workers_are_killed_again_and_again_ends_with_the_same_bytes
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     code = textwrap.dedent("""
         import os, signal, time
-        from windrow.workers import Workers
+        from windrow.preparing.workers import Workers
         workers = Workers(2)
         pids = [workers.submit(os.getpid).result()]
         workers.submit(time.sleep, 100)
@@ -190,7 +190,7 @@ def test_a_broken_executor_says_so_and_the_next_run_goes_on(
 
 
 def test_memory_decides_how_many_workers_there_are(tmp_path: Path) -> None:
-    from windrow.engine import crew_for
+    from windrow.preparing.engine import crew_for
     from windrow.tokenizer import load_tokenizer
 
     gpt2 = load_tokenizer("gpt2")
@@ -311,7 +311,7 @@ def test_an_unfinished_store_cannot_be_opened(inputs: Path, tmp_path: Path) -> N
 
 
 def test_a_second_writer_gets_a_clear_error_and_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from windrow.work import locked\n"
+    code = "import sys, time; from pathlib import Path; from windrow.preparing.work import locked\n"
     code += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(100)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -431,7 +431,7 @@ def test_every_documents_origin_is_where_its_text_lies(inputs: Path, tmp_path: P
 
 
 def test_many_shards_hold_what_one_holds(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from windrow import publish
+    from windrow.preparing import publish
 
     one = prepare(inputs, tmp_path / "one", valid_fraction=0.1)
     monkeypatch.setattr(publish, "SHARD_TOKENS", 1 << 20)

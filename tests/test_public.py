@@ -15,11 +15,44 @@ PACKAGE = Path(windrow.__file__).parent
 # Each room may import from the rooms before it; within a room, from the modules named before.
 LAYERS: list[list[str]] = [
     ["errors", "terminal"],
-    ["bpe", "huggingface", "tokenizer", "member", "order", "mixture_order", "steps", "ranks", "batch", "device"],
+    [
+        "bpe",
+        "huggingface",
+        "tokenizer",
+        "member",
+        "order",
+        "mixture_order",
+        "steps",
+        "ranks",
+        "batch",
+        "device",
+        "prefetch",
+        "meter",
+        "quality",
+    ],
     ["attention", "cache", "packing"],
-    ["manifest", "sources", "store", "origins"],
-    ["streams", "cuts", "blocks", "parse", "columns", "work", "items", "encoder", "encode"],  # text to items of tokens
-    ["workers", "engine", "ray_engine", "sides", "finished", "ledger", "publish", "estimate"],  # items to stores
+    ["manifest", "preparing.sources", "store", "origins"],
+    [
+        "preparing.streams",
+        "preparing.cuts",
+        "preparing.blocks",
+        "preparing.parse",
+        "preparing.columns",
+        "preparing.work",
+        "preparing.items",
+        "preparing.encoder",
+        "preparing.encode",
+    ],
+    [
+        "preparing.workers",
+        "preparing.engine",
+        "preparing.ray_engine",
+        "preparing.sides",
+        "preparing.finished",
+        "preparing.ledger",
+        "preparing.publish",
+        "preparing.estimate",
+    ],
     [
         "spans",
         "pieces",
@@ -31,14 +64,19 @@ LAYERS: list[list[str]] = [
         "mixture",
         "explain_html",
         "explain",
-        "prepare",
+        "preparing.prepare",
     ],
-    ["draw", "making", "state", "torch_loader", "loader"],
+    ["draw", "resident", "rows", "making", "state", "torch_loader", "loader"],
     ["model_check"],
     ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "options", "run", "show"],
     ["coverage", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],
     ["find_text", "when", "when_page", "cli_see"],
-    ["bench", "launch", "train", "story", "demo", "prepare_command", "cli", "__main__"],
+    ["bench", "train", "launch", "story", "demo", "prepare_command", "cli", "__main__"],
+]
+MODULES = [
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "__init__"
 ]
 HEAVY = ["torch", "pyarrow", "tiktoken", "gigatoken", "tokenizers", "numpy"]
 
@@ -62,14 +100,14 @@ def imports_of(path: Path) -> set[str]:
 
 def test_every_module_stands_in_a_layer() -> None:
     listed = [module for layer in LAYERS for module in layer]
-    assert sorted(listed) == sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    assert sorted(listed) == sorted(MODULES)
 
 
 def test_modules_import_only_what_stands_before_them() -> None:
     listed = [module for layer in LAYERS for module in layer]
     for place, module in enumerate(listed):
         allowed = set(listed[:place])
-        beyond = imports_of(PACKAGE / f"{module}.py") - allowed
+        beyond = imports_of(PACKAGE / f"{module.replace('.', '/')}.py") - allowed
         if module == "torch_loader":
             continue  # made by the loader, which it serves
         assert not beyond - ({"torch_loader"} if module == "loader" else set()), f"{module} imports {beyond}"
@@ -91,6 +129,11 @@ def test_the_public_names_are_sorted_and_all_there() -> None:
     assert all(getattr(windrow, name).__doc__ for name in windrow.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Sampler'"):
         windrow.Sampler  # noqa: B018 - the access is the test
+
+
+def test_no_public_name_is_a_modules_name_too() -> None:
+    """Or importing the module would put it where the name was: ``windrow.prepare`` would be no function any more."""
+    assert set(windrow.__all__).isdisjoint(path.stem for path in PACKAGE.iterdir())
 
 
 def test_every_error_is_a_value_error_with_a_docstring() -> None:

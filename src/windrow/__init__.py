@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from windrow.loader import Loader
     from windrow.mixture import Mixture
     from windrow.model_check import check_model
-    from windrow.prepare import prepare
+    from windrow.preparing.prepare import prepare
     from windrow.quickstart import from_text
     from windrow.store import TokenStore, open_store
     from windrow.tokenizer import load_tokenizer
@@ -43,7 +43,7 @@ _HOMES = {
     "from_text": "quickstart",
     "load_tokenizer": "tokenizer",
     "open_store": "store",
-    "prepare": "prepare",
+    "prepare": "preparing.prepare",
 }
 
 

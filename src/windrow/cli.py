@@ -111,7 +111,7 @@ def prepare(
     windrow prepare texts/ corpus --dry-run
     """
     from windrow.prepare_command import run_dry, run_prepare
-    from windrow.sources import Reading
+    from windrow.preparing.sources import Reading
 
     if part and (finish or dry_run):
         raise typer.BadParameter(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow import prepare
-from windrow.ledger import Report
+from windrow.preparing.ledger import Report
 from windrow.show import print_stores, store_facts
 from windrow.terminal import error_console, output_console, visible
 
@@ -56,7 +56,7 @@ def run_prepare(
 
 def run_dry(inputs: list[str], *, as_json: bool, **options: Any) -> None:
     """Say what it would take."""
-    from windrow.estimate import estimate
+    from windrow.preparing.estimate import estimate
 
     found = estimate(inputs, **options)
     if as_json:
@@ -82,7 +82,7 @@ def _part(part: str | None) -> tuple[int, int] | None:
 @contextmanager
 def _executor(engine: str) -> Iterator[Executor | None]:
     if engine == "ray":
-        from windrow.ray_engine import RayExecutor
+        from windrow.preparing.ray_engine import RayExecutor
 
         with RayExecutor() as executor:
             yield executor

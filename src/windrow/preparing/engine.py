@@ -12,8 +12,8 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from windrow.errors import PrepareError
+from windrow.preparing.workers import Workers
 from windrow.tokenizer import Tokenizer
-from windrow.workers import Workers
 
 __all__ = ["Crew", "Here", "crew_for", "run"]
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from windrow.errors import SourceError
-from windrow.sources import Source
+from windrow.preparing.sources import Source
 
 __all__ = ["STEP", "FileWindow", "StreamWindow", "chunks", "hash_file", "num_lines", "read_span"]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from windrow.blocks import EOT, delimiter
-from windrow.sources import Reading
-from windrow.streams import num_lines
+from windrow.preparing.blocks import EOT, delimiter
+from windrow.preparing.sources import Reading
+from windrow.preparing.streams import num_lines
 
 __all__ = ["Bad", "Document", "documents", "split_literal"]
 

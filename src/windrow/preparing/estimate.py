@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from windrow.encode import Done, do
-from windrow.engine import crew_for
 from windrow.errors import SourceError
-from windrow.items import Item, Job, Plan, job_for
-from windrow.sources import Inputs, Reading, Source, find_sources
+from windrow.preparing.encode import Done, do
+from windrow.preparing.engine import crew_for
+from windrow.preparing.items import Item, Job, Plan, job_for
+from windrow.preparing.sources import Inputs, Reading, Source, find_sources
 from windrow.tokenizer import Tokenizer, load_tokenizer, token_dtype
 
 __all__ = ["Estimate", "estimate"]

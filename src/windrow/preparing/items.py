@@ -13,12 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from windrow.blocks import Block, Window, blocks
 from windrow.errors import PrepareError, SourceError
-from windrow.sources import Reading, Source
-from windrow.streams import FileWindow, StreamWindow, num_lines
+from windrow.preparing.blocks import Block, Window, blocks
+from windrow.preparing.sources import Reading, Source
+from windrow.preparing.streams import FileWindow, StreamWindow, num_lines
+from windrow.preparing.work import ItemFile, read_note, write_note
 from windrow.tokenizer import Tokenizer
-from windrow.work import ItemFile, read_note, write_note
 
 __all__ = ["ITEM", "HashTask", "Item", "Job", "Plan", "job_for"]
 
@@ -185,7 +185,7 @@ class Plan:
             num_raw = window.num_raw
 
     def _columns(self, number: int, source: Source) -> Iterator[Item | HashTask]:
-        from windrow.columns import row_groups
+        from windrow.preparing.columns import row_groups
 
         if self._mine():
             yield HashTask(number, source)

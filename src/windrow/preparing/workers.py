@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 __all__ = ["WorkerDiedError", "Workers", "serve"]
 
 R = TypeVar("R")
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from windrow.workers import serve; serve()"
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from windrow.preparing.workers import serve; serve()"
 
 
 class WorkerDiedError(BrokenExecutor):

@@ -9,11 +9,11 @@ from importlib import import_module
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
-from windrow.blocks import Block
 from windrow.errors import SourceError
-from windrow.parse import Bad, Document
-from windrow.sources import Reading, Source
-from windrow.streams import chunks
+from windrow.preparing.blocks import Block
+from windrow.preparing.parse import Bad, Document
+from windrow.preparing.sources import Reading, Source
+from windrow.preparing.streams import chunks
 
 __all__ = ["row_groups", "rows"]
 

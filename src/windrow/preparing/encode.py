@@ -14,16 +14,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from windrow.blocks import EOT, Block, blocks
-from windrow.cuts import PIECE
-from windrow.encoder import Encoder
 from windrow.errors import PrepareError, SourceError, WindrowError
-from windrow.items import HashTask, Item, Job, before_piece
-from windrow.parse import Bad, Document, documents, not_utf8, split_literal
-from windrow.sources import Source
-from windrow.streams import STEP, FileWindow, StreamWindow, hash_file, num_lines, read_span
+from windrow.preparing.blocks import EOT, Block, blocks
+from windrow.preparing.cuts import PIECE
+from windrow.preparing.encoder import Encoder
+from windrow.preparing.items import HashTask, Item, Job, before_piece
+from windrow.preparing.parse import Bad, Document, documents, not_utf8, split_literal
+from windrow.preparing.sources import Source
+from windrow.preparing.streams import STEP, FileWindow, StreamWindow, hash_file, num_lines, read_span
+from windrow.preparing.work import ItemFile, ItemWriter, read_note, write_note
 from windrow.tokenizer import Tokenizer, token_dtype
-from windrow.work import ItemFile, ItemWriter, read_note, write_note
 
 __all__ = ["Done", "cannot_write", "do"]
 
@@ -140,7 +140,7 @@ class _Reader:
         block, reading = self._item.block, self._job.reading
         self.about["lines"] = 0
         if source.form in ("parquet", "arrow"):
-            from windrow.columns import rows
+            from windrow.preparing.columns import rows
 
             assert block is not None
             self._documents(rows(source, block, reading), number)

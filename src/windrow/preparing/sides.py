@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.encode import Done
-from windrow.encoder import digest_of_pieces
-from windrow.items import Item
-from windrow.work import ItemFile
+from windrow.preparing.encode import Done
+from windrow.preparing.encoder import digest_of_pieces
+from windrow.preparing.items import Item
+from windrow.preparing.work import ItemFile
 
 __all__ = ["Part", "Sides", "documents_of"]
 

@@ -15,18 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from windrow.encode import cannot_write, do
-from windrow.engine import Crew, crew_for
 from windrow.errors import PrepareError
-from windrow.finished import is_finished
-from windrow.items import Job, Plan, job_for
-from windrow.ledger import Ledger, Report
-from windrow.publish import publish_side
-from windrow.sides import Sides
-from windrow.sources import Inputs, Reading, Source, find_sources, require_unchanged
+from windrow.preparing.encode import cannot_write, do
+from windrow.preparing.engine import Crew, crew_for
+from windrow.preparing.finished import is_finished
+from windrow.preparing.items import Job, Plan, job_for
+from windrow.preparing.ledger import Ledger, Report
+from windrow.preparing.publish import publish_side
+from windrow.preparing.sides import Sides
+from windrow.preparing.sources import Inputs, Reading, Source, find_sources, require_unchanged
+from windrow.preparing.work import locked, remove_left_over, remove_work
 from windrow.store import TokenStore, open_store
 from windrow.tokenizer import Tokenizer, load_tokenizer
-from windrow.work import locked, remove_left_over, remove_work
 
 __all__ = ["prepare"]
 

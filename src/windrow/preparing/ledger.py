@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from windrow.encode import Done
 from windrow.errors import NotEnoughTokensError, SourceError
-from windrow.items import HashTask, Item
-from windrow.sides import Sides
-from windrow.sources import Source
+from windrow.preparing.encode import Done
+from windrow.preparing.items import HashTask, Item
+from windrow.preparing.sides import Sides
+from windrow.preparing.sources import Source
 
 __all__ = ["Ledger", "Report"]
 

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.engine import Crew
 from windrow.errors import PrepareError
-from windrow.finished import describe
-from windrow.items import Job
-from windrow.ledger import Ledger
 from windrow.manifest import MANIFEST, Manifest, Shard, publish, sync_folder
-from windrow.sides import Part
+from windrow.preparing.engine import Crew
+from windrow.preparing.finished import describe
+from windrow.preparing.items import Job
+from windrow.preparing.ledger import Ledger
+from windrow.preparing.sides import Part
+from windrow.preparing.work import ItemFile
 from windrow.tokenizer import Tokenizer, token_dtype
-from windrow.work import ItemFile
 
 __all__ = ["publish_side"]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, StoreError
-from windrow.items import batches
 from windrow.manifest import MANIFEST, Manifest, read_manifest
-from windrow.sources import Reading, Source
-from windrow.streams import hash_file
+from windrow.preparing.items import batches
+from windrow.preparing.sources import Reading, Source
+from windrow.preparing.streams import hash_file
 from windrow.tokenizer import Tokenizer
 
 __all__ = ["describe", "is_finished"]
