@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from windrow.cli import app
 
-COMMANDS = ["demo", "prepare", "info", "show", "when", "plan", "check", "train"]
+COMMANDS = ["demo", "prepare", "info", "show", "when", "trace", "report", "plan", "check", "train"]
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(200))
 TINY = ["--max-length", "16", "--batch-size", "2", "--width", "16", "--num-heads", "2", "--num-layers", "1"]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from windrow.model_check import check_model
     from windrow.preparing.prepare import prepare
     from windrow.quickstart import from_text
+    from windrow.report import write_report
     from windrow.store import TokenStore, open_store
     from windrow.tokenizer import load_tokenizer
     from windrow.windows import Windows
@@ -31,6 +32,7 @@ __all__ = [
     "load_tokenizer",
     "open_store",
     "prepare",
+    "write_report",
 ]
 
 _HOMES = {
@@ -44,6 +46,7 @@ _HOMES = {
     "load_tokenizer": "tokenizer",
     "open_store": "store",
     "prepare": "preparing.prepare",
+    "write_report": "report",
 }
 
 

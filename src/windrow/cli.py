@@ -158,6 +158,8 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
 
 app.command()(cli_see.show)
 app.command()(cli_see.when)
+app.command()(cli_see.trace)
+app.command()(cli_see.report)
 app.command()(plan)
 app.command()(check)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from windrow import Loader
     from windrow.run import Run
 
-__all__ = ["show", "when"]
+__all__ = ["report", "show", "trace", "when"]
 
 Raw = Annotated[bool, Option("--raw", help="Print only the text of the rows.")]
 Document = Annotated[int | None, Option(metavar="NUMBER", help="The document of this number, from 0.")]
@@ -129,6 +129,61 @@ def when(
     console = output_console()
     console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
     print_sightings(console, found, num_epochs, most=most)
+
+
+@command(interrupted="nothing was changed.")
+def trace(
+    file: TraceFile = None,
+    num_tokens: NumTokens = None,
+    max_length: TraceLength = 8,
+    stride: TraceStride = None,
+    batch_size: TraceBatch = 2,
+    seed: TraceSeed = 0,
+    tokenizer: o.TokenizerName = "gpt2",
+) -> None:
+    """Show a text's way to its batches, step by step, for learners.
+
+    \b
+    windrow trace story.txt
+    windrow trace story.txt --max-length 4 --stride 2 --batch-size 3
+    windrow trace --num-tokens 600 --max-length 256 --stride 128
+    """
+    from windrow.trace import Sizes, trace_arithmetic, trace_text
+
+    if (file is None) == (num_tokens is None):
+        raise typer.BadParameter("give either FILE or --num-tokens NUMBER")
+    sizes = Sizes(max_length, stride or max_length, batch_size, seed)
+    if file is None:
+        assert num_tokens is not None
+        trace_arithmetic(output_console(), num_tokens, sizes)
+    else:
+        trace_text(output_console(), file.read_text(encoding="utf-8"), sizes, tokenizer=tokenizer)
+
+
+@command(interrupted="nothing was changed.")
+def report(
+    store: o.OptionalStore = None,
+    run: o.RunPath = None,
+    out: ReportOut = Path("report.html"),
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
+    seed: o.Seed = None,
+    dp_world_size: o.DpWorldSize = 1,
+    tokenizer: o.ShowTokenizer = None,
+) -> None:
+    """Write one page that shows the whole run: text, windows, order, batches, coverage.
+
+    \b
+    windrow report corpus --out report.html
+    windrow report --run windrow-run --out report.html
+    """
+    from windrow import write_report
+
+    given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    _, loader = _loader(store, run, given, 0, dp_world_size)
+    nbytes = write_report(loader, out, tokenizer=tokenizer)
+    typer.echo(f"{visible(str(out))}: {nbytes / 1000:,.0f} kB, one file, opens in any browser; recipe {loader.recipe}")
 
 
 def _loader(

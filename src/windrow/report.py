@@ -1,0 +1,98 @@
+"""One page that shows a run: from its text to its batches, what is covered, and how good the shuffle is.
+
+Guarantee: a self-contained file: no request, no script but its own (the content-security policy names the hashes of
+script and style), every string of the corpus escaped; it reads without JavaScript. Cost: a bounded sample of the store
+(``report_data.py``); under 300 kB. It does not do: anything beyond two epochs, or watching a run (``train.html``).
+"""
+
+import base64
+import hashlib
+import importlib.resources
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from windrow import Loader, Windows
+from windrow.explain_html import safe
+from windrow.manifest import publish
+from windrow.report_data import step_rows
+from windrow.report_parts import COMMAND, Facts, sections
+from windrow.tokenizer import Tokenizer
+
+__all__ = ["write_report"]
+
+_FIRST = 48  # tokens that the sliding windows are shown on
+
+
+def write_report(loader: Loader, path: str | os.PathLike[str], *, tokenizer: str | Tokenizer | None = None) -> int:
+    """Write the page about ``loader`` to ``path``, whole or not at all; returns its size in bytes.
+
+    ``tokenizer`` is what decodes, when the store's own cannot be loaded by its name. The loader's position does not
+    matter and does not move. Raises ``ValueError`` for a loader that draws from something else than ``Windows``.
+    """
+    page = _page(_facts(loader, tokenizer)).encode()
+    publish(Path(path), page)
+    return len(page)
+
+
+def _facts(loader: Loader, tokenizer: str | Tokenizer | None) -> Facts:
+    from windrow.tokenizer import load_tokenizer
+
+    name, windows = next(iter(loader.members.items()))
+    if not isinstance(windows, Windows):
+        raise ValueError(f"this loader draws from {type(windows).__name__}, and a report is made of Windows")
+    try:
+        decoder = load_tokenizer(tokenizer) if tokenizer else windows.store.tokenizer
+    except ValueError:
+        decoder = None  # ids without a tokenizer: shown as numbers
+    first = windows.store.tokens(0, _FIRST).tolist()
+    return Facts(loader, windows, name, decoder, first, step_rows(loader))
+
+
+def _page(facts: Facts) -> str:
+    style, script = _part("report.css"), _part("report.js")
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    title = f"windrow: {facts.title}"
+    return "".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width,initial-scale=1">',
+            '<meta name="referrer" content="no-referrer">',
+            f"<title>{safe(title)}</title><style>{style}</style></head><body>",
+            '<a class="skip" href="#main">to the content</a>',
+            *sections(facts),
+            f'<script type="application/json" id="data">{_data(facts)}</script>',
+            f"<script>{script}</script></body></html>\n",
+        ]
+    )
+
+
+def _data(facts: Facts) -> str:
+    """What the script reads, as JSON that cannot end the element that it stands in."""
+    ids = {i for rows in facts.steps.values() for row in rows for i in [*row["inputs"], *row["targets"]]} | {
+        *facts.first
+    }
+    content: dict[str, Any] = {
+        "num_tokens": facts.windows.num_tokens,
+        "eos": facts.windows.store.eos_id,
+        "first": facts.first,
+        "steps": facts.steps,
+        "texts": {i: facts.text(i) for i in sorted(ids) if i >= 0},
+        "carried": facts.carried,
+        "command": COMMAND,
+    }
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _part(name: str) -> str:
+    return importlib.resources.files("windrow").joinpath(f"data/{name}").read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,346 @@
+"""The sections of a report, each a piece of HTML with a heading.
+
+Guarantee: strings that are not our own pass through ``safe``; each section reads without JavaScript. Cost: that of
+``report_data.py``. It does not do: style or script.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from windrow import Loader, Windows
+from windrow.explain_html import safe, token_text
+from windrow.report_data import (
+    CARRIED_PLACES,
+    CARRIED_ROWS,
+    coverage,
+    document_lengths,
+    frequent_tokens,
+    ledger,
+    mixture_shares,
+    order_facts,
+)
+from windrow.report_figures import bars, dots, shares, stacked
+from windrow.tokenizer import Tokenizer
+
+__all__ = ["COMMAND", "Facts", "sections"]
+
+COMMAND = "windrow show STORE"
+_POINTS = 600
+_NAV = [
+    ("path", "From text to batch"),
+    ("windows-h", "Windows"),
+    ("order", "Order and batches"),
+    ("ranks", "Ranks"),
+    ("steps-h", "Any step"),
+    ("coverage", "Coverage"),
+    ("data-h", "The text"),
+    ("shuffle", "The shuffle"),
+]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What all sections share: the loader, its first member's windows, and the tokens that are shown."""
+
+    loader: Loader
+    windows: Windows
+    name: str
+    decoder: Tokenizer | None
+    first: list[int]
+    steps: dict[int, list[dict[str, Any]]]
+
+    @property
+    def title(self) -> str:
+        path = self.windows.store.path
+        return str(path) if path else "tokens in memory"
+
+    @property
+    def carried(self) -> str:
+        """The steps that the page holds, in words."""
+        epoch = len(self.loader)
+        first = [step for step in self.steps if step < epoch]
+        second = [step for step in self.steps if step >= epoch]
+        return f"{first[0]} to {first[-1]} and {second[0]} to {second[-1]}"
+
+    def text(self, token: int) -> str:
+        return _shown(token_text(self.decoder, token))
+
+    def chips(self, ids: Sequence[int]) -> str:
+        return "".join(self._chip(token) for token in ids)
+
+    def _chip(self, token: int) -> str:
+        if token < 0:
+            return '<span class="chip off">-100</span>'
+        kind = "chip eos" if token == self.windows.store.eos_id else "chip"
+        return f'<span class="{kind}" title="id {token}">{safe(self.text(token))}</span>'
+
+    def row(self, name: str, ids: Sequence[int]) -> str:
+        return f'<div class="row"><span class="name">{safe(name)}</span>{self.chips(ids)}</div>'
+
+
+def _shown(text: str) -> str:
+    from windrow.terminal import visible
+
+    return visible(text)
+
+
+def sections(facts: Facts) -> Iterator[str]:
+    """The body of the page, from its heading to its end."""
+    yield from _head(facts)
+    yield '<main id="main">'
+    for part in (_path, _windows, _order, _ranks, _steps, _coverage, _text, _mixture, _shuffle):
+        yield from part(facts)
+    yield f"</main><p class=soft>Recipe: <code>{safe(facts.loader.recipe)}</code></p>"
+
+
+def _head(facts: Facts) -> Iterator[str]:
+    windows, loader = facts.windows, facts.loader
+    stride = windows.stride if windows.policy == "concat" else windows.policy
+    numbers = [
+        ("tokens", windows.num_tokens),
+        ("documents", windows.store.num_documents),
+        ("max_length", windows.max_length),
+        ("stride", stride),
+        ("windows", windows.num_samples),
+        ("batch_size", loader.batch_size),
+        ("ranks", loader.dp_world_size),
+        ("steps an epoch", len(loader)),
+    ]
+    yield f"<header><h1>{safe(facts.title)}</h1><p>How this text becomes batches. Every batch is a pure function of "
+    yield "(data, recipe, position): nothing on this page was remembered, all of it was computed.</p>"
+    yield "<dl class=facts>"
+    for label, value in numbers:
+        yield (
+            f"<div><dt>{label}</dt><dd>{value:,}</dd></div>"
+            if isinstance(value, int)
+            else (f"<div><dt>{label}</dt><dd>{safe(str(value))}</dd></div>")
+        )
+    links = "".join(f'<li><a href="#{target}">{label}</a></li>' for target, label in _NAV)
+    yield f'</dl><nav aria-label="Sections"><ul>{links}</ul></nav></header>'
+
+
+def _path(facts: Facts) -> Iterator[str]:
+    first = facts.first[:24]
+    yield '<h2 id="path">From text to batch</h2><h3>1. Text is cut into tokens</h3>'
+    yield "<p>A chip is a token, a piece of text that has a number. Control characters are written as escapes.</p>"
+    yield facts.row("tokens", first)
+    yield "<h3>2. A token is stored as its number</h3>"
+    ids = "".join(f'<span class="chip">{token}</span>' for token in first)
+    yield f'<div class="row plain"><span class="name">ids</span>{ids}</div>'
+    size = facts.windows.dtype.itemsize
+    yield f"<p>{size} bytes each, back to back, {facts.windows.num_tokens * size:,} bytes in all.</p>"
+    yield "<h3>3. The model learns to say what comes next</h3><p>A window is a row of inputs. Its targets are the "
+    yield "same row moved on by one: each input shall predict the token after it.</p>"
+    yield facts.row("inputs", first[:12]) + facts.row("targets", first[1:13])
+    yield "<h3>4. Windows are shuffled, and so many at a time are a batch</h3>"
+    (rows,) = [facts.steps[0]]
+    drawn = ", ".join(f"{row['window']:,}" for row in rows)
+    yield f"<p>Step 0 of this run holds the windows {drawn}. <a href='#steps-h'>See what is in them.</a></p>"
+
+
+def _windows(facts: Facts) -> Iterator[str]:
+    windows = facts.windows
+    longest = max(2, min(16, len(facts.first) // 3, windows.num_tokens - 1))
+    length = min(8, longest)
+    stride = max(1, length // 2)
+    n = windows.num_tokens
+    count = max(0, (n - length - 1) // stride + 1)
+    yield '<h2 id="windows-h">Windows slide over the tokens</h2><p>Two numbers decide it: <b>max_length</b>, the '
+    yield "inputs in a window, and <b>stride</b>, the tokens from one window's start to the next. Small ones here, so "
+    yield f"that they fit the page; this run has max_length {windows.max_length:,}.</p><div class=card>"
+    yield '<div class="controls js">'
+    for name, value in (("length", length), ("stride", stride)):
+        label = "max_length" if name == "length" else "stride"
+        control = f"<input type=range id={name} min=1 max={longest} value={value}>"
+        yield f"<label>{label} {control}<output id={name}-out for={name}>{value}</output></label>"
+    yield f"</div><p aria-live=polite><code id=arithmetic>({n:,} - {length} - 1) // {stride} + 1 = {count:,} windows"
+    yield f"</code><br><span id=meaning>a token is a target about {length / stride:g} times an epoch</span></p>"
+    yield "<div id=windows>"
+    for number in range(min(count, 5)):
+        ids = facts.first[number * stride : number * stride + length + 1]
+        if len(ids) == length + 1:
+            yield f"<div class=window>{facts.row(f'window {number}', ids[:-1])}{facts.row('its targets', ids[1:])}</div>"
+    yield "</div></div>"
+
+
+def _order(facts: Facts) -> Iterator[str]:
+    loader, epoch = facts.loader, len(facts.loader)
+    num = min(8, epoch)
+    yield '<h2 id="order">Which windows land in which batch</h2><p>In an epoch every window comes once. The next '
+    yield "epoch is another order of the same windows. What is left over at an epoch's end: "
+    yield f"{loader.num_dropped:,} of {loader.epoch_samples:,} windows.</p><div class=scroll><table>"
+    yield "<thead><tr><th scope=col>batch</th><th scope=col>this epoch: windows</th>"
+    yield "<th scope=col>next epoch: windows</th></tr></thead><tbody>"
+    for step in range(num):
+        cells = [_windows_of(loader, step + shift) for shift in (0, epoch)]
+        yield f"<tr><th scope=row>{step}</th>" + "".join(f"<td class=text>{cell}</td>" for cell in cells) + "</tr>"
+    yield "</tbody></table></div>"
+
+
+def _windows_of(loader: Loader, step: int) -> str:
+    try:
+        samples = loader.lookup(step)
+    except IndexError as error:
+        return safe(str(error))
+    names = [f"{safe(s.member)} {s.window:,}" if s.member else f"{s.window:,}" for s in samples[:12]]
+    return " · ".join(names) + (" · ..." if len(samples) > 12 else "")
+
+
+def _ranks(facts: Facts) -> Iterator[str]:
+    loader = facts.loader
+    stream = _stream(loader, 16)
+    yield '<h2 id="ranks">How ranks cut the stream</h2><p>There is one stream of windows. A step takes the next '
+    yield "batch_size windows for each rank, rank after rank. Another number of ranks or another batch_size cuts the "
+    yield "same stream elsewhere; no window moves.</p><div class=card>"
+    for ranks, batch in ((1, 8), (2, 4), (4, 2), (4, 4)):
+        chips = "".join(
+            f'<span class="chip r{place // batch % ranks}" title="step {place // (ranks * batch)}, rank '
+            f'{place // batch % ranks}">{safe(text)}</span>'
+            for place, text in enumerate(stream)
+        )
+        named = f"{ranks} rank{'s' * (ranks > 1)} x {batch}"
+        yield f'<div class="row cut"><span class="name">{named}</span>{chips}</div>'
+    key = "".join(f'<span class="chip r{rank}">rank {rank}</span>' for rank in range(4))
+    yield f'<div class="row cut"><span class="name">colours</span>{key}</div></div>'
+
+
+def _stream(loader: Loader, count: int) -> list[str]:
+    found: dict[int, str] = {}
+    for name in loader.members:  # what stands at the first positions, whatever the loader's own rank and sizes are
+        for step in range(len(loader)):
+            for sample in loader.lookup(step):
+                found[sample.position] = f"{sample.member} {sample.window}".strip()
+            if len(found) >= count:
+                break
+        if name:
+            break
+    return [found[position] for position in sorted(found)[:count]]
+
+
+def _steps(facts: Facts) -> Iterator[str]:
+    last = max(facts.steps)
+    length = facts.windows.max_length
+    cut = f" The first {CARRIED_PLACES} of {length:,} places are shown." if length > CARRIED_PLACES else ""
+    rows = (
+        f" The first {CARRIED_ROWS} rows of {facts.loader.batch_size}."
+        if facts.loader.batch_size > CARRIED_ROWS
+        else ""
+    )
+    yield '<h2 id="steps-h">Any step</h2><p>What a step trained on, or will train on. This page carries the steps '
+    yield f"{facts.carried}; <code>{COMMAND} --step NUMBER</code> shows any.{cut}{rows}</p><div class=card>"
+    yield f'<div class="controls js"><label>step <input type=number id=step min=0 max={last} value=0></label></div>'
+    yield "<div id=batch aria-live=polite data-step=0>"
+    for row in facts.steps[0]:
+        member = f"{safe(row['member'])}, " if row["member"] else ""
+        yield f"<div class=sample><h3>{member}window {row['window']:,} of epoch {row['epoch']}, from token "
+        yield f"{row['start']:,}</h3>{facts.row('inputs', row['inputs'])}{facts.row('targets', row['targets'])}</div>"
+    yield "</div></div>"
+
+
+def _coverage(facts: Facts) -> Iterator[str]:
+    yield '<h2 id="coverage">Coverage: what is trained on, and what is not</h2>'
+    stretches = coverage(facts.loader, facts.windows, facts.name)
+    if stretches:
+        labels = [f"tokens {start:,} to {stop:,}: {times:.3g} times" for start, stop, times in stretches]
+        ends = ("first token", "last token")
+        label = "How often a token of each stretch of the store is a target in an epoch"
+        drawn = bars([times for _, _, times in stretches], labels, label=label, unit="along the store", ends=ends)
+        yield f"<figure>{drawn}<figcaption>{label}, on average over the stretch.</figcaption></figure>"
+    made, policies = ledger(facts.loader, facts.windows)
+    if made is None:
+        yield "<p>The store is too large to count every token on a page; <code>windrow plan STORE</code> does.</p>"
+        return
+    for name, member in made.members.items():
+        targets = member.num_tokens - member.times_target[0]
+        parts = [("target once or more", targets), ("context only", member.context_only)]
+        parts += [(f"dropped: {reason}", count) for reason, count in member.dropped.items() if count]
+        yield f"<h3>The ledger{f' of {safe(name)}' if name else ''}: every token once</h3>"
+        label = "Tokens by use"
+        yield f"<figure>{shares([(n, float(c)) for n, c in parts], label=label)}</figure>"
+        yield _table(
+            ["", "tokens", "share"], [[n, f"{c:,}", f"{c / member.num_tokens:.2%}"] for n, c in parts], key=True
+        )
+        places = member.num_rows * member.max_length
+        rows = [("targets that count", member.trained), *member.masked.items(), ("padding", member.padded)]
+        yield f"<p>Places of all rows in an epoch: {member.num_rows:,} x {member.max_length:,} = {places:,}.</p>"
+        yield _table(["", "places", "share"], [[n, f"{c:,}", f"{c / places:.2%}"] for n, c in rows if c])
+    if policies:
+        yield "<h3>The same text under other policies</h3>"
+        yield _table(
+            ["policy", "windows", "steps", "trained", "dropped", "padded", "documents cut"],
+            [_policy(name, one) for name, one in policies.items()],
+        )
+
+
+def _policy(name: str, made: Any) -> list[str]:
+    if isinstance(made, str):
+        return [name, "-", "-", "-", "-", "-", made]
+    (member,) = made.members.values()
+    counts = [made.num_samples, made.steps_per_epoch, member.trained, sum(member.dropped.values()), made.padded]
+    return [name, *(f"{count:,}" for count in counts), f"{member.documents_cut:,} of {member.num_documents:,}"]
+
+
+def _text(facts: Facts) -> Iterator[str]:
+    lengths, sampled = document_lengths(facts.windows)
+    yield '<h2 id="data-h">The text</h2><h3>How long documents are</h3>'
+    labels = [f"{low:,} to {high:,} tokens: {count:,} documents" for low, high, count in lengths]
+    ends = (f"{lengths[0][0]:,} tokens", f"{lengths[-1][1]:,} tokens")
+    label = "Documents by length in tokens, each bar twice as long as the one before"
+    drawn = bars([float(count) for _, _, count in lengths], labels, label=label, unit="length", ends=ends)
+    yield f"<figure>{drawn}<figcaption>{label}{f'; {sampled}' if sampled else ''}.</figcaption></figure>"
+    found = frequent_tokens(facts.windows, facts.decoder)
+    per_token = found["bytes_per_token"]
+    yield "<h3>Most frequent tokens</h3><p>"
+    yield f"{found['distinct']:,} different tokens" + (f" in {found['sampled']}" if found["sampled"] else "") + "; "
+    yield f"a token is {per_token:.2f} bytes of text on average.</p>" if per_token else "no tokenizer is known.</p>"
+    rows = [
+        [facts.text(token), str(token), f"{count:,}", f"{count / found['of']:.2%}"] for token, _, count in found["top"]
+    ]
+    yield _table(["token", "id", "times", "share"], rows, chips=True)
+
+
+def _mixture(facts: Facts) -> Iterator[str]:
+    names = list(facts.loader.members)
+    if len(names) < 2:
+        return
+    columns = [[one[name] for name in names] for one in mixture_shares(facts.loader)]
+    label = "Share of each member along an epoch"
+    yield '<h2 id="mixture">The mixture</h2>'
+    yield f"<figure>{stacked(columns, names, label=label)}<figcaption>{label}.</figcaption></figure>"
+    rows = [
+        [name, f"{int(row['samples']):,}", f"{row['share']:.2%}", f"{row['repeats']:.2f}"]
+        for name, row in facts.loader.shares().items()
+    ]
+    yield _table(["member", "samples an epoch", "share", "epochs of its own"], rows, key=True)
+
+
+def _shuffle(facts: Facts) -> Iterator[str]:
+    order = order_facts(facts.loader, facts.windows, facts.name)
+    num, every = order["of"], max(1, order["of"] // _POINTS)
+    yield '<h2 id="shuffle">How good the shuffle is</h2><p>A point is a window: across, when it comes in an epoch; up, '
+    yield "where it lies in the store. A good shuffle is an even cloud. A line or a band means that what stands "
+    yield "together in the text comes together in training.</p><div class=pair>"
+    for name, kind, values in (
+        ("this run", "dot", order["good"]),
+        ("a shuffle buffer, for comparison", "bad", order["bad"]),
+    ):
+        points = [(place / num, int(values[place]) / num) for place in range(0, num, every)]
+        label = f"When each of {num:,} windows comes: {name}"
+        yield f"<figure>{dots(points, label=label, kind=kind)}<figcaption>{label}.</figcaption></figure>"
+    yield "</div>"
+    if order["z"]:
+        yield "<p>Each figure counts deviations from what chance gives: within about 4 is what a random order has.</p>"
+        rows = [[name, f"{good:.1f}", f"{bad:,.1f}"] for name, (good, bad) in order["z"].items()]
+        yield _table(["", "this run", "shuffle buffer"], rows)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, key: bool = False, chips: bool = False) -> str:
+    head = "".join(f"<th scope=col>{safe(heading)}</th>" for heading in headings)
+    body = []
+    for number, (first, *rest) in enumerate(rows):
+        mark = f'<span class="key s{number % 6}"></span>' if key else ""
+        named = f'<span class="chip">{safe(first)}</span>' if chips else f"{mark}{safe(first)}"
+        cells = "".join(f"<td>{safe(cell)}</td>" for cell in rest)
+        body.append(f"<tr><th scope=row>{named}</th>{cells}</tr>")
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
