@@ -231,6 +231,9 @@ def test_the_command_suggests_sizes_and_plans_a_run(corpus: Path, tmp_path: Path
     assert invoke("train", corpus, "--out", tmp_path / "run", *flags).exit_code == 0
     said = json.loads(invoke("plan", "--run", tmp_path / "run", "--json").stdout)
     assert said["plan"]["trained"] == 3 * 2 * 32
+    certificate = json.loads(invoke("check", "--run", tmp_path / "run", "--json").stdout)
+    assert certificate["ok"]
+    assert certificate["recipe"]["members"][""]["max_length"] == 32
     assert said["suggested"] == []
 
 

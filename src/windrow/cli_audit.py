@@ -71,7 +71,8 @@ def plan(
 
 @command(interrupted="nothing was changed.")
 def check(
-    store: o.CheckStore,
+    store: o.CheckStore = None,
+    run: o.RunPath = None,
     tokenizer: o.CheckTokenizer = None,
     max_length: o.PlanMaxLength = None,
     stride: o.PlanStride = None,
@@ -84,12 +85,19 @@ def check(
     \b
     windrow check corpus
     windrow check train.bin --tokenizer gpt2 --json
+    windrow check --run windrow-run
     """
     from windrow.check import certify, print_certificate
+    from windrow.plan_page import of_run
 
-    made = certify(
-        store, tokenizer=tokenizer, max_length=max_length, stride=stride, batch_size=batch_size, seed=seed or 0
-    )
+    sizes: dict[str, Any] = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    _one_of(store, run, [name for name, value in sizes.items() if value is not None])
+    if run:
+        opened, of = of_run(run)
+        store = opened.path
+        sizes = {name: getattr(of, name) for name in sizes}
+    assert store is not None
+    made = certify(store, tokenizer=tokenizer, **{**sizes, "seed": sizes["seed"] or 0})
     if as_json:
         typer.echo(json.dumps(made.to_json(), indent=1))
     else:

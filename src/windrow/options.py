@@ -97,5 +97,7 @@ Policy = Annotated[str, Option(metavar="NAME", help="How documents become rows: 
 MaskTargets = Annotated[str | None, _count('Targets that shall not count: "document_edges".', "NAME", "none")]
 PlanEpochs = Annotated[int, Option(metavar="EPOCHS", min=1, help="Epochs of training.")]
 PlanSteps = Annotated[int | None, _count("Or so many steps.", "STEPS", "all of the epochs", min=1)]
-CheckStore = Annotated[Path, Argument(metavar="STORE", help="A store, a folder with several, or a raw uint16 file.")]
+CheckStore = Annotated[
+    Path | None, Argument(metavar="STORE", help="A store, a folder with several, or a raw uint16 file.")
+]
 CheckTokenizer = Annotated[str | None, _count("To decode with; a raw file needs it.", "NAME", "the store's own")]
