@@ -69,7 +69,7 @@ LAYERS: list[list[str]] = [
     ["draw", "resident", "rows", "making", "state", "torch_loader", "loader"],
     ["model_check"],
     ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "options", "run", "show"],
-    ["coverage", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],
+    ["coverage", "drawn", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],
     ["find_text", "when", "when_page", "trace", "report_data", "report_figures", "report_parts", "report", "cli_see"],
     ["bench", "train", "launch", "story", "demo", "prepare_command", "cli", "__main__"],
 ]

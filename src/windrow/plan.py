@@ -5,9 +5,7 @@ by reason. Of the rows, every place once: targets that count + masked, by reason
 and documents, vectorised; no token is read and no batch is made. It does not do: any training, or a guess.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from windrow import Loader, Windows
 from windrow.coverage import Coverage
-from windrow.order import MemberOrder
+from windrow.drawn import Drawn
 from windrow.spans import document_bounds
 
 __all__ = ["MemberPlan", "Plan", "plan"]
@@ -108,7 +106,7 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
         dropped = (np.arange(passes)[:, None] * epoch_samples + kept).reshape(-1)
     if sizes.tail == "keep" and sizes.dp_world_size > 1:
         absent = passes * (sizes.steps_in(epoch_samples) * sizes.global_batch - epoch_samples)
-    drawn = [_Drawn(loader, number, stop, dropped) for number in range(len(loader._members))]
+    drawn = [Drawn(loader, number, stop, dropped) for number in range(len(loader._members))]
     members = dict(zip(loader._members, (_member_plan(one) for one in drawn), strict=True))
     made = Plan(
         num_steps=steps,
@@ -121,71 +119,6 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
     )
     assert sum(member.num_rows for member in members.values()) == stop - len(dropped)
     return made
-
-
-# -- which samples are drawn how often -----------------------------------------------------------------------------
-
-
-class _Drawn:
-    """How often each sample of member ``number`` is drawn at the positions before ``stop`` that are not dropped."""
-
-    def __init__(self, loader: Loader, number: int, stop: int, dropped: Int64) -> None:
-        self.name = list(loader._members)[number]
-        member = loader._members[self.name]
-        if not isinstance(member, Windows):
-            raise ValueError(f"member {self.name!r} is {type(member).__name__}, and a plan is made of Windows")
-        self.windows, self.key = member, (loader.seed, self.name)
-        self.masks_edges = loader._boundaries.mask_targets == "document_edges"
-        self._exclusions = sorted((e for e in loader._excluded if e.member == self.name), key=lambda e: e.position)
-        keyed: dict[str, Any] = {"shuffle": loader.shuffle, "shuffle_block": loader.shuffle_block}
-        self._own = MemberOrder(member.num_samples, seed=loader.seed, name=self.name, **keyed)
-        self._order, self._number = loader._order, number
-        self._stop = self._before(stop)
-        which, window, epoch = loader._order.at(dropped)
-        mine = which == number
-        self._dropped = dropped[mine], window[mine], epoch[mine]
-
-    def groups(self) -> Iterator[tuple[int, Int64, Int64]]:
-        """``(epoch, times, excluded)``: draws (N,) of each sample that count, and that are excluded.
-
-        Epochs whose samples are the same spans, all of them without phase, are one group.
-        """
-        last = max(-(-self._stop // self.windows.num_samples), 1)
-        edges = range(last + 1) if self.windows.phase == "epoch" else (0, last)
-        for first, end in pairwise(edges):
-            times, excluded = self._times(0, first, end), self._excluded(first, end)
-            yield first, times - excluded, excluded
-
-    def _before(self, position: int) -> int:
-        return self._order.samples_before(position)[self._number]
-
-    def _excluded(self, first: int, end: int) -> Int64:
-        num = self.windows.num_samples
-        ids, out, known = np.arange(num), np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.bool_)
-        for one in self._exclusions:
-            hit = one.hits(self.windows, ids, np.full(num, first), key=self.key) & ~known
-            out[hit] = self._times(one.position, first, end)[hit]
-            known |= hit
-        return out
-
-    def _times(self, position: int, first: int, end: int) -> Int64:
-        """Draws (N,) in epochs ``first`` to ``end`` of its own, from ``position`` on."""
-        num = self.windows.num_samples
-        start, stop = max(self._before(position), first * num), min(self._stop, end * num)
-        times = self._between(start, max(start, stop))
-        where, window, epoch = self._dropped
-        gone = window[(where >= position) & (epoch >= first) & (epoch < end)]
-        return times - np.bincount(gone, minlength=num)
-
-    def _between(self, start: int, stop: int) -> Int64:
-        """Draws (N,) of the member's own ``start``-th sample to its ``stop``-th."""
-        num = self.windows.num_samples
-        whole, end = -(-start // num), stop // num
-        parts = [(start, whole * num), (end * num, stop)] if whole <= end else [(start, stop)]
-        times = np.full(num, max(end - whole, 0))
-        for a, b in parts:
-            times += np.bincount(self._own.at(np.arange(a, b))[0], minlength=num)
-        return times
 
 
 # -- the ledger ----------------------------------------------------------------------------------------------------
@@ -202,7 +135,7 @@ class _Pieces:
     excluded: Int64
 
 
-def _member_plan(drawn: _Drawn) -> MemberPlan:
+def _member_plan(drawn: Drawn) -> MemberPlan:
     windows, n, length = drawn.windows, drawn.windows.num_tokens, drawn.windows.max_length
     groups = [(_pieces(windows, epoch, drawn.key, t, x), t, x) for epoch, t, x in drawn.groups()]
     num_rows = sum(int((t + x).sum()) for _, t, x in groups)
