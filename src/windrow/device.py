@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Mask = NDArray[np.bool_]
-_WIDEN_BYTES = 1 << 19  # of inputs and targets widened at a time: in a core's cache
+_WIDEN_BYTES = 1 << 20  # of inputs and targets widened at a time: in a core's cache
 _NUM_BUFFERS = 3  # one being filled, one in flight, one being read
 
 
@@ -78,29 +78,28 @@ class NumpyDelivery:
         rows = len(tokens) // num_steps
         shape, strides = (2, len(tokens), tokens.shape[1] - 1), (tokens.itemsize, *tokens.strides)
         shifted = np.ndarray(shape, tokens.dtype, tokens, 0, strides)  # (2, n, L): tokens, and the same moved on by one
-        at_once = max(1, _WIDEN_BYTES // (2 * tokens[:rows].size * self._dtype.itemsize))
+        at_once = max(1, _WIDEN_BYTES // (2 * rows * shape[2] * self._dtype.itemsize))
         for first in range(0, num_steps, at_once):
             part = slice(first * rows, (first + at_once) * rows)
-            inputs, targets = shifted[:, part].astype(self._dtype, order="C")  # one call, one allocation
-            counts = [rows * inputs.shape[1]] * (len(inputs) // rows)
+            pair = shifted[:, part].astype(self._dtype, order="C")  # (2, k * rows, L): one call, one allocation
+            counts = [rows * pair.shape[2]] * (pair.shape[1] // rows)
             if mask is not None:
-                targets[~mask[part]] = IGNORE_INDEX
+                pair[1][~mask[part]] = IGNORE_INDEX
                 counts = count_targets(mask[part], len(counts))
-            yield from map(Batch, self._steps(inputs, rows), self._steps(targets, rows), counts)
+            yield from map(Batch, *self._steps(pair.reshape(2, len(counts), rows, -1)), counts)
 
-    def _steps(self, array: NDArray[Any], rows: int) -> Iterable[Any]:
-        """``array`` (n * rows, L) in steps of (rows, L)."""
-        return (array,) if len(array) == rows else array.reshape(-1, rows, array.shape[1])
+    def _steps(self, pair: NDArray[Any]) -> Iterable[Iterable[Any]]:
+        """Inputs and targets step by step, of ``pair`` (2, k, rows, L)."""
+        return pair
 
 
 class TorchDelivery(NumpyDelivery):
     """Tensors on the CPU that share the arrays' memory."""
 
-    def _steps(self, array: NDArray[Any], rows: int) -> Iterable[Any]:
+    def _steps(self, pair: NDArray[Any]) -> Iterable[Iterable[Any]]:
         import torch
 
-        steps: Iterable[Any] = torch.from_numpy(array).split(rows)  # type: ignore[no-untyped-call]
-        return steps
+        return (steps.unbind() for steps in torch.from_numpy(pair).unbind())  # split would take twice as long
 
 
 class DeviceDelivery:
@@ -123,7 +122,8 @@ class DeviceDelivery:
         rows = len(tokens) // num_steps
         counts = [rows * (tokens.shape[1] - 1)] * num_steps if mask is None else count_targets(mask, num_steps)
         inputs, targets = self.split(self._moved(tokens), None if mask is None else self._moved(mask))
-        return map(Batch, inputs.split(rows), targets.split(rows), counts)
+        shape = (num_steps, rows, -1)
+        return map(Batch, inputs.view(shape).unbind(), targets.view(shape).unbind(), counts)
 
     def split(self, tokens: Any, mask: Any) -> tuple[Any, Any]:
         """Inputs and targets, each (n, L) and contiguous, of narrow ``tokens`` (n, L + 1) on the device."""

@@ -29,7 +29,7 @@ __all__ = ["Blocks", "Maker"]
 
 Int64 = NDArray[np.int64]
 Blocks = Iterator[Iterable[tuple[int, Batch]]]  # steps that were made together: the position after each, its batch
-_BLOCK_TOKENS = 1 << 18  # steps are gathered together up to so many tokens: one call for all, in a core's cache
+_BLOCK_TOKENS = 1 << 19  # steps are gathered together up to so many tokens: one call for all, in a core's cache
 
 
 class Maker:
@@ -71,13 +71,14 @@ class Maker:
             yield zip(positions, batches, strict=True)
 
     def steps_to_come(self, position: int, sizes: Sizes) -> Iterator[tuple[int, int]]:
-        """``(position, num_steps)`` to the end of the pass, full steps together."""
-        epoch_samples, at_once = self._order.epoch_samples, self._steps_at_once(sizes)
-        epoch = position // epoch_samples
+        """``(position, num_steps)`` to the end of the pass: full steps together, at first few, for a quick start."""
+        epoch_samples, at_most = self._order.epoch_samples, self._steps_at_once(sizes)
+        epoch, at_once = position // epoch_samples, 1
         while sizes.tail == "straddle" or position // epoch_samples == epoch:
             num_steps = max(1, self.rows.steps_within(position, sizes, at_once))
             yield position, num_steps
             position = sizes.after(position, num_steps, epoch_samples)
+            at_once = min(2 * at_once, at_most)
 
     def _steps_at_once(self, sizes: Sizes) -> int:
         if self._has_cap:
