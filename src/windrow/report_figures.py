@@ -10,7 +10,7 @@ from windrow.explain_html import safe
 
 __all__ = ["bars", "dots", "shares", "stacked"]
 
-_WIDTH = 640
+_WIDTH = 960
 
 
 def _figure(height: int, label: str, parts: Sequence[str], width: int = _WIDTH) -> str:
@@ -20,9 +20,9 @@ def _figure(height: int, label: str, parts: Sequence[str], width: int = _WIDTH) 
 
 def bars(values: Sequence[float], labels: Sequence[str], *, label: str, unit: str, ends: tuple[str, str]) -> str:
     """A bar for each of ``values``; ``labels`` are shown on hover; ``ends`` name the first and the last."""
-    height, base, top, left = 170, 145, 14, 44
+    height, base, top, left = 190, 160, 14, 52
     most = max([*values, 1e-9])
-    step = (_WIDTH - left) / max(len(values), 1)
+    step = min((_WIDTH - left) / max(len(values), 1), 80.0)
     parts = [
         f'<line class="axis" x1="{left}" y1="{base}" x2="{_WIDTH}" y2="{base}"/>',
         f'<line class="grid" x1="{left}" y1="{top}" x2="{_WIDTH}" y2="{top}"/>',

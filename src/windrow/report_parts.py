@@ -76,7 +76,7 @@ class Facts:
         return f'<span class="{kind}" title="id {token}">{safe(self.text(token))}</span>'
 
     def row(self, name: str, ids: Sequence[int]) -> str:
-        return f'<div class="row"><span class="name">{safe(name)}</span>{self.chips(ids)}</div>'
+        return f'<div class="row"><span class="name">{safe(name)}</span><span>{self.chips(ids)}</span></div>'
 
 
 def _shown(text: str) -> str:
@@ -127,7 +127,7 @@ def _path(facts: Facts) -> Iterator[str]:
     yield facts.row("tokens", first)
     yield "<h3>2. A token is stored as its number</h3>"
     ids = "".join(f'<span class="chip">{token}</span>' for token in first)
-    yield f'<div class="row plain"><span class="name">ids</span>{ids}</div>'
+    yield f'<div class="row plain"><span class="name">ids</span><span>{ids}</span></div>'
     size = facts.windows.dtype.itemsize
     yield f"<p>{size} bytes each, back to back, {facts.windows.num_tokens * size:,} bytes in all.</p>"
     yield "<h3>3. The model learns to say what comes next</h3><p>A window is a row of inputs. Its targets are the "
@@ -160,7 +160,8 @@ def _windows(facts: Facts) -> Iterator[str]:
     for number in range(min(count, 5)):
         ids = facts.first[number * stride : number * stride + length + 1]
         if len(ids) == length + 1:
-            yield f"<div class=window>{facts.row(f'window {number}', ids[:-1])}{facts.row('its targets', ids[1:])}</div>"
+            rows = facts.row(f"window {number}", ids[:-1]) + facts.row("its targets", ids[1:])
+            yield f"<div class=window>{rows}</div>"
     yield "</div></div>"
 
 
@@ -170,8 +171,8 @@ def _order(facts: Facts) -> Iterator[str]:
     yield '<h2 id="order">Which windows land in which batch</h2><p>In an epoch every window comes once. The next '
     yield "epoch is another order of the same windows. What is left over at an epoch's end: "
     yield f"{loader.num_dropped:,} of {loader.epoch_samples:,} windows.</p><div class=scroll><table>"
-    yield "<thead><tr><th scope=col>batch</th><th scope=col>this epoch: windows</th>"
-    yield "<th scope=col>next epoch: windows</th></tr></thead><tbody>"
+    yield "<thead><tr><th scope=col>batch</th><th scope=col class=text>this epoch: windows</th>"
+    yield "<th scope=col class=text>next epoch: windows</th></tr></thead><tbody>"
     for step in range(num):
         cells = [_windows_of(loader, step + shift) for shift in (0, epoch)]
         yield f"<tr><th scope=row>{step}</th>" + "".join(f"<td class=text>{cell}</td>" for cell in cells) + "</tr>"
@@ -200,9 +201,9 @@ def _ranks(facts: Facts) -> Iterator[str]:
             for place, text in enumerate(stream)
         )
         named = f"{ranks} rank{'s' * (ranks > 1)} x {batch}"
-        yield f'<div class="row cut"><span class="name">{named}</span>{chips}</div>'
+        yield f'<div class="row cut"><span class="name">{named}</span><span>{chips}</span></div>'
     key = "".join(f'<span class="chip r{rank}">rank {rank}</span>' for rank in range(4))
-    yield f'<div class="row cut"><span class="name">colours</span>{key}</div></div>'
+    yield f'<div class="row cut"><span class="name">colours</span><span>{key}</span></div></div>'
 
 
 def _stream(loader: Loader, count: int) -> list[str]:
@@ -275,7 +276,7 @@ def _coverage(facts: Facts) -> Iterator[str]:
 
 def _policy(name: str, made: Any) -> list[str]:
     if isinstance(made, str):
-        return [name, "-", "-", "-", "-", "-", made]
+        return [name, "-", "-", "-", "-", "-", "no batch: " + made.split(", so ")[0]]
     (member,) = made.members.values()
     counts = [made.num_samples, made.steps_per_epoch, member.trained, sum(member.dropped.values()), made.padded]
     return [name, *(f"{count:,}" for count in counts), f"{member.documents_cut:,} of {member.num_documents:,}"]

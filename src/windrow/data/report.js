@@ -20,7 +20,9 @@
   };
   const line = (name, ids, isTarget) => {
     const made = element("div", "row");
-    made.append(element("span", "name", name), ...ids.map((id) => chip(id, isTarget && id === -100)));
+    const chips = element("span");
+    chips.append(...ids.map((id) => chip(id, isTarget && id === -100)));
+    made.append(element("span", "name", name), chips);
     return made;
   };
 

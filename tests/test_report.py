@@ -1,0 +1,280 @@
+"""The report in a browser: it loads in silence, its numbers are the library's, and a corpus cannot act in it."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import windrow as wr
+from windrow import Loader, Mixture, TokenStore, Windows, write_report
+from windrow.quickstart import demo_text
+from windrow.report_data import coverage
+
+CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
+)
+EVIL = (
+    '<script>alert(1)</script> </script><img src=x onerror="window.bad=1"> \x1b[31mred \x1b]0;t\x07 \u202e '
+    "&lt;b&gt; ]]> \u2028 <!-- '\" javascript:alert(2) http://example.com/x.png "
+)
+
+
+def store_of(text: str, cuts: int = 1) -> TokenStore:
+    ids = np.array(wr.load_tokenizer("gpt2").encode(text))
+    ends = np.unique(np.linspace(0, len(ids), cuts + 1).astype(int))[1:]
+    return TokenStore.from_ids(ids, tokenizer="gpt2", document_ends=ends)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine (apt-get install chromium)")
+    with api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), "--no-first-run"])
+        yield running
+        running.close()
+
+
+class Seen:
+    """A page, and what it did that it should not."""
+
+    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page, self.problems = self.context.new_page(), list[str]()
+        self.page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
+        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        self.page.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
+        self.page.on("request", lambda request: self.problems.append(f"request: {request.url}"))
+        self.page.goto(path.as_uri())
+        self.problems.remove(f"request: {path.as_uri()}")
+
+    def __enter__(self) -> "Seen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    def slide(self, name: str, value: int) -> None:
+        self.page.evaluate(
+            "([id, value]) => { const one = document.getElementById(id); one.value = value; "
+            "one.dispatchEvent(new Event('input', {bubbles: true})) }",
+            [name, value],
+        )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Loader]:
+    loader = Loader(Windows(store_of(f"{EVIL} the hay was cut. " * 60, cuts=9), 16, 8), batch_size=3, seed=5)
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    assert write_report(loader, path) == path.stat().st_size
+    return path, loader
+
+
+# -- in a browser --------------------------------------------------------------------------------------------------
+
+
+def test_the_page_loads_with_no_console_message_no_error_and_no_request(
+    browser: Any, made: tuple[Path, Loader]
+) -> None:
+    with Seen(browser, made[0]) as seen:
+        assert seen.page.locator("h2").count() >= 8
+        assert seen.problems == []
+
+
+def test_a_corpus_cannot_act_in_the_page(browser: Any, made: tuple[Path, Loader]) -> None:
+    with Seen(browser, made[0]) as seen:
+        for step in (0, 1, 2):
+            seen.slide("step", step)
+        seen.slide("length", 9)
+        assert seen.problems == []
+        assert seen.page.evaluate("window.bad") is None
+        assert seen.page.evaluate("document.querySelectorAll('img, iframe, object, link, base, form').length") == 0
+        assert seen.page.evaluate("document.scripts.length") == 2
+        assert "script" in seen.page.inner_text("#batch")
+    raw = made[0].read_text(encoding="utf-8")
+    assert not [c for c in raw if not (c.isprintable() or c == "\n")]
+    assert "<script>alert" not in raw
+    assert raw.count("<script") == raw.count("</script>") == 2
+
+
+def test_the_policy_of_the_page_refuses_a_script_and_a_style_that_are_not_its_own(
+    browser: Any, made: tuple[Path, Loader], tmp_path: Path
+) -> None:
+    page = made[0].read_text(encoding="utf-8")
+    forged = tmp_path / "forged.html"
+    extra = '<script>window.bad = 1</script><img src="https://example.com/x.png"><p onclick="window.bad = 1">x</p>'
+    forged.write_text(page.replace("</main>", f"{extra}</main>"), encoding="utf-8")
+    with Seen(browser, forged) as seen:
+        assert seen.page.evaluate("window.bad") is None
+        assert sum("Content Security Policy" in problem for problem in seen.problems) >= 2
+        assert seen.page.evaluate("document.querySelector('img').naturalWidth") == 0
+
+
+def test_the_sliders_make_the_windows_that_the_library_makes(browser: Any, made: tuple[Path, Loader]) -> None:
+    path, loader = made
+    store = loader.members[""].store  # type: ignore[attr-defined]
+    with Seen(browser, path) as seen:
+        longest = int(seen.page.get_attribute("#length", "max"))
+        for length in {1, 2, 7, longest}:
+            for stride in {1, 2, length, longest}:
+                seen.slide("length", length)
+                seen.slide("stride", stride)
+                with pytest.warns(UserWarning, match="stride") if stride > length else _nothing():
+                    windows = Windows(store, length, stride)
+                assert f"+ 1 = {len(windows):,} windows" in seen.page.inner_text("#arithmetic")
+                shown = seen.page.eval_on_selector_all("#windows .window", "all => all.map(one => ({...one.dataset}))")
+                assert shown
+                ids = np.arange(len(shown))
+                assert [int(one["start"]) for one in shown] == windows.starts(ids).tolist()
+                assert [one["ids"] for one in shown] == [" ".join(map(str, row)) for row in windows.gather(ids)]
+
+
+class _nothing:  # noqa: N801 - a context
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_the_step_box_shows_the_batch_of_the_loader(browser: Any, made: tuple[Path, Loader]) -> None:
+    path, loader = made
+    with Seen(browser, path) as seen:
+        for step in (0, 1, 5, len(loader), len(loader) + 2):
+            seen.slide("step", step)
+            shown = seen.page.eval_on_selector_all("#batch .sample", "all => all.map(one => ({...one.dataset}))")
+            inputs, targets = loader[step]
+            assert [one["inputs"] for one in shown] == [" ".join(map(str, row)) for row in inputs]
+            assert [one["targets"] for one in shown] == [" ".join(map(str, row)) for row in targets]
+        seen.slide("step", 10_000)
+        assert "windrow show STORE --step 10000" in seen.page.inner_text("#batch")
+
+
+CONTRAST = """() => {
+  const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
+  const light = (c) => c.slice(0, 3).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const behind = (one) => { for (; one; one = one.parentElement) {
+    const c = rgb(getComputedStyle(one).backgroundColor); if (c.length < 4 || c[3] > 0) return c; }
+    return rgb(getComputedStyle(document.body).backgroundColor); };
+  const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) { const one = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !one.getClientRects().length || one.tagName === "SCRIPT") continue;
+    const style = getComputedStyle(one), svg = one instanceof SVGElement;
+    const [a, b] = [light(rgb(svg ? style.fill : style.color)), light(behind(one))].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    if (ratio < 4.5) found.push(one.tagName + "." + one.className + " " + ratio.toFixed(2)); }
+  return [...new Set(found)];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1600])
+def test_the_page_fits_its_width_and_every_word_stands_out_from_its_ground(
+    browser: Any, made: tuple[Path, Loader], width: int, scheme: str
+) -> None:
+    with Seen(browser, made[0], viewport={"width": width, "height": 800}, color_scheme=scheme) as seen:
+        assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+        assert seen.page.evaluate(CONTRAST) == []
+        dark = seen.page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        assert dark == (scheme == "dark")
+        assert seen.page.evaluate("parseFloat(getComputedStyle(document.querySelector('p')).fontSize)") >= 16
+
+
+def test_without_javascript_everything_is_there_but_the_controls(browser: Any, made: tuple[Path, Loader]) -> None:
+    path, loader = made
+    with Seen(browser, path, java_script_enabled=False) as seen:
+        assert seen.page.locator("h2").count() >= 8
+        assert seen.page.locator("svg").count() >= 4
+        assert seen.page.locator("#batch .sample").count() == 3
+        assert seen.page.locator("#windows .window").count() == 5
+        assert not seen.page.locator("#length").is_visible()
+        assert f"window {loader.lookup(0)[0].window} of epoch 0" in seen.page.inner_text("#batch")
+
+
+def test_keys_alone_move_the_sliders_and_the_step(browser: Any, made: tuple[Path, Loader]) -> None:
+    with Seen(browser, made[0]) as seen:
+        page = seen.page
+        page.focus("#length")
+        before = int(page.input_value("#length"))
+        page.keyboard.press("ArrowRight")
+        assert page.inner_text("#length-out") == str(before + 1)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "stride"
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "step"
+        page.keyboard.press("ArrowUp")
+        assert page.get_attribute("#batch", "data-step") == "1"
+
+
+def test_every_control_and_figure_has_a_name_and_headings_skip_no_level(
+    browser: Any, made: tuple[Path, Loader]
+) -> None:
+    with Seen(browser, made[0]) as seen:
+        assert seen.page.evaluate("[...document.querySelectorAll('input')].every(one => one.labels.length)")
+        assert seen.page.evaluate("[...document.querySelectorAll('svg')].every(one => one.getAttribute('aria-label'))")
+        levels = seen.page.eval_on_selector_all("h1, h2, h3", "all => all.map(one => Number(one.tagName[1]))")
+        assert levels[0] == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+        links = seen.page.eval_on_selector_all(
+            "nav a", "all => all.map(one => document.querySelector(one.hash) !== null)"
+        )
+        assert all(links)
+
+
+# -- the page itself -----------------------------------------------------------------------------------------------
+
+
+def pages() -> dict[str, Any]:
+    text = demo_text()
+    big = store_of(text[:500_000] * 2, cuts=300)
+    web, code = Windows(store_of(text[:60_000], 20), 64), Windows(store_of(text[60_000:90_000], 7), 64)
+    return {
+        "20 kB": lambda: Loader(Windows(store_of(text[:20_000], 3), 64, 32), batch_size=4),
+        "1 MB": lambda: Loader(Windows(big, 256), batch_size=16, dp_rank=1, dp_world_size=2),
+        "long rows": lambda: Loader(Windows(big, 2048), batch_size=32),
+        "packed": lambda: Loader(Windows(big, 256, policy="pack"), batch_size=4),
+        "one window": lambda: Loader(Windows(TokenStore.from_ids([1, 2, 3]), 2), batch_size=1),
+        "padded": lambda: Loader(Windows(store_of("a few words"), 8, tail="pad"), 4, drop_last=False),
+        "mixture": lambda: Loader(Mixture({"web <b>": (web, 0.7), "code": (code, 0.3)}), batch_size=2),
+        "phase": lambda: Loader(Windows(big, 64, 32, phase="epoch"), batch_size=8, epochs=None),
+    }
+
+
+@pytest.mark.parametrize("name", list(pages()))
+def test_every_kind_of_run_has_a_page_of_less_than_300_kb_that_asks_nothing_of_others(
+    name: str, tmp_path: Path
+) -> None:
+    loader = pages()[name]()
+    before = loader.position
+    assert write_report(loader, tmp_path / "report.html") < 300_000
+    assert loader.position == before
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in page
+    assert "<b>" not in page.replace("<b>max_length</b>", "").replace("<b>stride</b>", "")
+    outside = page[: page.index('<script type="application/json"')]
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?[^#"'\s>]|url\(|@import""", outside)
+    assert ("The mixture" in page) == (name == "mixture")
+
+
+@pytest.mark.parametrize("kind", [{"stride": 3}, {"stride": 8}, {"policy": "pack"}, {"policy": "pad"}])
+def test_the_coverage_of_all_stretches_together_is_every_target_of_an_epoch(kind: dict[str, Any]) -> None:
+    windows = Windows(store_of("the hay was cut on Monday and raked. " * 30, cuts=11), 8, **kind)
+    loader = Loader(windows, batch_size=1)
+    stretches = coverage(loader, windows, "")
+    assert stretches is not None
+    assert stretches[0][0] == 0
+    assert stretches[-1][1] == windows.num_tokens
+    total = sum((stop - start) * times for start, stop, times in stretches)
+    assert total == pytest.approx(sum(batch.num_targets for batch in loader))
+
+
+def test_a_report_of_what_is_no_windows_says_so(tmp_path: Path) -> None:
+    loader = Loader.evaluation(Windows(store_of("a few words and a few more"), 2), batch_size=1)
+    with pytest.raises(ValueError, match="made of Windows"):
+        write_report(loader, tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
