@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types bench bench-order docs clean
+.PHONY: demo test lint types bench bench-order bench-prepare bench-pack docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -22,6 +22,16 @@ types: $(VENV)/.dev
 bench-order: $(VENV)/.bench
 	$(BIN)/python bench/order_quality.py
 	$(BIN)/python bench/bench_order.py
+	$(BIN)/python bench/render.py
+
+# Figures of docs/prepare.md: text to store beside bare tokenizers, on 200 MB and more.
+bench-prepare: $(VENV)/.dev
+	$(BIN)/python bench/bench_prepare.py
+	$(BIN)/python bench/render.py
+
+# Figures of docs/documents.md: packing ten million documents, beside others' packers.
+bench-pack: $(VENV)/.dev
+	$(BIN)/python bench/bench_pack.py
 	$(BIN)/python bench/render.py
 
 # docs/benchmarks.md and the README's table: windrow beside every loader, each in an environment of its own.
