@@ -71,7 +71,7 @@ LAYERS: list[list[str]] = [
     ["map_dataset", "quickstart", "textbook", "gpt", "testing", "curve", "options", "run", "show"],
     ["coverage", "drawn", "plan", "plan_page", "check_subject", "check_store", "check_stream", "check", "cli_audit"],
     ["find_text", "when", "when_page", "trace", "report_data", "report_figures", "report_parts", "report", "cli_see"],
-    ["bench", "train", "launch", "story", "demo", "prepare_command", "cli", "__main__"],
+    ["bench", "train_page", "train", "launch", "story", "demo", "prepare_command", "cli", "__main__"],
 ]
 MODULES = [
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts)

@@ -261,6 +261,18 @@ def test_every_kind_of_run_has_a_page_of_less_than_300_kb_that_asks_nothing_of_o
     assert ("The mixture" in page) == (name == "mixture")
 
 
+def test_the_stream_that_ranks_cut_is_that_of_all_ranks_whoever_writes_the_page(tmp_path: Path) -> None:
+    windows = Windows(store_of("the hay was cut on Monday and raked. " * 60), 8)
+    pages = []
+    for rank, world in ((0, 1), (2, 3)):
+        write_report(Loader(windows, 2, dp_rank=rank, dp_world_size=world), tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        pages.append(page[page.index("How ranks cut the stream</h2>") : page.index('<h2 id="steps-h">')])
+    assert pages[0] == pages[1]
+    first = [sample.window for step in range(8) for sample in Loader(windows, 2).lookup(step)]
+    assert re.findall(r">(\d+)</span>", pages[0])[:16] == [str(window) for window in first]
+
+
 @pytest.mark.parametrize("kind", [{"stride": 3}, {"stride": 8}, {"policy": "pack"}, {"policy": "pad"}])
 def test_the_coverage_of_all_stretches_together_is_every_target_of_an_epoch(kind: dict[str, Any]) -> None:
     windows = Windows(store_of("the hay was cut on Monday and raked. " * 30, cuts=11), 8, **kind)
@@ -278,3 +290,65 @@ def test_a_report_of_what_is_no_windows_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="made of Windows"):
         write_report(loader, tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
+
+
+# -- train.html ----------------------------------------------------------------------------------------------------
+
+
+def test_training_writes_a_page_that_refreshes_until_it_is_done(tmp_path: Path, browser: Any) -> None:
+    from windrow.train_page import TRAIN_PAGE, write_train_page
+
+    row = {"loss": 5.0, "tokens_per_second": 900.0, "wait_share": 0.25}
+    log: list[dict[str, float]] = [{"step": float(step), **row} for step in range(40)]
+    log[3]["valid_loss"], log[-1]["loss"] = 4.75, 4.5
+    folder = tmp_path / "<b>run"
+    folder.mkdir()
+    write_train_page(folder, log, 100)
+    assert 'http-equiv="refresh"' in (folder / TRAIN_PAGE).read_text(encoding="utf-8")
+    with Seen(browser, folder / TRAIN_PAGE, viewport={"width": 375, "height": 700}, color_scheme="dark") as seen:
+        words = seen.page.inner_text("body")
+        assert seen.page.locator("svg").count() == 3
+        assert seen.page.evaluate("document.documentElement.scrollWidth") == 375
+        assert seen.problems == []
+    for part in ("<b>run: step 40 of 100", "4.5000", "4.7500", "900", "25.00%", "training"):
+        assert part in words
+    for log_now, state in ((log, "stopped"), (log * 3, "done")):
+        write_train_page(folder, log_now, 100, is_done=True)
+        page = (folder / TRAIN_PAGE).read_text(encoding="utf-8")
+        assert 'http-equiv="refresh"' not in page
+        assert f"<p>{state}</p>" in page
+    write_train_page(folder, [], 100)
+
+
+def test_train_leaves_a_page_and_a_log_with_every_figure(tmp_path: Path) -> None:
+    import json
+
+    from typer.testing import CliRunner
+
+    from windrow.cli import app
+
+    (tmp_path / "story.txt").write_text("the hay was cut on Monday and raked. " * 60, encoding="utf-8")
+    sizes = [
+        "--max-length",
+        "16",
+        "--batch-size",
+        "2",
+        "--width",
+        "16",
+        "--num-heads",
+        "2",
+        "--num-layers",
+        "1",
+        "--steps",
+        "4",
+        "--tokenizer",
+        "bytes",
+    ]
+    done = CliRunner().invoke(
+        app, ["train", "--text", str(tmp_path / "story.txt"), "--out", str(tmp_path / "run"), *sizes]
+    )
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert all({"step", "loss", "tokens_per_second", "wait_share"} <= set(row) for row in rows)
+    assert "valid_loss" in rows[-1]
+    assert f"{rows[-1]['loss']:.4f}" in (tmp_path / "run" / "train.html").read_text(encoding="utf-8")

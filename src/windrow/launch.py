@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from windrow.run import Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
 from windrow.terminal import documents_progress, error_console, output_console, training_progress, visible
 from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train
+from windrow.train_page import TRAIN_PAGE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,6 +115,6 @@ def _print_result(console: "Console", trainer: Trainer) -> None:
     table.add_row("steps", f"{len(log)}")
     table.add_row("train loss", f"{log[0]['loss']:.4f} at the first step, {log[-1]['loss']:.4f} at the last")
     table.add_row("valid loss", f"{valid[0]:.4f} at first, {valid[-1]:.4f} at last" if valid else "not measured")
-    for label, name in (("checkpoint", CHECKPOINT), ("losses", LOG), ("loss curve", CURVE)):
+    for label, name in (("checkpoint", CHECKPOINT), ("losses", LOG), ("loss curve", CURVE), ("page", TRAIN_PAGE)):
         table.add_row(label, visible(str(out / name)))
     console.print(table)

@@ -206,6 +206,12 @@ class Loader:
             Sample(first + i, names[member], window, epoch) for i, (member, window, epoch) in enumerate(rows.T.tolist())
         ]
 
+    def samples_at(self, first: int, count: int) -> list[Sample]:
+        """The samples at ``count`` positions from ``first`` on, over all ranks: the stream before it is cut."""
+        names, positions = list(self._members), np.arange(first, first + count, dtype=np.int64)
+        rows = zip(positions.tolist(), *(part.tolist() for part in self._order.at(positions)), strict=True)
+        return [Sample(position, names[member], window, epoch) for position, member, window, epoch in rows]
+
     def positions_of(self, window: int, epoch: int = 0, *, member: str = "") -> int:
         """The position at which ``member`` shows ``window`` in its ``epoch``: undoes ``lookup``; -1 is never."""
         number = list(self._members).index(member)

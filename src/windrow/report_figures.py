@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from windrow.explain_html import safe
 
-__all__ = ["bars", "dots", "shares", "stacked"]
+__all__ = ["bars", "dots", "line", "shares", "stacked"]
 
 _WIDTH = 960
 
@@ -72,3 +72,21 @@ def shares(parts: Sequence[tuple[str, float]], *, label: str) -> str:
         out.append(f'<rect class="s{which % 6}" {place}><title>{safe(name)} {share / total:.1%}</title></rect>')
         x += width
     return _figure(height, label, out)
+
+
+def line(values: Sequence[float], *, label: str, unit: str, most_points: int = 600) -> str:
+    """``values`` from left to right, from 0 up; of more than ``most_points``, means of neighbours."""
+    height, top, left = 130, 10, 76
+    every = -(-len(values) // most_points) or 1
+    means = [sum(part) / len(part) for i in range(0, len(values), every) if (part := values[i : i + every])]
+    most = max([*means, 1e-9])
+    step = (_WIDTH - left) / max(len(means) - 1, 1)
+    points = " ".join(f"{left + i * step:.1f},{height - (height - top) * v / most:.1f}" for i, v in enumerate(means))
+    parts = [
+        f'<line class="axis" x1="{left}" y1="{height}" x2="{_WIDTH}" y2="{height}"/>',
+        f'<text class="value" x="{left - 6}" y="{top + 8}" text-anchor="end">{most:,.4g}</text>',
+        f'<text class="value" x="{left - 6}" y="{top + 26}" text-anchor="end">{safe(unit)}</text>',
+        f'<text class="value" x="{left - 6}" y="{height}" text-anchor="end">0</text>',
+        f'<polyline class="line" points="{points}"/>',
+    ]
+    return _figure(height + 4, label, parts)

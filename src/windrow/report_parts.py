@@ -109,6 +109,8 @@ def _head(facts: Facts) -> Iterator[str]:
     ]
     yield f"<header><h1>{safe(facts.title)}</h1><p>How this text becomes batches. Every batch is a pure function of "
     yield "(data, recipe, position): nothing on this page was remembered, all of it was computed.</p>"
+    if len(loader.members) > 1:
+        yield f"<p>A mixture of {len(loader.members)} members; windows and text are those of {safe(facts.name)}.</p>"
     yield "<dl class=facts>"
     for label, value in numbers:
         yield (
@@ -170,7 +172,9 @@ def _order(facts: Facts) -> Iterator[str]:
     num = min(8, epoch)
     yield '<h2 id="order">Which windows land in which batch</h2><p>In an epoch every window comes once. The next '
     yield "epoch is another order of the same windows. What is left over at an epoch's end: "
-    yield f"{loader.num_dropped:,} of {loader.epoch_samples:,} windows.</p><div class=scroll><table>"
+    ranks = f" Of each batch the part of rank {loader.dp_rank} of {loader.dp_world_size}:"
+    yield f"{loader.num_dropped:,} of {loader.epoch_samples:,} windows.{ranks if loader.dp_world_size > 1 else ''}</p>"
+    yield "<div class=scroll><table>"
     yield "<thead><tr><th scope=col>batch</th><th scope=col class=text>this epoch: windows</th>"
     yield "<th scope=col class=text>next epoch: windows</th></tr></thead><tbody>"
     for step in range(num):
@@ -190,7 +194,7 @@ def _windows_of(loader: Loader, step: int) -> str:
 
 def _ranks(facts: Facts) -> Iterator[str]:
     loader = facts.loader
-    stream = _stream(loader, 16)
+    stream = [f"{s.member} {s.window}".strip() for s in loader.samples_at(0, 16)]
     yield '<h2 id="ranks">How ranks cut the stream</h2><p>There is one stream of windows. A step takes the next '
     yield "batch_size windows for each rank, rank after rank. Another number of ranks or another batch_size cuts the "
     yield "same stream elsewhere; no window moves.</p><div class=card>"
@@ -204,19 +208,6 @@ def _ranks(facts: Facts) -> Iterator[str]:
         yield f'<div class="row cut"><span class="name">{named}</span><span>{chips}</span></div>'
     key = "".join(f'<span class="chip r{rank}">rank {rank}</span>' for rank in range(4))
     yield f'<div class="row cut"><span class="name">colours</span><span>{key}</span></div></div>'
-
-
-def _stream(loader: Loader, count: int) -> list[str]:
-    found: dict[int, str] = {}
-    for name in loader.members:  # what stands at the first positions, whatever the loader's own rank and sizes are
-        for step in range(len(loader)):
-            for sample in loader.lookup(step):
-                found[sample.position] = f"{sample.member} {sample.window}".strip()
-            if len(found) >= count:
-                break
-        if name:
-            break
-    return [found[position] for position in sorted(found)[:count]]
 
 
 def _steps(facts: Facts) -> Iterator[str]:

@@ -7,7 +7,7 @@ manifests; torch is not imported. It does not do: training (``train.py``), or an
     run/run.json         settings, recipe, stores (path, num_tokens, fingerprint), sizes, loader state at the last start
     run/data/            the store made of ``--text`` (a run over a prepared store has none)
     run/checkpoint.pt    model, optimizer, random state, loader state, losses
-    run/log.jsonl        a line a step        run/loss.svg   the curve
+    run/log.jsonl        a line a step        run/loss.svg   the curve        run/train.html   a page that is live
 """
 
 import json

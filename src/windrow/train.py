@@ -28,6 +28,7 @@ from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
 from windrow.manifest import publish, sync_folder
 from windrow.run import Run, Settings
+from windrow.train_page import SECONDS, write_train_page
 
 __all__ = ["CHECKPOINT", "CURVE", "LOG", "Trainer", "model_config", "sigint_as_flag", "train"]
 
@@ -43,6 +44,7 @@ def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Ca
     ``should_stop`` is asked after each step; a run that stops there has a checkpoint of that step.
     """
     every = trainer.run.settings.checkpoint_every
+    shown = trainer.write_page()
     with open(trainer.run.folder / LOG, "w", encoding="utf-8") as log:
         log.writelines(json.dumps(row) + "\n" for row in trainer.log)  # lines after the checkpoint are done again
         while trainer.step < trainer.num_steps and not should_stop():
@@ -50,9 +52,12 @@ def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Ca
             log.write(json.dumps(row) + "\n")
             log.flush()
             on_step(row)
+            if time.perf_counter() - shown > SECONDS:
+                shown = trainer.write_page()
             if trainer.step % every == 0 and trainer.step < trainer.num_steps:
                 trainer.save()
     trainer.save()
+    trainer.write_page(is_done=True)
     return trainer.step >= trainer.num_steps
 
 
@@ -177,6 +182,11 @@ class Trainer:
         self.step, self.log = content["step"], content["log"]
         self._marks = [(self.step, "resumed")]
         self._batches = iter(self.loader)
+
+    def write_page(self, *, is_done: bool = False) -> float:
+        """Write ``train.html``; returns when, by ``time.perf_counter``."""
+        write_train_page(self.run.folder, self.log, self.num_steps, marks=self._marks, is_done=is_done)
+        return time.perf_counter()
 
     def curve(self) -> str:
         """The loss curve so far, as SVG."""

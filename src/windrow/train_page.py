@@ -1,0 +1,69 @@
+"""``train.html``: the curves of a run while it trains, a page that reads itself again every few seconds.
+
+Guarantee: self-contained, no script and no request but for itself; whole or not there. Cost: one pass over the log, at
+most every ``SECONDS`` seconds. It does not do: the log (``train.py``), which stands beside it as ``log.jsonl``.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from windrow.curve import loss_curve
+from windrow.explain_html import safe
+from windrow.manifest import publish
+from windrow.report_figures import line
+
+__all__ = ["SECONDS", "TRAIN_PAGE", "write_train_page"]
+
+TRAIN_PAGE, SECONDS = "train.html", 5
+Row = Mapping[str, float]
+_STYLE = """
+:root{color-scheme:light dark;--page:#fff;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--blue:#2a6fbb}
+@media(prefers-color-scheme:dark){:root{--page:#16181c;--ink:#e6e9ed;--soft:#a3adb8;--line:#353c45;--blue:#6fb1f5}}
+body{margin:0 auto;max-width:52rem;padding:1rem;background:var(--page);
+color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+h1{font-size:1.4rem;margin:.3em 0}h2{font-size:1rem;margin:1.4em 0 .2em}p{margin:.4em 0}
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8rem,1fr));gap:.6em;margin:1em 0}dt{color:var(--soft);
+font-size:.85rem}dd{margin:0;font-size:1.15rem;font-variant-numeric:tabular-nums}
+progress{width:100%;accent-color:var(--blue)}
+svg{display:block;width:100%;height:auto}svg .line{fill:none;stroke:var(--blue);stroke-width:2}svg .axis{stroke:var(--line)}
+svg .value{font:14px system-ui,sans-serif;fill:var(--soft)}
+"""
+
+
+def write_train_page(
+    folder: Path, log: Sequence[Row], num_steps: int, *, marks: Sequence[tuple[float, str]] = (), is_done: bool = False
+) -> None:
+    """Write the page of a run of ``num_steps`` steps whose rows so far are ``log``; done, it no longer refreshes."""
+    publish(folder / TRAIN_PAGE, _page(folder.name, log, num_steps, marks, is_done).encode())
+
+
+def _page(name: str, log: Sequence[Row], num_steps: int, marks: Sequence[tuple[float, str]], is_done: bool) -> str:
+    refresh = "" if is_done else f'<meta http-equiv="refresh" content="{SECONDS}">'
+    valid = [(row["step"], row["valid_loss"]) for row in log if "valid_loss" in row]
+    title = f"{name}: step {len(log):,} of {num_steps:,}"
+    ended = "done" if len(log) >= num_steps else "stopped"
+    state = ended if is_done else f"training; this page reads itself again every {SECONDS} seconds"
+    curve = loss_curve([(row["step"], row["loss"]) for row in log], valid, title="Loss", marks=marks)
+    rates = [row["tokens_per_second"] for row in log]
+    waits = [100 * row.get("wait_share", 0.0) for row in log]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
+        f"content=\"default-src 'none'; style-src 'unsafe-inline'\">{refresh}"
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{safe(title)}</title><style>{_STYLE}</style></head><body><h1>{safe(title)}</h1><p>{state}</p>"
+        f'<progress max="{num_steps}" value="{len(log)}" aria-label="steps done"></progress>'
+        f"{_numbers(log, valid)}{curve}"
+        f"<h2>Tokens per second</h2>{line(rates, label='Tokens per second by step', unit='tokens/s')}"
+        f"<h2>Time spent waiting for data</h2>{line(waits, label='Share of waiting by step', unit='%')}</body></html>\n"
+    )
+
+
+def _numbers(log: Sequence[Row], valid: Sequence[tuple[float, float]]) -> str:
+    last = log[-1] if log else {}
+    facts = [
+        ("loss", f"{last['loss']:.4f}" if last else "-"),
+        ("valid loss", f"{valid[-1][1]:.4f}" if valid else "-"),
+        ("tokens/s", f"{last['tokens_per_second']:,.0f}" if last else "-"),
+        ("waiting for data", f"{last.get('wait_share', 0):.2%}" if last else "-"),
+    ]
+    return "<dl>" + "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts) + "</dl>"
