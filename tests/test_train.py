@@ -81,7 +81,7 @@ def test_training_learns_and_leaves_checkpoint_log_curve_and_recipe(tmp_path: Pa
     assert trainer.log[-1]["valid_loss"] < trainer.log[0]["valid_loss"] - 1
     assert [row["step"] for row in trainer.log if "valid_loss" in row] == [0, *range(3, 60, 4)]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(
-        [CHECKPOINT, CURVE, LOG, "data", "run.json"]
+        [CHECKPOINT, CURVE, LOG, "data", "run.json", "train.html"]
     )
     content = json.loads((tmp_path / "run" / "run.json").read_text())
     assert content["recipe"] == json.loads(trainer.loader.recipe)

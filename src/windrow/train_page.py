@@ -22,10 +22,12 @@ _STYLE = """
 body{margin:0 auto;max-width:52rem;padding:1rem;background:var(--page);
 color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.4rem;margin:.3em 0}h2{font-size:1rem;margin:1.4em 0 .2em}p{margin:.4em 0}
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8rem,1fr));gap:.6em;margin:1em 0}dt{color:var(--soft);
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8rem,1fr));gap:.6em;margin:1em 0}
+dt{color:var(--soft);
 font-size:.85rem}dd{margin:0;font-size:1.15rem;font-variant-numeric:tabular-nums}
 progress{width:100%;accent-color:var(--blue)}
-svg{display:block;width:100%;height:auto}svg .line{fill:none;stroke:var(--blue);stroke-width:2}svg .axis{stroke:var(--line)}
+svg{display:block;width:100%;height:auto}svg .line{fill:none;stroke:var(--blue);stroke-width:2}
+svg .axis{stroke:var(--line)}
 svg .value{font:14px system-ui,sans-serif;fill:var(--soft)}
 """
 
