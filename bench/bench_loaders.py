@@ -143,6 +143,7 @@ def run(contender: Contender, what: str, tokens: Path, *options: str, timeout: f
         command += ["--variant", contender.variant]
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")] if contender.kind == "windrow" else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "HF_HUB_OFFLINE": "1"}
+    WORK.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

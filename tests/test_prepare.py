@@ -347,7 +347,12 @@ def test_no_documents_at_all_is_an_error_and_empty_files_are_documents(tmp_path:
     with pytest.raises(NotEnoughTokensError, match="hold no document"):
         prepare(iter([]), tmp_path / "none")
     (tmp_path / "x.txt").write_text("")
-    assert prepare(tmp_path / "x.txt", tmp_path / "out")["train"].tokens().tolist() == [EOS]
+    (tmp_path / "y.txt").write_text("")
+    with pytest.raises(NotEnoughTokensError, match="hold 2 documents, all of them empty"):
+        prepare([tmp_path / "x.txt", tmp_path / "y.txt"], tmp_path / "empty")
+    (tmp_path / "y.txt").write_text("!")
+    store = prepare([tmp_path / "x.txt", tmp_path / "y.txt"], tmp_path / "out")["train"]
+    assert store.tokens().tolist() == [EOS, 0, EOS]
 
 
 class Doubling:

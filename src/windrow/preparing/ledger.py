@@ -142,10 +142,15 @@ class Ledger:
                 raise SourceError(f"{source.path} changed while it was read. Run the command again.")
 
     def require_documents(self, chosen: Sides, valid_fraction: float, split: str) -> None:
-        """Raise ``NotEnoughTokensError`` when a side is empty."""
+        """Raise ``NotEnoughTokensError`` when a side is empty, or there is no text at all."""
         self.num_duplicates = chosen.num_duplicates
         if not any(chosen.parts.values()):
             raise NotEnoughTokensError("the inputs hold no document, so there is nothing to train on. Give some text.")
+        if self._num["num_tokens"] == self._num["num_documents"]:  # an eos each, and nothing else
+            raise NotEnoughTokensError(
+                f"the inputs hold {self._num['num_documents']} documents, all of them empty, so there is nothing to "
+                "train on. Give some text."
+            )
         for side, parts in chosen.parts.items():
             if not parts:
                 raise NotEnoughTokensError(self._empty(side, valid_fraction, split))
