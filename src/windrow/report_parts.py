@@ -53,7 +53,7 @@ class Facts:
     @property
     def title(self) -> str:
         path = self.windows.store.path
-        return str(path) if path else "tokens in memory"
+        return "/".join(path.parts[-2:]) if path else "tokens in memory"  # where it lies is nobody's business
 
     @property
     def carried(self) -> str:
