@@ -31,6 +31,19 @@ def store_of(text: str, cuts: int = 1) -> TokenStore:
     return TokenStore.from_ids(ids, tokenizer="gpt2", document_ends=ends)
 
 
+class Phrases:
+    """A tokenizer whose tokens are whole pieces of markup: cut into GPT-2's they could not act anyway."""
+
+    pieces = (EVIL, "<script>window.bad=1</script>", "<img src=x onerror=window.bad=1>", "</script><b>", " hay")
+    vocab_size, eos_id, fingerprint = len(pieces), 4, "phrases"
+
+    def encode(self, text: str) -> list[int]:
+        raise NotImplementedError
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(self.pieces[i] for i in ids)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -102,6 +115,23 @@ def test_a_corpus_cannot_act_in_the_page(browser: Any, made: tuple[Path, Loader]
     assert not [c for c in raw if not (c.isprintable() or c == "\n")]
     assert "<script>alert" not in raw
     assert raw.count("<script") == raw.count("</script>") == 2
+
+
+def test_a_token_that_is_markup_as_a_whole_is_shown_as_text(browser: Any, tmp_path: Path) -> None:
+    store = TokenStore.from_ids(np.arange(600) % 5, tokenizer=Phrases())
+    write_report(Loader(Windows(store, 6, 3), batch_size=2), tmp_path / "report.html")
+    raw = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert raw.count("<script") == 2
+    assert "<img" not in raw
+    assert "<b>hay" not in raw
+    with Seen(browser, tmp_path / "report.html") as seen:
+        for step in (1, 0):
+            seen.slide("step", step)
+        seen.slide("length", 3)
+        assert seen.problems == []
+        assert seen.page.evaluate("window.bad") is None
+        assert seen.page.evaluate("document.querySelectorAll('img').length") == 0
+        assert "<script>window.bad=1</script>" in seen.page.inner_text("#batch")
 
 
 def test_the_policy_of_the_page_refuses_a_script_and_a_style_that_are_not_its_own(
