@@ -22,7 +22,7 @@ WRITING = "write,fsync,rename,mkdir,unlink,unlinkat,rmdir,flock"
 JOB = """
 import os, sys
 from windrow.preparing import blocks, cuts, encode, encoder, items
-from windrow import publish  # megabytes become kilobytes
+from windrow.preparing import publish  # megabytes become kilobytes
 for module in (blocks, cuts, encode, encoder):
     module.PIECE = module.LIMIT = 1 << 12
 items.ITEM = blocks._BLOCK = 1 << 13

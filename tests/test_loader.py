@@ -200,8 +200,73 @@ def test_steps_before_an_exclusion_stay_what_they_were() -> None:
 def test_an_exclusion_before_loading_a_state_raises_instead_of_being_lost() -> None:
     loader = Loader(with_documents(), 3)
     loader.exclude(windows=[1])
-    with pytest.raises(ResumeError, match="Load first"):
+    with pytest.raises(ResumeError, match="Load into a new loader, then exclude"):
         loader.load_state_dict(Loader(with_documents(), 3).state_dict())
+
+
+def test_a_state_with_exclusions_loads_again_and_rolls_back() -> None:
+    loader = Loader(with_documents(), 3)
+    before = loader.state_dict()
+    loader.exclude(windows=np.array([1, 2]), documents=np.flatnonzero([0, 1]))
+    after = json.loads(json.dumps(loader.state_dict()))
+    again = Loader(with_documents(), 3)
+    for state in (after, after, before, after):
+        again.load_state_dict(state)
+    assert again.state_dict() == after
+    loader.load_state_dict(after)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"windows": [16]}, "no window 16 to exclude: they are 0 to 15|no window 16"),
+        ({"windows": [-1]}, "window is -1"),
+        ({"windows": ["3"]}, "window is '3'"),
+        ({"windows": [3.7]}, "window is 3.7"),
+        ({"documents": [10]}, "no document 10 to exclude: they are 0 to 9"),
+    ],
+)
+def test_what_cannot_be_excluded_raises_instead_of_excluding_nothing(bad: dict[str, Any], message: str) -> None:
+    windows = Windows(TokenStore.from_ids(np.arange(65), document_ends=[*range(6, 60, 6), 65]), 4)
+    with pytest.raises(ValueError, match=message):
+        Loader(windows, 3).exclude(**bad)
+
+
+def test_windows_epochs_and_members_that_are_not_there_have_no_position() -> None:
+    loader = Loader(windows_of(16), 2)
+    for number in (-1, 16):
+        with pytest.raises(IndexError, match="of 16, which are 0 to 15"):
+            loader.positions_of(number)
+    with pytest.raises(ValueError, match="epoch is -1"):
+        loader.positions_of(0, -1)
+    with pytest.raises(WindrowError, match="no member 'web'"):
+        loader.positions_of(0, member="web")
+    with pytest.raises(ValueError, match="first is -5"):
+        loader.samples_at(-5, 2)
+
+
+def test_a_store_in_place_of_windows_raises_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"this is a TokenStore. Give Loader\(Windows\(store"):
+        Loader(TokenStore.from_ids(np.arange(9)), 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("to", [2, 10, 13])
+def test_a_skip_to_another_epoch_ends_the_loop_over_this_one(to: int) -> None:
+    loader, taken = Loader(windows_of(10), 2), 0
+    for _ in loader:
+        taken += 1
+        if taken == 2:
+            loader.skip(to)
+    assert (taken, loader.epoch) == ((4, 1) if to == 2 else (2, 1))
+
+
+def test_a_mixture_and_a_store_that_has_been_read_pickle_small() -> None:
+    store = TokenStore.from_ids(np.arange(20_000))
+    loader = Loader(Mixture({"a": (Windows(store, 256), 1), "b": (windows_of(3, 256), 1)}), 2)
+    first = next(iter(loader))
+    pickled = pickle.dumps(loader)
+    assert len(pickled) < 300_000  # the order of the next steps is in it; overlapping views would be 10 MB
+    assert np.array_equal(pickle.loads(pickled)[0].inputs, first.inputs)
 
 
 def test_excluding_from_an_unknown_member_raises() -> None:

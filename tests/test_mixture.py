@@ -132,6 +132,25 @@ def test_a_cap_on_repeats_also_stops_an_endless_stream() -> None:
     assert 60 < loader.position < 110
 
 
+def test_a_cap_on_repeats_stops_all_ranks_at_one_step() -> None:
+    mixture = Mixture({"web": (numbered(500), 0.95), "code": (numbered(10), 0.05)}, max_repeats=1, epoch_samples=100)
+    steps = []
+    for rank in range(4):
+        loader = Loader(mixture, 2, epochs=None, dp_rank=rank, dp_world_size=4)
+        with pytest.raises(WindrowError, match="'code' has been read 1 times"):
+            for _ in loader:
+                pass
+        steps.append(loader.step)
+    assert len(set(steps)) == 1
+    assert steps[0] > 10
+
+
+def test_a_cap_on_repeats_does_not_count_rows_beyond_the_epoch() -> None:
+    mixture = Mixture({"a": (numbered(10), 1)}, max_repeats=1)
+    for rank in range(2):
+        assert len(list(Loader(mixture, 3, drop_last=False, dp_rank=rank, dp_world_size=2))) == 2
+
+
 def windows_of_length(max_length: int) -> Windows:
     return Windows(TokenStore.from_ids(np.arange(100)), max_length)
 

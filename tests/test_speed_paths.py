@@ -12,7 +12,7 @@ import torch
 
 from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.device import DeviceDelivery, NumpyDelivery, TorchDelivery
-from windrow.errors import WindrowError
+from windrow.errors import ResumeError, WindrowError
 from windrow.meter import Meter
 from windrow.prefetch import prefetched
 from windrow.testing import assert_resumes
@@ -73,6 +73,31 @@ def test_a_dtype_without_a_sign_is_refused_where_a_target_can_be_masked(kwargs: 
     with pytest.raises(ValueError, match=r"uint16 cannot hold -100.*dtype='int32'"):
         Loader(windows, 2, dtype="uint16", **kwargs)
     assert Loader(windows, 2, dtype="int32", **kwargs)[0].inputs.dtype == np.int32
+
+
+def test_a_state_with_exclusions_is_refused_where_there_is_no_sign() -> None:
+    loader = loader_of()
+    loader.exclude(windows=[1])
+    with pytest.raises(ResumeError, match="uint16 cannot hold -100"):
+        loader_of(dtype="uint16").load_state_dict(loader.state_dict())
+
+
+def test_an_old_short_step_is_not_wrapped_into_a_dtype_without_a_sign() -> None:
+    windows = Windows(store_of(321), 32)  # 10 windows
+    first = Loader(windows, 3, drop_last=False, dp_rank=0, dp_world_size=2)
+    list(first)
+    second = Loader(windows, 2, dtype="uint16", dp_rank=1, dp_world_size=2)
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(WindrowError, match="uint16 cannot hold -100"):
+        second[1]
+
+
+def test_resident_tokens_are_looked_at_for_int32_and_need_no_workers() -> None:
+    windows = Windows(TokenStore.from_ids(np.full(40, 2**31 + 5, dtype=np.uint32)), 8)
+    with pytest.raises(WindrowError, match="does not fit in int32"):
+        Loader(windows, 2, device="cpu", resident=True, dtype="int32")
+    with pytest.raises(WindrowError, match="needs no workers"):
+        Loader(windows, 2, device="cpu", resident=True).dataloader()
 
 
 def test_excluding_from_a_loader_without_a_sign_raises() -> None:

@@ -30,7 +30,10 @@ def cache_folder() -> Path:
 
 def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
     """The arrays kept as ``name``, or those that ``make`` returns, which are then kept."""
-    path = cache_folder() / f"{name}.npz"
+    try:
+        path = cache_folder() / f"{name}.npz"
+    except RuntimeError:  # there is no home
+        return make()
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)

@@ -23,6 +23,7 @@ __all__ = [
     "NumpyDelivery",
     "TorchDelivery",
     "check_device",
+    "check_fits",
     "delivery_to",
     "narrow_views",
 ]
@@ -75,6 +76,7 @@ class NumpyDelivery:
 
     def batches(self, tokens: NDArray[Any], mask: Mask | None, num_steps: int) -> Iterator[Batch]:
         check_fits(tokens, self._dtype)
+        check_sign(mask, self._dtype)
         rows = len(tokens) // num_steps
         shape, strides = (2, len(tokens), tokens.shape[1] - 1), (tokens.itemsize, *tokens.strides)
         shifted = np.ndarray(shape, tokens.dtype, tokens, 0, strides)  # (2, n, L): tokens, and the same moved on by one
@@ -118,7 +120,9 @@ class DeviceDelivery:
         self._turn = 0
 
     def batches(self, tokens: Any, mask: Mask | None, num_steps: int) -> Iterable[Batch]:
-        check_fits(tokens, self._numpy_dtype)
+        if isinstance(tokens, np.ndarray):  # resident ones were looked at when they were copied
+            check_fits(tokens, self._numpy_dtype)
+        check_sign(mask, self._numpy_dtype)
         rows = len(tokens) // num_steps
         counts = [rows * (tokens.shape[1] - 1)] * num_steps if mask is None else count_targets(mask, num_steps)
         inputs, targets = self.split(self._moved(tokens), None if mask is None else self._moved(mask))
@@ -191,3 +195,9 @@ def check_fits(tokens: Any, dtype: np.dtype[Any]) -> None:
     """Raise when ids would wrap around in ``dtype``; only 4-byte tokens in int32 can."""
     if tokens.dtype == np.uint32 and dtype == np.int32 and tokens.size and tokens.max() >= 2**31:
         raise WindrowError(f"the id {tokens.max()} does not fit in int32, which ends at 2**31 - 1. Use dtype='int64'.")
+
+
+def check_sign(mask: Mask | None, dtype: np.dtype[Any]) -> None:
+    """Raise when a target is masked and ``dtype`` cannot hold -100."""
+    if mask is not None and dtype.kind == "u" and not mask.all():
+        raise WindrowError(f"dtype {dtype} cannot hold -100, and a target here does not count. Use dtype='int32'.")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.errors import WindrowError
 from windrow.exclusions import Exclusion
 from windrow.member import Member
 
@@ -20,16 +19,14 @@ Mask = NDArray[np.bool_]
 
 
 class Draw:
-    """Draws rows from ``members``; ``max_repeats`` is how many epochs of its own each may run."""
+    """Draws rows from ``members`` under ``seed``."""
 
-    def __init__(self, members: Mapping[str, Member], seed: int, max_repeats: int | None) -> None:
-        self._members, self._seed, self._max_repeats = members, seed, max_repeats
+    def __init__(self, members: Mapping[str, Member], seed: int) -> None:
+        self._members, self._seed = members, seed
         self._dtype = np.result_type(*(member.dtype for member in members.values()))  # the widest
 
     def tokens(self, rows: Int64) -> tuple[Any, Mask | None]:
         """Tokens (n, L + 1) of the ``rows`` (3, n), and which targets count, (n, L), or None when all do."""
-        if self._max_repeats is not None and (rows[2] >= self._max_repeats).any():
-            raise WindrowError(self._too_often(rows))
         return self._tokens(rows)
 
     def tokens_hidden(
@@ -90,13 +87,6 @@ class Draw:
 
     def _fill(self, tokens: Any, num_rows: int) -> None:
         tokens[num_rows:] = next(iter(self._members.values())).eos_id
-
-    def _too_often(self, rows: Int64) -> str:
-        number = int(rows[0, rows[2] >= self._max_repeats][0])
-        return (
-            f"member {list(self._members)[number]!r} has been read {self._max_repeats} times, its max_repeats, and the "
-            "next samples would repeat it once more. Stop here, raise max_repeats, or lower its weight in a stage."
-        )
 
 
 def all_count(tokens: Any) -> Mask:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.errors import whole_number
 from windrow.member import Key, Member
 
 __all__ = ["Exclusion", "dump_exclusions", "load_exclusions"]
@@ -30,7 +31,11 @@ class Exclusion:
 
     @classmethod
     def of(cls, position: int, member: str, documents: Iterable[int], windows: Iterable[int]) -> Self:
-        return cls(position, member, tuple(sorted({*documents})), tuple(sorted({*windows})))
+        numbers = [
+            {whole_number(name, one, at_least=0) for one in given}
+            for name, given in (("document", documents), ("window", windows))
+        ]
+        return cls(position, member, tuple(sorted(numbers[0])), tuple(sorted(numbers[1])))
 
     def hits(self, member: Member, ids: Int64, epoch: Int64, *, key: Key) -> NDArray[np.bool_]:
         """Which of the samples ``ids`` (B,) are left out: (B,)."""
@@ -49,5 +54,5 @@ def load_exclusions(text: str) -> list[Exclusion]:
     """Undo ``dump_exclusions``. Raises ``ValueError`` or ``TypeError`` when the text is something else."""
     rows: list[Any] = json.loads(text)
     return [
-        Exclusion.of(int(position), str(member), map(int, docs), map(int, ids)) for position, member, docs, ids in rows
+        Exclusion.of(whole_number("position", at, at_least=0), str(name), docs, ids) for at, name, docs, ids in rows
     ]

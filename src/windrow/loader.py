@@ -111,9 +111,14 @@ class Loader:
         outputs: Collection[str] = (),
         mask_targets: MaskTargets | None = None,
     ) -> None:
+        if not hasattr(data, "max_length"):
+            raise ValueError(
+                f"a loader draws from Windows or a Mixture of them, and this is a {type(data).__name__}. Give "
+                "Loader(Windows(store, max_length=256), ...)."
+            )
         self.dp_rank, self.dp_world_size = coordinate(dp_rank, dp_world_size)
         self.batch_size = whole_number("batch_size", batch_size)
-        self.seed, self.shuffle = whole_number("seed", seed, at_least=None), shuffle
+        self.seed, self.shuffle = whole_number("seed", seed, at_least=None), bool(shuffle)
         self.shuffle_block = None if shuffle_block is None else whole_number("shuffle_block", shuffle_block)
         self.device = check_device(device)
         self._mixture = data if isinstance(data, Mixture) else None
@@ -126,6 +131,8 @@ class Loader:
             self._mixture.check_repeats({name: int(row["samples"]) for name, row in self.shares().items()})
         self._segments = Segments.begin(self._order.epoch_samples, self._sizes)
         self._excluded: list[Exclusion] = []
+        self._own: list[Exclusion] = []  # of these, the ones that were asked for here, not loaded
+        self._resident = resident
         self._position = 0
         self._iteration = 0  # the number of the iterator that may go on
         self._revision = 0  # how often what is to come was changed by skip() or exclude()
@@ -208,18 +215,23 @@ class Loader:
 
     def samples_at(self, first: int, count: int) -> list[Sample]:
         """The samples at ``count`` positions from ``first`` on, over all ranks: the stream before it is cut."""
+        whole_number("first", first, at_least=0)
         names, positions = list(self._members), np.arange(first, first + count, dtype=np.int64)
         rows = zip(positions.tolist(), *(part.tolist() for part in self._order.at(positions)), strict=True)
         return [Sample(position, names[member], window, epoch) for position, member, window, epoch in rows]
 
     def positions_of(self, window: int, epoch: int = 0, *, member: str = "") -> int:
         """The position at which ``member`` shows ``window`` in its ``epoch``: undoes ``lookup``; -1 is never."""
-        number = list(self._members).index(member)
-        return int(self._order.positions_of(number, np.array([window]), np.array([epoch]))[0])
+        return self.places_of(np.array([window]), epoch, member=member)[0].position
 
     def places_of(self, windows: Int64, epoch: int, *, member: str = "") -> list[Place]:
         """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search."""
-        number = list(self._members).index(member)
+        number, windows = self._number_of(member), np.asarray(windows, dtype=np.int64)
+        num_samples, epoch = self._members[member].num_samples, whole_number("epoch", epoch, at_least=0)
+        if len(windows) and not (windows.min() >= 0 and windows.max() < num_samples):
+            raise IndexError(
+                f"windows {windows.min()} to {windows.max()} of {num_samples}, which are 0 to {num_samples - 1}"
+            )
         positions = self._order.positions_of(number, windows, np.full(len(windows), epoch)).tolist()
         found = (self._segments.place_of(position) if position >= 0 else None for position in positions)
         return [Place(p, *(place or (None, 0, 0))) for p, place in zip(positions, found, strict=True)]
@@ -234,6 +246,11 @@ class Loader:
         It has ``state_dict`` and ``load_state_dict``, which are this loader's: they count what has been received, not
         what workers have fetched ahead.
         """
+        if self._resident:
+            raise WindrowError(
+                "resident=True keeps the tokens on the device, where workers cannot be. Iterate over the loader "
+                "itself, which needs no workers, or make it with resident=False."
+            )
         from windrow.torch_loader import StepDataLoader
 
         return StepDataLoader(self, num_workers=num_workers, pin_memory=pin_memory)
@@ -244,14 +261,14 @@ class Loader:
         return self._received(make_blocks, self._iteration)
 
     def _received(self, make_blocks: Callable[[], Blocks], iteration: int) -> Iterator[Batch]:
-        revision = -1
+        revision, epoch = -1, self.epoch
         while revision != self._revision:  # skip() or exclude() was called: what was made ahead is no longer right
             revision, asked = self._revision, perf_counter()
             for position, batch in chain.from_iterable(make_blocks()):
                 if iteration != self._iteration:
                     return
                 if revision != self._revision:
-                    break
+                    break  # and go on from where we are now, if that is still within this pass
                 # Moved on before the yield: a state taken in the loop's body is after this batch, also at an epoch's
                 # last one, where a trainer that counts steps never comes back for StopIteration.
                 self._position = position
@@ -261,6 +278,8 @@ class Loader:
                 asked = perf_counter()
                 self._meter.work_seconds += asked - given
             else:
+                return
+            if self._sizes.tail != "straddle" and self.epoch != epoch:
                 return
 
     # -- where we are ----------------------------------------------------------------------------------------------
@@ -315,7 +334,7 @@ class Loader:
 
         By name: ``samples``, ``share`` of all samples, and ``repeats``, how many epochs of its own that is.
         """
-        total = self._order.epoch_samples if num_samples is None else num_samples
+        total = self._order.epoch_samples if num_samples is None else whole_number("num_samples", num_samples)
         counts = zip(self._members.items(), self._order.samples_before(total), strict=True)
         return {
             name: {"samples": count, "share": count / total, "repeats": count / member.num_samples}
@@ -336,12 +355,19 @@ class Loader:
         What the saved run excluded is excluded here too; call ``exclude`` after loading, not before. Raises
         ``ResumeError`` when the state is of another recipe or other data; the loader is then unchanged.
         """
-        if self._excluded:
-            raise ResumeError("exclude() was called before load_state_dict(), which would undo it. Load first.")
         position, segments, excluded = read_state(state, self.recipe, data_of(self._members), self._order.epoch_samples)
+        if lost := [one for one in self._own if one not in excluded]:
+            raise ResumeError(
+                f"exclude() was called on this loader ({len(lost)} times) and the state does not know of it, so "
+                "loading would undo it. Load into a new loader, then exclude."
+            )
+        if excluded and self._maker.dtype.kind == "u":
+            raise ResumeError(
+                f"the state excludes samples, and dtype {self._maker.dtype} cannot hold -100. Use dtype='int32'."
+            )
         self._iteration += 1
         self._position = self._sizes.start(position, self._order.epoch_samples)
-        self._segments, self._excluded = segments.changed(position, self._sizes), excluded
+        self._segments, self._excluded, self._own = segments.changed(position, self._sizes), excluded, []
 
     def skip(self, num_samples: int) -> None:
         """Pass over the next ``num_samples`` of the global stream, after a loss spike, say; steps count on."""
@@ -360,10 +386,12 @@ class Loader:
             raise WindrowError(
                 f"dtype {self._maker.dtype} cannot hold -100. Make the loader with dtype='int32' or 'int64'."
             )
-        if member not in self._members:
-            raise WindrowError(f"there is no member {member!r} to exclude from. Members: {list(self._members)}.")
+        self._number_of(member)
+        one = Exclusion.of(self._position, member, documents, windows)
+        self._require_there(self._members[member], one)
         self._revision += 1
-        self._excluded.append(Exclusion.of(self._position, member, documents, windows))
+        self._excluded.append(one)
+        self._own.append(one)
 
     # -- checks --------------------------------------------------------------------------------------------
 
@@ -378,6 +406,22 @@ class Loader:
         if self.dp_rank >= sizes.dp_world_size:
             raise IndexError(f"step {step} was made by {sizes.dp_world_size} ranks, and this is rank {self.dp_rank}")
         return self._segments.position_of(step), sizes
+
+    def _number_of(self, member: str) -> int:
+        if member not in self._members:
+            raise WindrowError(f"there is no member {member!r}. Members: {list(self._members)}.")
+        return list(self._members).index(member)
+
+    def _require_there(self, member: Member, one: Exclusion) -> None:
+        if isinstance(member, EvaluationWindows):
+            raise WindrowError("an evaluation scores every target once, so nothing can be excluded from it")
+        num_documents = member.store.num_documents if isinstance(member, Windows) else None
+        for name, numbers, count in (
+            ("window", one.windows, member.num_samples),
+            ("document", one.documents, num_documents),
+        ):
+            if count is not None and numbers and numbers[-1] >= count:
+                raise WindrowError(f"there is no {name} {numbers[-1]} to exclude: they are 0 to {count - 1}")
 
     def _checked(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         narrow = np.result_type(*(member.dtype for member in self._members.values()))

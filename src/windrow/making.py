@@ -14,6 +14,7 @@ from windrow.batch import Batch
 from windrow.device import Delivery, delivery_to
 from windrow.documents import Boundaries
 from windrow.draw import Draw
+from windrow.errors import WindrowError
 from windrow.exclusions import Exclusion
 from windrow.member import Member
 from windrow.order import Order
@@ -49,9 +50,9 @@ class Maker:
         resident: bool,
     ) -> None:
         self.rows, self.dtype = Rows(order, dp_rank), dtype
-        self._order, self._boundaries, self._has_cap = order, boundaries, max_repeats is not None
+        self._order, self._members, self._boundaries, self._max_repeats = order, members, boundaries, max_repeats
         self._max_length = next(iter(members.values())).max_length
-        self._draw = ResidentDraw(members, seed, max_repeats, device) if resident else Draw(members, seed, max_repeats)
+        self._draw = ResidentDraw(members, seed, device, dtype) if resident else Draw(members, seed)
         self._delivery = delivery_to(device, dtype, resident=resident)
 
     def batch(
@@ -81,7 +82,7 @@ class Maker:
             at_once = min(2 * at_once, at_most)
 
     def _steps_at_once(self, sizes: Sizes) -> int:
-        if self._has_cap:
+        if self._max_repeats is not None:
             return 1  # the step that goes beyond raises, and those before it must not go with it
         return max(1, _BLOCK_TOKENS // (sizes.batch_size * self._max_length))
 
@@ -97,6 +98,8 @@ class Maker:
         self, rows: Int64, position: int, sizes: Sizes, num_steps: int, excluded: Sequence[Exclusion]
     ) -> tuple[Any, Any, Any]:
         """The tokens of ``rows`` (3, n), which targets count, and the tokens' documents where they are asked for."""
+        if self._max_repeats is not None:
+            self._require_cap(position, sizes)
         num_rows = self.rows.num_within(position, sizes) if num_steps == 1 else rows.shape[1]
         if sizes.dp_world_size == 1:
             rows = rows[:, :num_rows]  # alone, the last batch is short; ranks must stay in step, so theirs is masked
@@ -110,6 +113,18 @@ class Maker:
         documents = self._draw.documents(rows)
         documents[num_rows:] = -1
         return tokens, self._boundaries.counting(documents, mask), documents
+
+    def _require_cap(self, position: int, sizes: Sizes) -> None:
+        """Raise when the step goes beyond ``max_repeats``: on all ranks alike, so that none waits for another."""
+        end, epoch_samples = position + sizes.global_batch, self._order.epoch_samples
+        if sizes.tail != "straddle":
+            end = min(end, (position // epoch_samples + 1) * epoch_samples)
+        for (name, member), count in zip(self._members.items(), self._order.samples_before(end), strict=True):
+            if self._max_repeats is not None and count > self._max_repeats * member.num_samples:
+                raise WindrowError(
+                    f"member {name!r} has been read {self._max_repeats} times, its max_repeats, and the next step "
+                    "would repeat some of it once more. Stop here, raise max_repeats, or lower its weight in a stage."
+                )
 
     def _delivered(self, delivery: Delivery, tokens: Any, mask: Any, documents: Any, num_steps: int) -> Iterable[Batch]:
         batches = delivery.batches(tokens, mask, num_steps)

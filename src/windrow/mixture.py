@@ -6,6 +6,7 @@ the integers; a weight too small for one sample a block is an error, not a silen
 
 import math
 from collections.abc import Mapping
+from operator import index
 from typing import Any
 
 from windrow.errors import WindrowError, whole_number
@@ -41,7 +42,8 @@ class Mixture:
             raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
         self.members = {name: members[name][0] for name in sorted(members)}
         self.max_length = self._same_length()
-        weights = {0: {name: weight for name, (_, weight) in members.items()}, **(stages or {})}
+        later = {_integer(position): given for position, given in (stages or {}).items()}
+        weights = {0: {name: weight for name, (_, weight) in members.items()}, **later}
         self._counts = {position: self._block_counts(position, weights[position]) for position in sorted(weights)}
         total = sum(member.num_samples for member in self.members.values())
         self.epoch_samples = whole_number("epoch_samples", total if epoch_samples is None else epoch_samples)
@@ -119,3 +121,11 @@ class Mixture:
                 f"{at}weights are {bad or dict(weights)}, and they are shares: finite, 0 or more, not all 0. For equal "
                 "shares give every member 1."
             )
+
+
+def _integer(position: Any) -> Any:
+    """NumPy's integers as Python's; anything else as it is, for the message to show."""
+    try:
+        return position if isinstance(position, bool) else index(position)
+    except TypeError:
+        return position

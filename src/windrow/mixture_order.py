@@ -6,8 +6,7 @@ block touched (2 ms, 0.5 MB, the last few kept); nothing grows with the length o
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from windrow.order import MemberOrder, Permutation
 __all__ = ["BLOCK", "MixtureOrder"]
 
 BLOCK = 65_536
+_KEPT = 4
 Int64 = NDArray[np.int64]
 
 
@@ -59,7 +59,10 @@ class MixtureOrder:
         self._counts = np.array([counts for _, counts in stages], dtype=np.int64)  # (S, M)
         done = np.diff(self._first_block)[:, None] * self._counts[:-1]
         self._before = np.concatenate([np.zeros_like(self._counts[:1]), np.cumsum(done, axis=0)])  # (S, M)
-        self._table = lru_cache(maxsize=4)(self._make_table)  # of this order alone
+        self._tables: dict[int, _Table] = {}  # of the last few blocks
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tables": {}}
 
     def at(self, positions: Int64) -> tuple[Int64, Int64, Int64]:
         """``(member, window, epoch)``, each (B,) int64, of ``positions`` (B,) int64."""
@@ -106,6 +109,14 @@ class MixtureOrder:
         stage = self._stage(block)
         before: Int64 = self._before[stage] + (block - self._first_block[stage]) * self._counts[stage]
         return before
+
+    def _table(self, block: int) -> _Table:
+        table = self._tables.get(block)
+        if table is None:
+            while len(self._tables) >= _KEPT:
+                self._tables.pop(next(iter(self._tables)), None)  # the oldest; another thread may have been quicker
+            table = self._tables[block] = self._make_table(block)
+        return table
 
     def _make_table(self, block: int) -> _Table:
         edges = np.cumsum(self._counts[self._stage(block)])  # (M,) one past each member's values

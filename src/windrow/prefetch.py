@@ -1,8 +1,8 @@
 """Make what an iterator yields in a thread, a few items ahead: hides page faults and cold disks.
 
-Guarantee: the same items in the same order; an exception arrives where its item would have; the thread ends when the
-consumer is exhausted, closed or dropped, also while it waits for room. The thread keeps nothing alive that the
-consumer does not.
+Guarantee: the same items in the same order; an exception arrives where its item would have (an item may be many steps);
+the thread ends when the consumer is exhausted, closed or dropped, also while it waits for room. The thread keeps
+nothing alive that the consumer does not.
 """
 
 from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.device import narrow_views
+from windrow.device import check_fits, narrow_views
 from windrow.draw import Draw
 from windrow.errors import WindrowError
 from windrow.member import Member
@@ -28,9 +28,9 @@ class ResidentDraw(Draw):
     """A ``Draw`` whose tokens are tensors on ``device``. Members must be windows without a padded tail."""
 
     def __init__(
-        self, members: Mapping[str, Member], seed: int, max_repeats: int | None, device: "torch.device | None"
+        self, members: Mapping[str, Member], seed: int, device: "torch.device | None", dtype: np.dtype[Any]
     ) -> None:
-        super().__init__(members, seed, max_repeats)
+        super().__init__(members, seed)
         if device is None:
             raise ValueError('resident=True keeps the tokens on a device, and device is None. Give device="cuda".')
         if any(not isinstance(member, Windows) or member.may_mask for member in members.values()):
@@ -39,7 +39,7 @@ class ResidentDraw(Draw):
             )
         if len({member.dtype for member in members.values()}) > 1:
             raise ValueError("resident=True needs members of one dtype, and some have 2-byte tokens, others 4-byte.")
-        self._device = device
+        self._device, self._out = device, dtype
         self._stores = {name: self._copied(member) for name, member in members.items()}
 
     def _copied(self, member: Member) -> Any:
@@ -56,7 +56,9 @@ class ResidentDraw(Draw):
                 "for them. Use resident=False, which copies each batch as it is needed."
             ) from error
         for first in range(0, num_tokens, _SLICE):
-            part = narrow_views(store.tokens(first, first + _SLICE))
+            tokens = store.tokens(first, first + _SLICE)
+            check_fits(tokens, self._out)
+            part = narrow_views(tokens)
             flat[first : first + len(part)] = torch.from_numpy(part)
         return flat
 

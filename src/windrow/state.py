@@ -59,6 +59,8 @@ def read_state(
         segments = Segments.from_json(epoch_samples, state["segments"])
         segments.step_of(state["position"])
         excluded = load_exclusions(state["excluded"])
+        if unknown := {one.member for one in excluded} - set(json.loads(data)):
+            raise ValueError(f"excluded members {unknown} are not there")
     except (ValueError, TypeError, StopIteration) as error:
         raise ResumeError(
             f"the state's segments or exclusions are damaged ({error!r}). Use an older checkpoint."
@@ -108,5 +110,5 @@ def _differences(saved: Any, here: Any, path: str = "") -> Iterator[tuple[str, A
             step = name or '""'
             inner = f"{path}.{step}" if path else step
             yield from _differences(saved.get(name, _MISSING), here.get(name, _MISSING), inner)
-    elif saved != here:
+    elif saved != here or type(saved) is not type(here):
         yield path, saved, here

@@ -7,7 +7,8 @@ is cut into steps; ``Segments`` strings together the stretches of a run that had
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from itertools import pairwise
+from typing import Literal, Self, get_args
 
 from windrow.errors import NotEnoughTokensError
 
@@ -145,8 +146,19 @@ class Segments:
     def from_json(cls, epoch_samples: int, text: str) -> Self:
         """Undo ``to_json``. Raises ``ValueError`` when the stretches are none, or do not rise."""
         rows: Sequence[tuple[int, int, int, int, Tail]] = json.loads(text)
-        parts = tuple((int(p), int(s), Sizes(int(b), int(w), tail)) for p, s, b, w, tail in rows)
-        steps = [part[1] for part in parts]
-        if not parts or steps[0] != 0 or sorted(steps) != steps or any(z.global_batch < 1 for _, _, z in parts):
+        parts = tuple((p, s, Sizes(b, w, tail)) for p, s, b, w, tail in rows)
+        numbers = all(type(number) is int for *four, _ in rows for number in four)
+        if not parts or not numbers or not _rise(parts):
             raise ValueError(f"{text} is no list of stretches that begins at step 0 and rises")
         return cls(epoch_samples, parts)
+
+
+def _rise(parts: Sequence[tuple[int, int, Sizes]]) -> bool:
+    positions, steps, sizes = zip(*parts, strict=True)
+    known = all(min(z.batch_size, z.dp_world_size) >= 1 and z.tail in get_args(Tail) for z in sizes)
+    return (
+        known
+        and steps[0] == 0
+        and positions[0] >= 0
+        and all(a < b for row in (positions, steps) for a, b in pairwise(row))
+    )

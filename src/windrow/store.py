@@ -5,6 +5,7 @@ dtype; nothing here writes. Cost: opening reads the manifest only; a gather copi
 windows, no order and no shuffling.
 """
 
+import errno
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -45,14 +46,19 @@ def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) ->
 def _map_tokens(folder: Path, shard: Shard, dtype: str) -> Tokens:
     if not shard.num_tokens:
         return np.empty(0, dtype=dtype)  # an empty file cannot be mapped
-    return np.memmap(folder / shard.file, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
+    try:
+        return np.memmap(folder / shard.file, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
+    except OSError as error:
+        raise _cannot_map(folder / shard.file, error) from error
 
 
 def _map_documents(folder: Path, shard: Shard) -> Int64:
     path = folder / shard.documents
     try:
         ends: Int64 = np.load(path, mmap_mode="r" if shard.num_documents else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _cannot_map(path, error) from error
+    except ValueError as error:
         raise StoreError(f"{path} is no boundary file ({error}). Prepare the store again.") from error
     if ends.dtype != np.int64 or ends.shape != (shard.num_documents,):
         raise StoreError(
@@ -60,6 +66,15 @@ def _map_documents(folder: Path, shard: Shard) -> Int64:
             "Restore it from a copy, or prepare the store again."
         )
     return ends
+
+
+def _cannot_map(path: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return StoreError(
+            f"{path} cannot be opened: too many files are open. A store keeps two open for each shard. Raise the limit "
+            "(ulimit -n), or open fewer stores at a time."
+        )
+    return StoreError(f"{path} cannot be read: {error.strerror}. Restore it from a copy, or prepare the store again.")
 
 
 class TokenStore:
@@ -112,7 +127,7 @@ class TokenStore:
         if document_ends is None:
             ends = np.array([len(tokens)] if len(tokens) else [], dtype=np.int64)
         else:
-            ends = _checked_ends(np.asarray(document_ends, dtype=np.int64), len(tokens))
+            ends = _checked_ends(np.asarray(document_ends), len(tokens))
         if tokenizer is not None and eos_id is None:
             eos_id = load_tokenizer(tokenizer).eos_id
         store = cls([tokens], [ends], dtype=tokens.dtype, eos_id=eos_id)
@@ -126,6 +141,9 @@ class TokenStore:
         if self.path is None:
             return super().__reduce_ex__(protocol)
         return _reopen, (self.path, self._tokenizer, (self._start, self._stop), self.fingerprint)  # not the tokens
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_views": {}}  # pickled, overlapping views would be written out whole
 
     def __repr__(self) -> str:
         where = f"{self.path}, " if self.path else ""
@@ -182,8 +200,12 @@ class TokenStore:
         start, stop, _ = slice(start, stop).indices(self.num_tokens)
         if stop <= start:
             return np.empty(0, dtype=self.dtype)
-        out: Tokens = self.gather(np.array([start]), stop - start)[0]
-        return out
+        first, last = self._start + start, self._start + stop
+        parts = [
+            tokens[max(first - edge, 0) : max(last - edge, 0)]
+            for tokens, edge in zip(self._tokens, self._token_edges.tolist(), strict=False)
+        ]
+        return np.concatenate(parts, dtype=self.dtype)
 
     # -- documents -------------------------------------------------------------------------------------------------
 
@@ -327,7 +349,10 @@ def _narrow(ids: NDArray[Any]) -> Tokens:
     return ids.astype(np.uint16 if high < 2**16 else np.uint32)
 
 
-def _checked_ends(ends: Int64, num_tokens: int) -> Int64:
+def _checked_ends(given: NDArray[Any], num_tokens: int) -> Int64:
+    if len(given) and given.dtype.kind not in "iu":
+        raise ValueError(f"document_ends must be whole numbers, and these are {given.dtype}")
+    ends = given.astype(np.int64)
     if ends.ndim != 1 or (np.diff(ends, prepend=0) <= 0).any() or (ends[-1:] != num_tokens).any():
         raise ValueError(
             f"document_ends must rise from above 0 to the number of ids, {num_tokens}, and these do not: {ends[:8]}..."
