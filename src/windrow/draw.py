@@ -25,10 +25,6 @@ class Draw:
         self._members, self._seed = members, seed
         self._dtype = np.result_type(*(member.dtype for member in members.values()))  # the widest
 
-    def tokens(self, rows: Int64) -> tuple[Any, Mask | None]:
-        """Tokens (n, L + 1) of the ``rows`` (3, n), and which targets count, (n, L), or None when all do."""
-        return self._tokens(rows)
-
     def tokens_hidden(
         self, rows: Int64, positions: Int64, num_rows: int, exclusions: Sequence[Exclusion]
     ) -> tuple[Any, Mask]:
@@ -53,7 +49,8 @@ class Draw:
                 out[here] = member.documents(rows[1, here], rows[2, here], key=(self._seed, name))
         return out
 
-    def _tokens(self, rows: Int64) -> tuple[Any, Mask | None]:
+    def tokens(self, rows: Int64) -> tuple[Any, Mask | None]:
+        """Tokens (n, L + 1) of the ``rows`` (3, n), and which targets count, (n, L), or None when all do."""
         if len(self._members) == 1:
             ((name, only),) = self._members.items()
             key = (self._seed, name)

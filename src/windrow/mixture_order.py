@@ -2,7 +2,7 @@
 
 Guarantee: each block of 65 536 positions holds fixed integer counts per member, its slots permuted by key; within a
 block a member's samples come in the member's own order, and each member runs its own epochs. Cost: a table for each
-block touched (2 ms, 0.5 MB, the last few kept); nothing grows with the length of the run.
+block touched (2 ms, 1.5 MB, the last four kept); nothing grows with the length of the run.
 """
 
 from collections.abc import Mapping, Sequence

@@ -62,7 +62,7 @@ class ResidentDraw(Draw):
             flat[first : first + len(part)] = torch.from_numpy(part)
         return flat
 
-    def _tokens(self, rows: Int64) -> tuple[Any, None]:
+    def tokens(self, rows: Int64) -> tuple[Any, None]:
         import torch
 
         length = next(iter(self._members.values())).max_length + 1
