@@ -281,6 +281,27 @@ def test_gigatoken_is_rebuilt_before_its_cache_grows_without_bound(monkeypatch):
     assert toy._model._running.fast is not before
 
 
+def test_text_that_is_only_expected_does_not_rebuild_gigatoken(monkeypatch):
+    pytest.importorskip("gigatoken")
+    monkeypatch.setattr(bpe._Engine, "REBUILD_AFTER", 100)
+    toy = load_tokenizer(encoding())
+    toy.expect(1)
+    before = toy._model._running.fast
+    for _ in range(10):
+        toy.expect(50)
+        toy.encode("the")
+    assert toy._model._running.fast is before is not None
+
+
+def test_many_texts_in_one_batch_have_the_ids_of_each(monkeypatch):
+    pytest.importorskip("gigatoken")
+    toy = load_tokenizer(encoding())
+    texts = ["the cat ", "", "sat"] * 50
+    one_by_one = [ids.tolist() for ids in toy.encode_batch(texts)]
+    monkeypatch.setattr(bpe._Engine, "BATCH_FROM", 0)
+    assert [ids.tolist() for ids in toy.encode_batch(texts)] == one_by_one
+
+
 def test_gigatoken_is_not_made_for_a_text_too_short_to_gain_from_it(monkeypatch):
     pytest.importorskip("gigatoken")
     monkeypatch.setattr(bpe._Engine, "FAST_FROM", 1000)
@@ -767,8 +788,8 @@ def test_a_package_that_cannot_leave_special_tokens_alone_is_refused(tmp_path, m
 def test_the_quick_search_for_unsettled_characters_finds_all_of_them() -> None:
     chars = [chr(number) for number in np.flatnonzero(bpe._unsettled_table()).tolist()]
     assert chars
-    assert all(bpe.may_be_unsettled(["plain", f"é{char}"]) for char in chars)
-    assert not bpe.may_be_unsettled(["plain", "é日本語"])
+    assert all(bpe._may_be_unsettled(f"é{char}".encode()) for char in chars)
+    assert not bpe._may_be_unsettled("é日本語 and 😀 and “quotes”".encode())
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=6))

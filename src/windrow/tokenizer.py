@@ -164,15 +164,14 @@ class TextTokenizer:
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         """The ids of all texts in one row of ``token_dtype(vocab_size)``, and where each ends, ``(num_texts,)``."""
-        if not isinstance(self._model, BPE):
-            rows = self.encode_batch(texts)
-            return np.concatenate(rows), np.cumsum([len(row) for row in rows], dtype=np.int64)
         try:
-            ids, ends = self._model.encode_flat(texts)
+            rows = [np.asarray(row, np.uint32) for row in self._model.encode(texts)]
         except UnicodeEncodeError:
             self.encode_batch(texts)  # says which text it is
             raise
-        return ids.astype(token_dtype(self.vocab_size)), ends.astype(np.int64)
+        ids = np.concatenate([np.empty(0, np.uint32), *rows])
+        ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
+        return ids.astype(token_dtype(self.vocab_size)), ends
 
     def expect(self, num_characters: int) -> None:
         """Say that so much text is coming, so that the fast engine is there from the first of it."""

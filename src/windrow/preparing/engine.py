@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from windrow.errors import PrepareError
 from windrow.preparing.workers import Workers
-from windrow.tokenizer import Tokenizer
 
 __all__ = ["Crew", "Here", "crew_for", "run"]
 
@@ -50,6 +49,12 @@ class Crew:
         if self._own:
             self._own.shutdown(cancel_futures=True)
 
+    def start(self, num_tasks: int) -> None:
+        """So many tasks will come: start the processes for them now, if there are to be any."""
+        if not self._executor and self.num_workers and num_tasks > 1:
+            self._own = Workers(self.num_workers, self._max_rss)
+            self._own.start(num_tasks)
+
     def map(self, call: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[int, T, R]]:
         """``(number, task, call(task))`` for each task, as they get done."""
         iterator = iter(tasks)
@@ -65,7 +70,7 @@ class Crew:
         return self._own
 
 
-def crew_for(tokenizer: Tokenizer, *, workers: int | None, memory: int | None, executor: Executor | None) -> Crew:
+def crew_for(tokenizer: object, *, workers: int | None, memory: int | None, executor: Executor | None) -> Crew:
     """As many workers as there are cores, or as ``memory`` allows; none for a tokenizer that lives in ``__main__``."""
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, and it must be 1 or more")

@@ -19,7 +19,7 @@ from windrow.errors import PrepareError
 from windrow.preparing.encode import cannot_write, do
 from windrow.preparing.engine import Crew, crew_for
 from windrow.preparing.finished import is_finished
-from windrow.preparing.items import Job, Plan, job_for
+from windrow.preparing.items import ITEM, Job, Plan, job_for
 from windrow.preparing.ledger import Ledger, Report
 from windrow.preparing.publish import publish_side
 from windrow.preparing.sides import Sides
@@ -87,7 +87,7 @@ def prepare(
     ``NotEnoughTokensError`` when a side of the split comes out empty.
     """
     _check(valid_fraction, split, literal_eos, on_error, separator)
-    loaded, folder = load_tokenizer(tokenizer), Path(dest)
+    folder = Path(dest)
     reading = Reading(text_key, separator, literal_eos, on_error)
     policy = {"eos": "after each document", "split": split, "valid_fraction": valid_fraction, "dedupe": dedupe}
     policy |= asdict(reading)
@@ -95,23 +95,25 @@ def prepare(
     names = ["train", "valid"] if valid_fraction else ["train"]
     nbytes = sum(source.nbytes for source in sources)
     try:
-        if is_finished(folder, names, policy, loaded, sources, reading):
-            remove_left_over(folder)
-        else:
-            crew = crew_for(loaded, workers=workers, memory=memory, executor=executor)
-            ledger = Ledger(sources, on_progress, on_report)
-            with crew, locked(folder, _checked_part(part, sources)) as work:
-                hashed = dedupe or (valid_fraction > 0 and split == "documents")
-                job = job_for(work, loaded, reading, hashed, nbytes)
-                _encode_all(job, crew, sources, part, ledger)
-                if part:
-                    return {}
-                chosen = Sides(work, ledger.results, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
-                ledger.require_documents(chosen, valid_fraction, split)
-                for name, parts in chosen.parts.items():
-                    publish_side(folder / name, parts, job, crew, loaded, {**policy, "side": name}, ledger)
-                remove_work(folder)
-                ledger.report(finished=True)
+        with crew_for(tokenizer, workers=workers, memory=memory, executor=executor) as crew:
+            crew.start(nbytes // ITEM)
+            loaded = load_tokenizer(tokenizer)
+            if is_finished(folder, names, policy, loaded, sources, reading):
+                remove_left_over(folder)
+            else:
+                ledger = Ledger(sources, on_progress, on_report)
+                with locked(folder, _checked_part(part, sources)) as work:
+                    hashed = dedupe or (valid_fraction > 0 and split == "documents")
+                    job = job_for(work, loaded, reading, hashed, nbytes)
+                    _encode_all(job, crew, sources, part, ledger)
+                    if part:
+                        return {}
+                    chosen = Sides(work, ledger.results, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
+                    ledger.require_documents(chosen, valid_fraction, split)
+                    for name, parts in chosen.parts.items():
+                        publish_side(folder / name, parts, job, crew, loaded, {**policy, "side": name}, ledger)
+                    remove_work(folder)
+                    ledger.report(finished=True)
     except OSError as error:
         raise cannot_write(error, folder, nbytes) from error
     return {name: open_store(folder / name, tokenizer=tokenizer) for name in names}

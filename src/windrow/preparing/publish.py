@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -139,22 +140,18 @@ def write_shard(task: ShardTask) -> ShardDone:
     """Write the three files of a shard."""
     task.folder.mkdir(parents=True, exist_ok=True)
     path = task.folder / f"tokens-{task.number:05d}.bin"
-    digest, highest, offset, num_eos = sha256(), -1, 0, 0
+    highest, offset, num_eos = -1, 0, 0
     all_ends, all_origins = [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
-    with open(path.with_name(path.name + ".tmp"), "wb") as file:
+    with _TokenFile(path) as file:
         for part in task.parts:
             tokens, ends, origins = _read(task.work, part)
+            file.write(tokens)
             highest = max(highest, int(tokens.max(initial=0)))
-            raw = np.ascontiguousarray(tokens).view(np.uint8).data
-            digest.update(raw)
-            file.write(raw)
             num_eos += _count_eos(task, part, tokens, ends)
             all_ends.append(ends + offset)
             all_origins.append(origins)
             offset += len(tokens)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
+        digest = file.finish()
     ends = np.concatenate(all_ends)
     names = []
     for name, array in (("documents", ends), ("origins", np.concatenate(all_origins))):
@@ -163,8 +160,40 @@ def write_shard(task: ShardTask) -> ShardDone:
         names += [f"{name}-{task.number:05d}.npy", sha256(data).hexdigest()]
     sync_folder(task.folder)
     lengths = np.diff(ends, prepend=0)
-    shard = Shard(path.name, offset, len(ends), digest.hexdigest(), *names)
+    shard = Shard(path.name, offset, len(ends), digest, *names)
     return ShardDone(shard, highest, int(lengths.max(initial=0)), int(lengths.min(initial=offset)), num_eos)
+
+
+class _TokenFile:
+    """A file of tokens, hashed in a thread of its own while the next tokens are read and written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._digest = path, sha256()
+        self._hashing = ThreadPoolExecutor(1)
+        self._hashed: Future[None] | None = None
+        self._file = open(path.with_name(path.name + ".tmp"), "wb")  # noqa: SIM115 - closed in __exit__
+
+    def __enter__(self) -> "_TokenFile":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._hashing.shutdown()
+        self._file.close()
+
+    def write(self, tokens: Ids) -> None:
+        raw = np.ascontiguousarray(tokens).view(np.uint8).data
+        self._file.write(raw)
+        if self._hashed:
+            self._hashed.result()  # two parts at most are in memory
+        self._hashed = self._hashing.submit(self._digest.update, raw)
+
+    def finish(self) -> str:
+        """The sha256, once the file is on disk under its name."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._hashing.shutdown()
+        os.replace(self._file.name, self._path)
+        return self._digest.hexdigest()
 
 
 def _count_eos(task: ShardTask, part: Part, tokens: Ids, ends: Rows) -> int:

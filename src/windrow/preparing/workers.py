@@ -21,7 +21,14 @@ from typing import Any, BinaryIO, TypeVar, cast
 __all__ = ["WorkerDiedError", "Workers", "serve"]
 
 R = TypeVar("R")
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from windrow.preparing.workers import serve; serve()"
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+import windrow.preparing.encode  # what the tasks will need, while the parent gets them ready
+from windrow.preparing.workers import serve
+serve()
+"""
+_ONE_CORE = {"RAYON_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class WorkerDiedError(BrokenExecutor):
@@ -29,8 +36,8 @@ class WorkerDiedError(BrokenExecutor):
 
 
 class Workers(Executor):
-    """``num_workers`` processes, each started when there is work for it; one that holds more than ``max_rss`` bytes
-    after a task is replaced."""
+    """``num_workers`` processes, each started when there is work for it, or by ``start``; one that holds more
+    than ``max_rss`` bytes after a task is replaced."""
 
     def __init__(self, num_workers: int, max_rss: int = 1 << 62) -> None:
         self._max_rss, self._closed = max_rss, False
@@ -44,10 +51,19 @@ class Workers(Executor):
         future: Future[R] = Future()
         self._tasks.put((future, pickle.dumps((call, args, kwargs), protocol=5)))
         if not self._idle.acquire(blocking=False) and len(self._threads) < self._num_workers:
-            thread = threading.Thread(target=self._serve_child, name="windrow-worker", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._add()
         return future
+
+    def start(self, num_tasks: int) -> None:
+        """Start processes now, as so many tasks will come: they get ready while the tasks are made."""
+        for _ in range(min(num_tasks, self._num_workers) - len(self._threads)):
+            self._add()
+            self._idle.release()
+
+    def _add(self) -> None:
+        thread = threading.Thread(target=self._serve_child, name="windrow-worker", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers; what they are at now is given up."""
@@ -62,6 +78,8 @@ class Workers(Executor):
 
     def _serve_child(self) -> None:
         child: subprocess.Popen[bytes] | None = None
+        with contextlib.suppress(OSError, EOFError):  # the first task will tell
+            child = self._start()
         while (task := self._tasks.get()) is not None and not self._closed:
             future, data = task
             if not future.set_running_or_notify_cancel():
@@ -82,8 +100,8 @@ class Workers(Executor):
             self._end(child)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         command = [sys.executable, "-c", _START, json.dumps(sys.path)]
+        environment = {**os.environ, **_ONE_CORE}
         with self._starting:
             if self._closed:
                 raise EOFError("the workers were shut down")
