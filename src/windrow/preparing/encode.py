@@ -226,24 +226,28 @@ class _Reader:
 
     def _documents(self, found: Iterable[Document | Bad], number: int) -> None:
         policy, above = self._job.reading.literal_eos, self.about["lines"]
+        is_split = policy == "split" and self._item.sources[number].form == "text"  # where it stood, a document ended
+        looks = policy in ("split", "error") and not is_split
         for document in found:
             if isinstance(document, Bad):
                 self._skip(document, number)
-                continue
-            parts: Iterable[Document] = (document,)
-            if policy in ("split", "error") and EOT in document.text:
-                if policy == "error":
-                    self._skip(Bad(_LITERAL, *document[1:]), number)
-                    continue
-                parts = split_literal(document)
-            for text, line, start, stop in parts:
-                self.about["text_nbytes"] += stop - start
-                try:
-                    self._encoder.document(text, (number, line + above, start, stop))
-                except ValueError as error:
-                    if isinstance(error, WindrowError):
-                        raise
-                    self._skip(Bad(str(error), line, start, stop), number)
+            elif not looks or EOT not in document.text:
+                self._document(document, number, above)
+            elif policy == "error":
+                self._skip(Bad(_LITERAL, *document[1:]), number)
+            else:
+                for part in split_literal(document):
+                    self._document(part, number, above)
+
+    def _document(self, document: Document, number: int, above: int) -> None:
+        text, line, start, stop = document
+        self.about["text_nbytes"] += stop - start
+        try:
+            self._encoder.document(text, (number, line + above, start, stop))
+        except ValueError as error:
+            if isinstance(error, WindrowError):
+                raise
+            self._skip(Bad(str(error), line, start, stop), number)
 
     def _skip(self, bad: Bad, number: int) -> None:
         """Count what cannot be a document; raise when nothing may be skipped."""

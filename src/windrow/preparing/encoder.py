@@ -23,6 +23,7 @@ __all__ = ["Encoder", "digest_of_pieces"]
 
 _BATCH = 1 << 20  # characters
 _CHECKED = 2000  # characters of each item, and at each side of a seam, that are compared
+_NO_DIGEST = bytes(16)
 _NONE = -1  # after a piece that is not the last
 Ids = NDArray[np.unsignedinteger[Any]]
 Place = tuple[int, int, int, int]  # source (within the item), line, start, stop
@@ -44,7 +45,8 @@ class Encoder:
         self._texts: list[str] = []
         self._after: list[int] = []  # the id after each text
         self._closing: list[int] = []  # numbers of the texts that end a document
-        self._rows: list[tuple[int, ...]] = []
+        self._rows: list[tuple[int, ...]] = []  # place and badness of each document that ended
+        self._digests: list[bytes] = []  # 16 bytes of each
         self._num_chars = 0
         self._tables = [np.empty((0, len(COLUMNS)), np.int64)]
         self._tail, self._checked = "", False
@@ -61,7 +63,8 @@ class Encoder:
             for number, piece in enumerate(whole):
                 self.piece(piece.decode(), place, number == 0, number == len(whole) - 1)
             return
-        self._row(place, self._digest(text.encode()) if self._hashed else b"")
+        self._rows.append((*place, 0))
+        self._digests.append(self._digest(text.encode()) if self._hashed else _NO_DIGEST)
         self._text(text, self._tokenizer.eos_id)
 
     def piece(
@@ -74,7 +77,8 @@ class Encoder:
         self._tail = text[-_CHECKED:]
         self.digests.append(self._digest(text.encode()))
         if is_last:
-            self._row(place, digest_of_pieces(self.digests), bad)
+            self._rows.append((*place, bad))
+            self._digests.append(digest_of_pieces(self.digests))
         self._text(text, self._tokenizer.eos_id if is_last else _NONE)
 
     def table(self) -> NDArray[np.int64]:
@@ -84,13 +88,6 @@ class Encoder:
 
     def _digest(self, data: bytes) -> bytes:
         return sha256(b"windrow document 1\n" + data).digest()[:16]
-
-    def _row(self, place: Place, digest: bytes, bad: bool = False) -> None:
-        first, second = (
-            int.from_bytes(digest[:8], "little", signed=True),
-            int.from_bytes(digest[8:], "little", signed=True),
-        )
-        self._rows.append((*place, first, second, int(bad)))
 
     def _text(self, text: str, after: int) -> None:
         if self._special is not None and EOT in text:
@@ -112,15 +109,15 @@ class Encoder:
         ids, ends = self._encode(self._texts)
         if not self._checked:
             self._check_sample(self._texts[0])
-        self._require_plain(ids)
-        self.max_token_id = max(self.max_token_id, int(ids.max(initial=0)), *self._after)
+        self.max_token_id = max(self.max_token_id, self._highest(ids), *self._after)
         tokens, ends = self._with_after(ids, ends)
         if self._rows:
-            table = np.array(self._rows, np.int64)
-            closed = self.num_tokens + ends[self._closing]
-            self._tables.append(np.concatenate([closed[:, None], table], axis=1))
+            closed, rows = self.num_tokens + ends[self._closing], np.array(self._rows, np.int64)
+            digests = np.frombuffer(b"".join(self._digests), "<i8").reshape(-1, 2)
+            self._tables.append(np.column_stack([closed, rows[:, :4], digests, rows[:, 4]]))
         self.num_tokens += len(tokens)
-        self._texts, self._after, self._closing, self._rows, self._num_chars = [], [], [], [], 0
+        self._texts, self._after, self._closing, self._num_chars = [], [], [], 0
+        self._rows, self._digests = [], []
         self.seconds += time.perf_counter() - started
         self._write(tokens)
 
@@ -139,15 +136,17 @@ class Encoder:
         tokens = np.insert(ids, ends[has], after[has].astype(ids.dtype)) if has.any() else ids
         return tokens, ends + np.cumsum(has)
 
-    def _require_plain(self, ids: Ids) -> None:
+    def _highest(self, ids: Ids) -> int:
+        """The highest id of text. Raises when one is no id, or the eos."""
         vocab_size, eos_id = self._tokenizer.vocab_size, self._tokenizer.eos_id
-        if len(ids) and int(ids.max()) >= vocab_size:
-            raise TokenizerError(f"id {ids.max()} is not below vocab_size = {vocab_size}. Correct the tokenizer.")
+        if (highest := int(ids.max(initial=0))) >= vocab_size:
+            raise TokenizerError(f"id {highest} is not below vocab_size = {vocab_size}. Correct the tokenizer.")
         if num := int(np.count_nonzero(ids == eos_id)):
             raise PrepareError(
                 f"the tokenizer itself made {num} eos tokens (id {eos_id}) out of text, and prepare writes exactly one "
                 "after each document: they would end documents that do not end. Turn off what adds special tokens."
             )
+        return highest
 
     # -- checks against the reference --------------------------------------------------------------------------------
 

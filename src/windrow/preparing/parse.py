@@ -55,7 +55,7 @@ def _texts(data: bytes, start: int, reading: Reading) -> Iterator[Document | Bad
     here, line = 0, 1
     for found in between.finditer(data) if between else ():
         yield _decoded(data[here : found.start()], line, start + here)
-        line += num_lines(memoryview(data)[here : found.end()])
+        line += num_lines(data, here, found.end())
         here = found.end()
     if here < len(data) or not here:
         yield _decoded(data[here:], line, start + here)
