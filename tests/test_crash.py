@@ -21,7 +21,8 @@ ALL = bool(os.environ.get("WINDROW_EXHAUSTIVE"))
 WRITING = "write,fsync,rename,mkdir,unlink,unlinkat,rmdir,flock"
 JOB = """
 import os, sys
-from windrow.preparing import blocks, cuts, encode, encoder, items
+from windrow import cuts
+from windrow.preparing import blocks, encode, encoder, items
 from windrow.preparing import publish  # megabytes become kilobytes
 for module in (blocks, cuts, encode, encoder):
     module.PIECE = module.LIMIT = 1 << 12

@@ -11,9 +11,10 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
+from windrow import cuts
 from windrow.bpe import PATTERNS
 from windrow.errors import SourceError
-from windrow.preparing import blocks, cuts
+from windrow.preparing import blocks
 from windrow.preparing.sources import Reading, Source
 from windrow.preparing.streams import FileWindow, StreamWindow
 from windrow.tokenizer import load_tokenizer

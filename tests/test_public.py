@@ -16,6 +16,8 @@ PACKAGE = Path(windrow.__file__).parent
 LAYERS: list[list[str]] = [
     ["errors", "terminal"],
     [
+        "cuts",
+        "unsettled",
         "bpe",
         "huggingface",
         "tokenizer",
@@ -34,7 +36,6 @@ LAYERS: list[list[str]] = [
     ["manifest", "preparing.sources", "store", "origins"],
     [
         "preparing.streams",
-        "preparing.cuts",
         "preparing.blocks",
         "preparing.parse",
         "preparing.columns",

@@ -18,7 +18,7 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from windrow import bpe, tokenizer
+from windrow import bpe, tokenizer, unsettled
 from windrow.errors import TokenizerError
 from windrow.tokenizer import encode_documents, load_tokenizer, token_dtype
 
@@ -188,7 +188,7 @@ def test_every_settled_character_is_the_same_to_both_engines(pattern):
     fast.encode("")
     characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     texts = ["".join(f"{char}'s " for char in characters[i : i + 512]) for i in range(0, len(characters), 512)]
-    texts = [text for text in texts if not bpe.is_unsettled(text)]
+    texts = [text for text in texts if not unsettled.is_unsettled(text)]
     assert len(texts) > 200
     for text, ids in zip(texts, fast._model._running._encode_fast(texts), strict=True):
         assert ids.tolist() == slow.encode(text), text
@@ -196,9 +196,20 @@ def test_every_settled_character_is_the_same_to_both_engines(pattern):
 
 def test_characters_newer_than_an_engines_tables_get_the_ids_of_tiktoken(gpt2, plain):
     for text in ("x\U000323b0's", "\u088f's", "\U0001e6c0't and more"):
-        assert bpe.is_unsettled(text)
         assert gpt2.encode(text) == plain.encode(text)
-    assert not any(map(bpe.is_unsettled, ("plain", "naïve", "日本語", "हिन्दी", "👩‍👩‍👧‍👦", "العربية", "𝒜")))
+
+
+def test_only_the_part_around_an_unsettled_character_goes_to_tiktoken(gpt2, plain, monkeypatch):
+    pytest.importorskip("gigatoken")
+    gpt2.encode("the engine is there")
+    text, seen = "It's 1 of the lines.\n " * 1000 + "x\U000323b0's" + " and that's the rest" * 1000, []
+    expected = plain.encode(text)
+    real = bpe._Engine._encode_reference
+    monkeypatch.setattr(bpe._Engine, "_encode_reference", lambda self, part: seen.append(part) or real(self, part))
+    monkeypatch.setattr(bpe._Engine, "_compare", lambda self, text, ids: None)
+    assert gpt2.encode(text) == expected
+    assert len(seen) == 1
+    assert len(seen[0]) < 5000
 
 
 def test_a_batch_gives_what_each_text_gives_alone(gpt2):
@@ -783,13 +794,6 @@ def test_a_package_that_cannot_leave_special_tokens_alone_is_refused(tmp_path, m
     old.Tokenizer, old.__version__ = object, "0.15.0"
     monkeypatch.setitem(sys.modules, "tokenizers", old)
     says(message(load_tokenizer, path), "tokenizers 0.15.0", "--upgrade")
-
-
-def test_the_quick_search_for_unsettled_characters_finds_all_of_them() -> None:
-    chars = [chr(number) for number in np.flatnonzero(bpe._unsettled_table()).tolist()]
-    assert chars
-    assert all(bpe._may_be_unsettled(f"é{char}".encode()) for char in chars)
-    assert not bpe._may_be_unsettled("é日本語 and 😀 and “quotes”".encode())
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=6))

@@ -12,7 +12,6 @@ import functools
 import hashlib
 import itertools
 import os
-import re
 import tempfile
 import threading
 from binascii import a2b_base64, b2a_base64
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from windrow.errors import TokenizerError
+from windrow.unsettled import is_unsettled, settled_parts
 
 EOT = "<|endoftext|>"
 
@@ -69,46 +69,6 @@ SELF_TEST = (
     "👩‍👩‍👧‍👦 emoji " + "a" * 300,
     "HTTPServer's camelCase/path//\n\n",
 )
-
-# Where the Unicode tables of the two engines may differ: gigatoken 0.10 knows the letters of Unicode 17, tiktoken
-# 0.14 those of 16 and 0.7 those of 15. Wide on purpose: whole areas of rare scripts, which later versions fill.
-UNSETTLED = (
-    *((0x0870, 0x089F), (0x0C5C, 0x0C5C), (0x0CDC, 0x0CDC), (0x1ACF, 0x1AFF), (0x1C89, 0x1C8F), (0xA7CB, 0xA7F1)),
-    *((0x10000, 0x1CFFF), (0x1DF00, 0x1EFFF), (0x2A6E0, 0x2A6FF), (0x2B73A, 0x2B73F), (0x2CEA2, 0x2CEAF)),
-    (0x2EBE1, 0x10FFFF),
-)
-
-
-@functools.cache
-def _unsettled_table() -> npt.NDArray[np.bool_]:
-    table = np.zeros(0x110000, np.bool_)
-    for first, last in UNSETTLED:
-        table[first : last + 1] = True
-    return table
-
-
-# What the UTF-8 of an unsettled character begins with, by its first byte, the search for which costs next to nothing.
-_UNSETTLED_STARTS = {
-    b"\xe0": re.compile(rb"\xe0[\xa1\xa2\xb1\xb3]"),
-    b"\xe1": re.compile(rb"\xe1[\xab\xb2]"),
-    b"\xea": re.compile(rb"\xea\x9f"),
-    b"\xf0": re.compile(rb"\xf0[\x90-\x9e\xaa-\xbf]"),
-    **{bytes([first]): re.compile(bytes([first])) for first in range(0xF1, 0xF5)},
-}
-
-
-def is_unsettled(text: str) -> bool:
-    """Whether the engines may disagree about a character of ``text``. Raises UnicodeEncodeError on half a surrogate
-    pair. Next to nothing for most text, 3 ns a byte for some scripts, 5 a character where the quick search cannot tell.
-    """
-    if text.isascii() or not _may_be_unsettled(text.encode()):
-        return False
-    parts = (text[start : start + 2**20].encode("utf-32-le") for start in range(0, len(text), 2**20))
-    return any(bool(_unsettled_table()[np.frombuffer(part, "<u4")].any()) for part in parts)
-
-
-def _may_be_unsettled(data: bytes) -> bool:
-    return any(starts.search(data) for first, starts in _UNSETTLED_STARTS.items() if first in data)
 
 
 def pattern_of(regex: str) -> str | None:
@@ -229,16 +189,13 @@ class _Engine:
             self._make_fast_when_it_pays(self.num_characters)
         if self.fast is None:
             return [self._encode_reference(text) for text in texts]
-        unsettled = {number for number, text in enumerate(texts) if is_unsettled(text)}
-        rest = [text for number, text in enumerate(texts) if number not in unsettled]
+        unsettled = [number for number, text in enumerate(texts) if is_unsettled(text)]
         with self.lock:
-            fast = iter(self._encode_fast(rest))
+            rows = self._encode_fast(texts)
+            for number in unsettled:
+                rows[number] = self._encode_parts(texts[number])
             if self.num_characters > self.REBUILD_AFTER:
                 self.fast, self.num_characters = self._build_fast(), 0
-        rows = [
-            np.array(self._encode_reference(text), np.uint32) if number in unsettled else next(fast)
-            for number, text in enumerate(texts)
-        ]
         for number in range(-self.num_texts % self.CHECK_EVERY, len(texts), self.CHECK_EVERY):
             if len(texts[number]) <= self.CHECK_UP_TO:
                 self._compare(texts[number], rows[number])
@@ -259,6 +216,14 @@ class _Engine:
     def _encode_reference(self, text: str) -> list[int]:
         with _panic_as_error("tiktoken", [text]):
             return self.reference.encode_ordinary(text)
+
+    def _encode_parts(self, text: str) -> npt.NDArray[Any]:
+        """The ids of a text with unsettled characters: tiktoken's around them, gigatoken's elsewhere."""
+        rows = [
+            self._encode_fast([part])[0] if is_settled else np.array(self._encode_reference(part), np.uint32)
+            for is_settled, part in settled_parts(text)
+        ]
+        return np.concatenate(rows)
 
     def _encode_fast(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         fast: Any = self.fast

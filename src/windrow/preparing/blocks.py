@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+from windrow.cuts import LIMIT, PIECE, first_cut
 from windrow.errors import SourceError
-from windrow.preparing.cuts import LIMIT, PIECE, first_cut
 from windrow.preparing.sources import Reading, Source
 
 __all__ = ["EOT", "Block", "Window", "blocks", "delimiter"]

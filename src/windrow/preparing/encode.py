@@ -14,9 +14,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from windrow.cuts import PIECE
 from windrow.errors import PrepareError, SourceError, WindrowError
 from windrow.preparing.blocks import EOT, Block, blocks
-from windrow.preparing.cuts import PIECE
 from windrow.preparing.encoder import Encoder
 from windrow.preparing.items import HashTask, Item, Job, before_piece
 from windrow.preparing.parse import Bad, Document, documents, not_utf8, split_literal

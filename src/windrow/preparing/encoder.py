@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.cuts import PIECE, cut_long, cuts_of
 from windrow.errors import PrepareError, TokenizerError
 from windrow.preparing.blocks import EOT
-from windrow.preparing.cuts import PIECE, cut_long, cuts_of
 from windrow.preparing.work import COLUMNS
 from windrow.tokenizer import Tokenizer, encode_documents
 

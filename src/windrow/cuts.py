@@ -13,7 +13,7 @@ nor apostrophe (after a letter), or no number (after a digit); blanks look ahead
 import re
 from collections.abc import Callable, Iterator
 
-__all__ = ["LIMIT", "PIECE", "cut_long", "cuts_of", "first_cut"]
+__all__ = ["LIMIT", "PIECE", "cut_long", "cuts_of", "first_cut", "next_cut"]
 
 PIECE = 1 << 22  # bytes: a longer document is tokenized in pieces of about this size
 LIMIT = 1 << 23  # bytes: how far a place to cut is looked for
@@ -66,6 +66,12 @@ def cut_long(data: bytes, cuttable: bool = True) -> Iterator[bytes] | None:
         if edges[-1] < cut < len(data):
             edges.append(cut)
     return (data[start:stop] for start, stop in zip(edges, [*edges[1:], len(data)], strict=True))
+
+
+def next_cut(text: str, start: int) -> int | None:
+    """The first place at or after ``start`` where a text may be cut, None if there is none."""
+    found = _CUT.search(text, max(start, 1))
+    return found.start() if found else None
 
 
 def cuts_of(text: str) -> list[int]:
