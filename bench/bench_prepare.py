@@ -92,7 +92,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from windrow.tokenizer import load_tokenizer
 ranks = load_tokenizer("gpt2")._model.ranks
 letters = [b for b in (*range(33, 127), *range(161, 173), *range(174, 256))]
-table = {b: chr(b) for b in letters} | {b: chr(256 + n) for n, b in enumerate(set(range(256)) - set(letters))}
+table = {b: chr(b) for b in letters} | {b: chr(256 + n) for n, b in enumerate(sorted(set(range(256)) - set(letters)))}
 def parts(token, rank):
     pieces = [bytes([b]) for b in token]
     while len(pieces) > 2:
@@ -227,7 +227,7 @@ def main() -> None:
         "rounds": rounds,
         "ways": ways,
     }
-    tokens = {ways[way]["num_tokens"] for way in ("a", "b", "b from jsonl.zst", "c")}
+    tokens = {ways[way]["num_tokens"] for way in ("a", "b", "b from jsonl.zst", "c", "d")}
     assert len(tokens) == 1, f"the ways disagree about the number of tokens: {tokens}"
     print(json.dumps(results, indent=1))
     if not small:

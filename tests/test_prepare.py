@@ -398,7 +398,7 @@ def test_a_wrong_id_is_caught_by_the_comparison_with_the_reference(
 def test_a_wrong_cut_is_caught_at_the_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import re
 
-    from windrow.preparing import cuts
+    from windrow import cuts
 
     monkeypatch.setattr(cuts, "_CUT", re.compile(r"(?<=\n)(?=a)"))  # ids do change there
     (tmp_path / "x.txt").write_bytes(b"a line of text\n\n" * 300_000)

@@ -346,7 +346,7 @@ def test_damaged_ranks_in_the_package_are_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
     for data in (changed, good[:-100], b"", b"not xz"):
         (folder / "gpt2.tiktoken.xz").write_bytes(data)
-        says(message(tokenizer._gpt2_ranks), "damaged", tokenizer.GPT2_SHA256, "--force-reinstall")
+        says(message(tokenizer._gpt2_form), "damaged", tokenizer.GPT2_SHA256, "--force-reinstall")
 
 
 def test_a_million_spaces_before_a_letter_are_an_error_of_ours_not_a_panic(plain, capfd):

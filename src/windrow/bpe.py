@@ -122,18 +122,24 @@ def require_sound(name: str, ranks: dict[bytes, int], specials: dict[str, int]) 
 class BPE:
     """Ranks, a regex and special tokens, as tiktoken applies them. Special tokens are never read in text.
 
-    ``engine``: "tiktoken", or None for gigatoken where it can be used.
+    ``engine``: "tiktoken", or None for gigatoken where it can be used; ``form``: the ranks in ``tiktoken_form``.
     """
 
     def __init__(
-        self, name: str, ranks: dict[bytes, int], regex: str, specials: dict[str, int], engine: str | None = None
+        self,
+        name: str,
+        ranks: dict[bytes, int],
+        regex: str,
+        specials: dict[str, int],
+        engine: str | None = None,
+        form: bytes | None = None,
     ) -> None:
         require_sound(name, ranks, specials)
         self.pattern = pattern_of(regex)
         self.regex = PATTERNS["gpt2"][0] if self.pattern == "gpt2" else regex
         self.name, self.ranks, self.specials, self.engine = name, ranks, specials, engine
         self.vocab_size = max(*ranks.values(), *specials.values()) + 1
-        self.form = tiktoken_form(ranks)
+        self.form = form or tiktoken_form(ranks)
         self.digest = ["ranks", hashlib.sha256(self.form).hexdigest(), self.regex, specials]
         self._running: _Engine | None = None
 
@@ -195,7 +201,8 @@ class _Engine:
             for number in unsettled:
                 rows[number] = self._encode_parts(texts[number])
             if self.num_characters > self.REBUILD_AFTER:
-                self.fast, self.num_characters = self._build_fast(), 0
+                self.fast, self.num_characters = None, 0  # the old one goes before there is a new one
+                self.fast = self._build_fast()
         for number in range(-self.num_texts % self.CHECK_EVERY, len(texts), self.CHECK_EVERY):
             if len(texts[number]) <= self.CHECK_UP_TO:
                 self._compare(texts[number], rows[number])

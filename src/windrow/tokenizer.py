@@ -233,7 +233,9 @@ def _from_name(name: str, engine: str | None = None) -> TextTokenizer:
     if name == "bytes":
         return TextTokenizer(name, Bytes(), EOT, name)
     if name in ("gpt2", "r50k_base"):  # two names of one vocabulary
-        return _from_ranks(name, _gpt2_ranks(), PATTERNS["gpt2"][0], {EOT: 50256}, name, engine)
+        form = _gpt2_form()
+        ranks = parse_ranks(form, name)
+        return _from_ranks(name, ranks, PATTERNS["gpt2"][0], {EOT: 50256}, name, engine, form)
     import tiktoken
 
     if name not in tiktoken.list_encoding_names():
@@ -257,11 +259,12 @@ def _from_ranks(
     specials: dict[str, int],
     spec: str | None = None,
     engine: str | None = None,
+    form: bytes | None = None,
 ) -> TextTokenizer:
-    return TextTokenizer(name, BPE(name, ranks, regex, specials, engine), EOT, spec)
+    return TextTokenizer(name, BPE(name, ranks, regex, specials, engine, form), EOT, spec)
 
 
-def _gpt2_ranks() -> dict[bytes, int]:
+def _gpt2_form() -> bytes:
     packed = importlib.resources.files("windrow").joinpath("data/gpt2.tiktoken.xz").read_bytes()
     try:
         data = lzma.decompress(packed)
@@ -272,7 +275,7 @@ def _gpt2_ranks() -> dict[bytes, int]:
             f"the GPT-2 ranks inside the package are damaged: their sha256 is {found} and should be {GPT2_SHA256}. "
             "Wrong ranks give wrong ids without a sign. pip install --force-reinstall --no-deps windrow."
         )
-    return parse_ranks(data, "gpt2")
+    return data
 
 
 def _from_ranks_file(path: str, pattern: str | None) -> TextTokenizer:

@@ -71,4 +71,5 @@ def _may_be_unsettled(data: bytes) -> bool:
 
 def _flags(text: str) -> Flags:
     """Of each character, (num_characters,)."""
-    return _unsettled_table()[np.frombuffer(text.encode("utf-32-le"), "<u4")]
+    flags: Flags = _unsettled_table()[np.frombuffer(text.encode("utf-32-le"), "<u4")]
+    return flags

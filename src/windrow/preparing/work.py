@@ -106,9 +106,11 @@ class ItemFile:
         return int(self.about["num_tokens"] * np.dtype(self.about["dtype"]).itemsize)
 
     def tokens(self, start: int, stop: int) -> NDArray[Any]:
-        """Tokens ``[start, stop)`` of the item."""
+        """Tokens ``[start, stop)`` of the item, mapped."""
         dtype = np.dtype(self.about["dtype"]).newbyteorder("<")
-        return np.fromfile(self.path, dtype, stop - start, offset=start * dtype.itemsize)
+        if start == stop:
+            return np.empty(0, dtype)  # nothing cannot be mapped
+        return np.memmap(self.path, dtype, "r", start * dtype.itemsize, (stop - start,)).view(np.ndarray)
 
     def rows(self) -> Rows:
         """The table of its documents, (num_documents, 8)."""

@@ -150,8 +150,10 @@ def _receive(pipe: BinaryIO) -> bytes:
 
 def serve() -> None:
     """The life of a worker: tasks from standard input, results to what was standard output, until either closes."""
+    import gc
     import signal
 
+    gc.freeze()  # what was imported stays, and need not be looked at time and again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that is printed gets among the results
