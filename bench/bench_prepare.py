@@ -1,6 +1,6 @@
 """How fast text becomes a store, and in how much memory.
 
-Run: make bench-prepare        (writes bench/prepare.json; five to ten minutes; --small for a try)
+Run: make bench-prepare        (writes bench/prepare.json; ten minutes; --small for a try)
 
 On the same text, in one run, each in a process of its own, interleaved:
 (a) gigatoken's bare ``encode_batch`` on a list of texts in memory, the limit;
@@ -26,7 +26,7 @@ from typing import Any
 
 RESULTS = Path(__file__).with_name("prepare.json")
 EOT = "<|endoftext|>"
-ROUNDS = 2
+ROUNDS = 5
 
 COMMON = """
 import json, os, sys, time
@@ -211,14 +211,15 @@ def main() -> None:
                     continue  # once is enough for the slowest by far
                 runs.setdefault(way, []).append(measure(WAYS[way[0]], path))
                 print(number, way, runs[way][-1], flush=True)
-        ways = {way: best(found, len(data)) for way, found in runs.items()}
         with open(large, "wb") as file:
             for _ in range(10):
                 file.write(data + EOT.encode())
-        for way in ("b at ten times the size", "a at ten times the size"):
-            if way[0] == "b" or not small:
-                ways[way] = best([measure(WAYS[way[0]], large)], 10 * len(data))
-                print(way, ways[way], flush=True)
+        for number in range(1 if small else 2):
+            for way in ("b at ten times the size", "a at ten times the size"):
+                runs.setdefault(way, []).append(measure(WAYS[way[0]], large))
+                print(number, way, runs[way][-1], flush=True)
+        sizes = {way: (10 if "ten times" in way else 1) * len(data) for way in runs}
+        ways = {way: best(found, sizes[way]) for way, found in runs.items()}
     results = {
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
         "load_average": round(os.getloadavg()[1], 1),

@@ -76,6 +76,18 @@ def test_a_row_of_a_table_is_a_document(tmp_path: Path, form: str, suffix: str) 
     assert [row[1] for row in origins(tmp_path / "out/train")] == list(range(1, len(texts) + 1))
 
 
+def test_bytes_of_text_are_those_of_the_texts_whatever_they_lie_in(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    texts = ["plain", "na\u00efve", 'a "quoted" line\n', "one<|endoftext|>two"]
+    parquet.write_table(arrow.table({"text": texts}), tmp_path / "a.parquet")
+    lines = [json.dumps({"id": n, "text": text}) for n, text in enumerate(texts)]
+    (tmp_path / "b.jsonl").write_text("\n".join(lines))
+    (tmp_path / "c.txt").write_text("one<|endoftext|>two")
+    store = prepare(tmp_path, tmp_path / "out", literal_eos="split")["train"]
+    expected = 2 * (sum(len(text.encode()) for text in texts[:3]) + 6) + 6
+    assert store.manifest.ledger["input_text_nbytes"] == expected
+
+
 def test_members_of_a_gzip_and_frames_of_a_zstd_are_one_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one ") + gzip.compress(b"text") + b"\0" * 512)
     (tmp_path / "b.txt.zst").write_bytes(zst(b"one ") + zst(b"text"))

@@ -49,7 +49,7 @@ def test_json_is_for_programs(lines: Path, tmp_path: Path) -> None:
     said = json.loads(out.stdout)
     assert said["stores"]["train"]["num_documents"] == 50
     assert said["run"]["num_skipped"] == 2
-    assert sorted(said["run"]["worker_seconds"]) == ["encode", "read", "write"]
+    assert sorted(said["run"]["worker_seconds"]) == ["encode", "read", "start", "write"]
 
 
 def test_an_error_names_file_and_line_and_nothing_is_published(lines: Path, tmp_path: Path) -> None:

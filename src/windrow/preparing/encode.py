@@ -101,6 +101,7 @@ def _encode(job: Job, item: Item, key: str) -> Done:
     nbytes = len(item.data) if isinstance(item.data, bytes) else item.nbytes
     if nbytes >= _MUCH and hasattr(tokenizer, "expect"):
         tokenizer.expect(2 * nbytes)
+    ready = time.perf_counter()
     with ItemWriter(job.folder, key) as writer:
         encoder = Encoder(
             tokenizer, writer.write, literal_eos=job.reading.literal_eos, cuttable=job.cuttable, hashed=job.hashed
@@ -117,8 +118,8 @@ def _encode(job: Job, item: Item, key: str) -> Done:
             "dtype": token_dtype(tokenizer.vocab_size).name,
         }
         writer.finish(table, about)
-    total = time.perf_counter() - started
-    seconds = {"encode": encoder.seconds, "write": writer.seconds, "read": total - encoder.seconds - writer.seconds}
+    seconds = {"start": ready - started, "encode": encoder.seconds, "write": writer.seconds}
+    seconds["read"] = time.perf_counter() - started - sum(seconds.values())
     return Done(key, about, seconds=seconds)
 
 
@@ -241,7 +242,7 @@ class _Reader:
 
     def _document(self, document: Document, number: int, above: int) -> None:
         text, line, start, stop = document
-        self.about["text_nbytes"] += stop - start
+        self.about["text_nbytes"] += len(text) if text.isascii() else len(text.encode())
         try:
             self._encoder.document(text, (number, line + above, start, stop))
         except ValueError as error:

@@ -29,7 +29,7 @@ class Report:
     total_nbytes: int | None
     seconds: float
     reused_nbytes: int  # done by an earlier run
-    worker_seconds: Mapping[str, float]  # read, encode, write, hash: added over all workers
+    worker_seconds: Mapping[str, float]  # start, read, encode, write, hash: added over all workers
     num_skipped: int
     skipped: Sequence[str]  # the first places, and why
     text_nbytes: int = 0

@@ -2,8 +2,8 @@
 
 Guarantee: works at the top level of a script, in a notebook and from ``python -``, for nothing of the caller's is
 imported again; when a worker dies the one future it worked on gets ``BrokenExecutor``, and a new worker takes its
-place; when this process dies, however rudely, the workers end. Cost: a process start of half a second each, at the
-first task. What it does not do: bound how many tasks wait.
+place; when this process dies, however rudely, the workers end. Cost: a process start of a third of a second
+each, at the first task. What it does not do: bound how many tasks wait.
 """
 
 import contextlib
