@@ -9,9 +9,10 @@ import sys
 import textwrap
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -187,6 +188,50 @@ def test_a_broken_executor_says_so_and_the_next_run_goes_on(
     prepare(inputs, tmp_path, valid_fraction=0.1, on_report=reports.append)
     assert reports[-1].reused_nbytes > 0
     assert snapshot(tmp_path) == undisturbed
+
+
+class Job:
+    """What submitit gives: no Future, and nothing to wait on."""
+
+    def __init__(self, call: Any) -> None:
+        self._call, self._num_asked = call, 0
+
+    def done(self) -> bool:
+        self._num_asked += 1
+        return self._num_asked > 1
+
+    def result(self) -> Any:
+        return self._call()
+
+    def cancel(self) -> None:
+        pass
+
+
+class Jobs:
+    def submit(self, call: Any, /, *args: Any) -> Job:
+        return Job(partial(call, *args))
+
+
+def test_jobs_that_can_only_be_asked_are_asked(
+    inputs: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windrow.preparing.engine._ASK_EVERY", 0.001)
+    prepare(inputs, tmp_path, valid_fraction=0.1, executor=cast(Executor, Jobs()), workers=2)
+    assert snapshot(tmp_path) == undisturbed
+
+
+def test_workers_that_are_started_early_take_the_tasks_and_end_without_any() -> None:
+    with Workers(2) as workers:
+        workers.start(5)
+        assert len(workers._threads) == 2
+        assert len({workers.submit(os.getpid).result() for _ in range(4)}) <= 2
+        assert len(workers._threads) == 2
+    with Workers(2) as workers:
+        workers.start(1)
+        while not workers._children:
+            time.sleep(0.01)
+        (child,) = workers._children
+    assert child.wait(timeout=20) == -signal.SIGKILL
 
 
 def test_memory_decides_how_many_workers_there_are(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 Guarantee: every task's result comes back once; a task whose worker died is given out again, and one that takes its
 worker down three times is named. No more than a few tasks for each worker, and their results, are held. What it asks
-of an executor: ``submit``, and a ``BrokenExecutor`` in the future whose worker died.
+of an executor: ``submit``, and a ``BrokenExecutor`` in the future whose worker died. Jobs that are no ``Future`` but
+have ``done`` and ``result`` (submitit's) will do.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from itertools import chain, islice
@@ -17,6 +19,7 @@ from windrow.preparing.workers import Workers
 __all__ = ["Crew", "Here", "crew_for", "run"]
 
 _TRIES = 3
+_ASK_EVERY = 0.2  # seconds
 _PARENT = 160 << 20  # bytes that this process holds
 _WORKER = 224 << 20  # bytes that a worker holds at its usual work
 T = TypeVar("T")
@@ -102,7 +105,7 @@ def run(executor: Executor, call: Callable[[T], R], tasks: Iterable[T], in_fligh
 def _finished(
     executor: Executor, call: Callable[[T], R], given: "dict[Future[R], tuple[int, T, int]]"
 ) -> Iterator[tuple[int, T, R]]:
-    for future in wait(given, return_when=FIRST_COMPLETED).done:
+    for future in _some_done(given):
         number, task, tries = given.pop(future)
         try:
             yield number, task, future.result()
@@ -110,6 +113,16 @@ def _finished(
             if tries == _TRIES:
                 raise _hopeless(task, error) from error
             given[_submit(executor, call, task)] = number, task, tries + 1
+
+
+def _some_done(given: "Iterable[Future[R]]") -> "list[Future[R]]":
+    """Those that are done, once there is one."""
+    futures = list(given)
+    if all(isinstance(future, Future) for future in futures):
+        return list(wait(futures, return_when=FIRST_COMPLETED).done)
+    while not (done := [future for future in futures if future.done()]):  # jobs of submitit can only be asked
+        time.sleep(_ASK_EVERY)
+    return done
 
 
 def _submit(executor: Executor, call: Callable[[T], R], task: T) -> "Future[R]":

@@ -73,7 +73,8 @@ def prepare(
             that cannot be read to its end is always an error.
         workers: number of processes; as many as cores by default, fewer where ``memory`` is short.
         memory: bytes that all of it may take, 1 GiB by default (256 MiB for each core, if that is more).
-        executor: runs the work instead of processes of our own; its workers must see the same folders.
+        executor: runs the work instead of processes of our own; its workers must see the same folders. A
+            ``concurrent.futures.Executor``, or one whose ``submit`` gives jobs with ``done`` and ``result``.
         part: ``(k, n)``, k from 1: only do the k-th of n parts of the work, publish nothing and return ``{}``. When all
             parts are done, the same call without ``part`` makes the stores of them.
         on_progress: called with the number of documents and of tokens so far.
