@@ -487,7 +487,22 @@ def test_many_shards_hold_what_one_holds(inputs: Path, tmp_path: Path, monkeypat
         numbers = np.arange(one[side].num_documents)
         assert np.array_equal(one[side].document_ends(numbers), many[side].document_ends(numbers))
         assert origins(tmp_path / "one" / side) == origins(tmp_path / "many" / side)
+        assert many[side].manifest.ledger == one[side].manifest.ledger  # type: ignore[union-attr]
     assert len(many["train"].manifest.shards) > 2  # type: ignore[union-attr]
+
+
+def test_the_longest_document_counts_all_its_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from windrow.preparing import publish
+
+    (tmp_path / "a.txt").write_text("ab")
+    (tmp_path / "b.txt").write_text("one line of a long document. " * 500_000)
+    (tmp_path / "c.txt").write_text("abc")
+    monkeypatch.setattr(publish, "SHARD_TOKENS", 1 << 20)
+    store = prepare([tmp_path / f"{name}.txt" for name in "abc"], tmp_path / "out", tokenizer="bytes")["train"]
+    assert store.manifest is not None
+    assert len(store.manifest.shards) > 2
+    assert store.manifest.ledger["longest_document_tokens"] == 29 * 500_000 + 1
+    assert store.manifest.ledger["shortest_document_tokens"] == 3
 
 
 def test_a_manifest_says_nothing_of_the_run(inputs: Path, tmp_path: Path) -> None:

@@ -80,12 +80,25 @@ def _remove_others(folder: Path, shards: Sequence["ShardDone"]) -> None:
 
 def _counts(shards: Sequence["ShardDone"], num_tokens: int) -> dict[str, int]:
     num_eos = sum(done.num_eos for done in shards)
+    lengths = _extreme_lengths(shards)
     return {
         "text_tokens": num_tokens - num_eos,
         "eos_tokens": num_eos,
-        "longest_document_tokens": max(done.longest for done in shards),
-        "shortest_document_tokens": min(done.shortest for done in shards),
+        "longest_document_tokens": max(lengths),
+        "shortest_document_tokens": min(lengths),
     }
+
+
+def _extreme_lengths(shards: Sequence["ShardDone"]) -> list[int]:
+    """Lengths of documents, the longest and the shortest among them; a document may go through several shards."""
+    found, begun = list[int](), 0
+    for done in shards:
+        if done.lengths:
+            first, *others = done.lengths
+            found += [begun + first, *others]
+            begun = 0
+        begun += done.rest
+    return found
 
 
 def _require_whole(folder: Path, num_tokens: int, shards: Sequence["ShardDone"]) -> None:
@@ -118,8 +131,8 @@ class ShardDone:
 
     shard: Shard
     max_token_id: int
-    longest: int
-    shortest: int
+    lengths: tuple[int, ...]  # of the first document that ends here (its part), and the longest and shortest of others
+    rest: int  # tokens after the last document that ends here
     num_eos: int  # at the ends of documents
 
 
@@ -160,8 +173,10 @@ def write_shard(task: ShardTask) -> ShardDone:
         names += [f"{name}-{task.number:05d}.npy", sha256(data).hexdigest()]
     sync_folder(task.folder)
     lengths = np.diff(ends, prepend=0)
+    whole = lengths[1:]
+    shown = (*lengths[:1].tolist(), *((int(whole.max()), int(whole.min())) if len(whole) else ()))
     shard = Shard(path.name, offset, len(ends), digest, *names)
-    return ShardDone(shard, highest, int(lengths.max(initial=0)), int(lengths.min(initial=offset)), num_eos)
+    return ShardDone(shard, highest, shown, offset - int(lengths.sum()), num_eos)
 
 
 class _TokenFile:
