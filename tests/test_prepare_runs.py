@@ -234,6 +234,11 @@ def test_workers_that_are_started_early_take_the_tasks_and_end_without_any() -> 
     assert child.wait(timeout=20) == -signal.SIGKILL
 
 
+def test_a_ctrl_c_in_the_terminal_does_not_reach_the_workers() -> None:
+    with Workers(1) as workers:
+        assert workers.submit(os.getpgrp).result() != os.getpgrp()
+
+
 def test_memory_decides_how_many_workers_there_are(tmp_path: Path) -> None:
     from windrow.preparing.engine import crew_for
     from windrow.tokenizer import load_tokenizer

@@ -105,7 +105,13 @@ class Workers(Executor):
         with self._starting:
             if self._closed:
                 raise EOFError("the workers were shut down")
-            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                process_group=0,  # a Ctrl-C in the terminal is for the parent, which decides
+            )
             self._children.add(child)
         return child
 
@@ -151,10 +157,8 @@ def _receive(pipe: BinaryIO) -> bytes:
 def serve() -> None:
     """The life of a worker: tasks from standard input, results to what was standard output, until either closes."""
     import gc
-    import signal
 
     gc.freeze()  # what was imported stays, and need not be looked at time and again
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that is printed gets among the results
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
