@@ -356,3 +356,11 @@ def test_the_recipe_is_canonical_and_free_of_sizes() -> None:
 def _no_distributed_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     return
+
+
+def test_numbers_of_numpy_are_numbers_and_its_booleans_are_none() -> None:
+    loader = Loader(windows_of(10), np.int64(2), seed=np.uint8(1))  # type: ignore[arg-type]
+    json.dumps(loader.state_dict())
+    assert loader.lookup(0) == Loader(windows_of(10), 2, seed=1).lookup(0)
+    with pytest.raises(ValueError, match=r"batch_size is .*True.*, and it must be a whole number"):
+        Loader(windows_of(10), np.True_)  # type: ignore[arg-type]

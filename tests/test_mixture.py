@@ -109,6 +109,12 @@ def test_shares_and_repeats_are_told_before_training_and_are_what_happens() -> N
         assert told["b"]["share"] == counted["b"] / num_samples
 
 
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True])
+def test_shares_of_no_samples_raise(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=f"num_samples is {wrong!r}, and it must be a whole number, 1 or more"):
+        Loader(numbered(10), 2).shares(wrong)
+
+
 def test_an_epoch_is_the_sum_of_the_members_samples_unless_said_otherwise() -> None:
     members = {"a": (numbered(10), 1), "b": (numbered(30), 1)}
     assert len(Loader(Mixture(members), 4)) == 10

@@ -275,6 +275,15 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
         assert np.array_equal(healed["starts"], expected.pieces.starts)
 
 
+def test_without_a_home_nothing_is_kept_and_that_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert Windows(on_disk(tmp_path / "corpus"), 16, policy="pack").num_samples
+
+
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -1,5 +1,6 @@
 """The reading side of a store, in memory and over shards, against one plain array."""
 
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,32 @@ def test_a_span_that_leaves_the_store_raises(starts: list[int]) -> None:
 @pytest.mark.parametrize(("ids", "dtype"), [([0, 65_535], np.uint16), ([65_536], np.uint32), ([], np.uint16)])
 def test_ids_are_kept_as_narrow_as_they_fit(ids: list[int], dtype: Any) -> None:
     assert TokenStore.from_ids(ids).dtype == dtype
+
+
+def test_document_ends_that_are_no_whole_numbers_raise() -> None:
+    with pytest.raises(ValueError, match="document_ends must be whole numbers, and these are float64"):
+        TokenStore.from_ids([1, 2, 3], document_ends=[1.5, 3.0])
+
+
+def test_a_store_of_too_many_shards_for_the_open_files_allowed_says_so(tmp_path: Path) -> None:
+    from windrow.preparing import items, publish
+    from windrow.preparing.engine import Here
+
+    resource: Any = pytest.importorskip("resource")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "SHARD_TOKENS", 1)
+        patch.setattr(items, "ITEM", 1)
+        for number in range(10):
+            (tmp_path / f"{number}.txt").write_text("a text")
+        prepare(tmp_path, tmp_path / "out", tokenizer="bytes", executor=Here())
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 5, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"too many files are open.*ulimit -n"):
+            open_store(tmp_path / "out/train")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert open_store(tmp_path / "out/train").num_documents == 10
 
 
 def test_a_narrow_array_is_not_copied() -> None:
