@@ -181,7 +181,7 @@ class Plan:
             data, before = window.read(block.start, block.stop), _before(window, block)
             window.read(block.next, block.next + 1)  # meets the end, or damage, before the item goes out
             yield Item(number, (source,), block, data, before, line, window.num_raw - num_raw)
-            line += num_lines(window.read(block.start, block.next))
+            line += num_lines(data) + num_lines(window.read(block.stop, block.next))
             num_raw = window.num_raw
 
     def _columns(self, number: int, source: Source) -> Iterator[Item | HashTask]:

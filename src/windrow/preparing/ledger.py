@@ -7,7 +7,7 @@ missing from the counts.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from windrow.errors import NotEnoughTokensError, SourceError
@@ -69,7 +69,7 @@ class Ledger:
         if isinstance(task, HashTask):
             self.digests[task.number] = done.about["sha256"], done.about["nbytes"]
             return
-        self._numbered.append((number, task, done))
+        self._numbered.append((number, replace(task, data=None, before=b""), done))  # the text is on disk as tokens
         for source, hexdigest, nbytes in done.about["sha256"]:
             self.digests[task.first + source] = hexdigest, nbytes
         counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped")
