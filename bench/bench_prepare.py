@@ -200,7 +200,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         texts = corpus(nbytes)
-        plain, packed, large = folder / "x.txt", folder / "x.jsonl.zst", folder / "large.txt"
+        plain, packed = folder / "x.txt", folder / "x.jsonl.zst"
+        large, packed_large = folder / "large.txt", folder / "large.jsonl.zst"
         data = EOT.join(texts).encode()
         plain.write_bytes(data)
         pack(texts, packed)
@@ -211,12 +212,14 @@ def main() -> None:
                     continue  # once is enough for the slowest by far
                 runs.setdefault(way, []).append(measure(WAYS[way[0]], path))
                 print(number, way, runs[way][-1], flush=True)
+        pack(texts * 10, packed_large)
         with open(large, "wb") as file:
             for _ in range(10):
                 file.write(data + EOT.encode())
         for number in range(1 if small else 2):
-            for way in ("b at ten times the size", "a at ten times the size"):
-                runs.setdefault(way, []).append(measure(WAYS[way[0]], large))
+            for way, path in (("b", large), ("b from jsonl.zst", packed_large), ("a", large)):
+                way += " at ten times the size"
+                runs.setdefault(way, []).append(measure(WAYS[way[0]], path))
                 print(number, way, runs[way][-1], flush=True)
         sizes = {way: (10 if "ten times" in way else 1) * len(data) for way in runs}
         ways = {way: best(found, sizes[way]) for way, found in runs.items()}

@@ -60,6 +60,7 @@ def prepare_speed(results: dict[str, Any]) -> str:
         "b": "(b) `windrow prepare`, from disk to store",
         "b from jsonl.zst": "(b) the same from `.jsonl.zst`",
         "b at ten times the size": "(b) the same at ten times the size",
+        "b from jsonl.zst at ten times the size": "(b) the same from `.jsonl.zst`, at ten times the size",
         "a at ten times the size": "(a) the same at ten times the size",
         "c": "(c) tiktoken in a process pool, ids to a memmap",
         "d": "(d) Hugging Face tokenizers, `encode_batch`",
