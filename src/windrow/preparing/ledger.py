@@ -45,6 +45,12 @@ class Report:
         return max(self.total_nbytes - self.nbytes, 0) * self.seconds / done
 
 
+def _slim(task: Item, done: Done) -> tuple[Item, Done]:
+    """What is needed to the end: not the text, which is on disk as tokens, nor what is counted already."""
+    about = {name: done.about[name] for name in ("num_tokens", "lines", "piece", "skipped")}
+    return replace(task, data=None, before=b""), Done(done.key, about)
+
+
 class Ledger:
     """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes)."""
 
@@ -69,7 +75,7 @@ class Ledger:
         if isinstance(task, HashTask):
             self.digests[task.number] = done.about["sha256"], done.about["nbytes"]
             return
-        self._numbered.append((number, replace(task, data=None, before=b""), done))  # the text is on disk as tokens
+        self._numbered.append((number, *_slim(task, done)))
         for source, hexdigest, nbytes in done.about["sha256"]:
             self.digests[task.first + source] = hexdigest, nbytes
         counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped")
