@@ -121,6 +121,34 @@ def test_a_task_whose_worker_is_killed_is_done_again_and_after_three_times_it_is
         assert sorted(run(workers, die, [1, 2], 3)) == [(0, 1, 1), (1, 2, 2)]  # and the workers go on
 
 
+class OddError(Exception):
+    """Cannot be made again of its own arguments, as pickle would do."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def fail_oddly(number: int) -> int:
+    raise OddError(number, number)
+
+
+def test_an_error_that_cannot_travel_is_told_all_the_same() -> None:
+    with Workers(1) as workers:
+        with pytest.raises(RuntimeError, match="OddError: 3 and 3"):
+            workers.submit(fail_oddly, 3).result(timeout=60)
+        assert workers.submit(os.getpid).result(timeout=60)  # and the worker goes on
+
+
+def test_workers_start_whatever_is_in_the_path_and_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('a file of the current folder, and none of ours')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*filter(None, sys.path), Path("/tmp")])  # a Path there does nothing in Python
+    with Workers(1) as workers:
+        assert workers.submit(os.getcwd).result(timeout=60) == str(tmp_path)
+
+
 def test_a_run_whose_workers_are_killed_again_and_again_ends_with_the_same_bytes(
     inputs: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,8 @@ class Workers(Executor):
             except (OSError, EOFError) as error:
                 future.set_exception(self._buried(child, error))
                 child = None
+            except Exception as error:  # an answer that cannot be read is one, too: nobody may wait for ever
+                future.set_exception(error)
             else:
                 if rss > self._max_rss:
                     self._end(child)
@@ -100,7 +102,8 @@ class Workers(Executor):
             self._end(child)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-c", _START, json.dumps(sys.path)]
+        path = [folder for folder in sys.path if isinstance(folder, str)]  # Python itself takes no notice of others
+        command = [sys.executable, "-P", "-c", _START, json.dumps(path)]  # -P: no json.py of the current folder
         environment = {**os.environ, **_ONE_CORE}
         with self._starting:
             if self._closed:
@@ -180,9 +183,18 @@ def _answer(data: bytes) -> bytes:
     try:
         call, args, kwargs = pickle.loads(data)  # from the parent, through its pipe
         answer: tuple[bool, Any, int] = (True, call(*args, **kwargs), _rss())
+        return pickle.dumps(answer, protocol=5)
     except Exception as error:
-        answer = (False, error, _rss())
-    return pickle.dumps(answer, protocol=5)
+        return pickle.dumps((False, _that_travels(error), _rss()), protocol=5)
+
+
+def _that_travels(error: Exception) -> Exception:
+    """``error``, or one that says the same when it cannot be pickled and read again."""
+    try:
+        pickle.loads(pickle.dumps(error, protocol=5))
+    except Exception:
+        return RuntimeError(f"{type(error).__module__}.{type(error).__name__}: {error}")
+    return error
 
 
 def _rss() -> int:
