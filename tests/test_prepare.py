@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import subprocess
 import sys
@@ -126,6 +127,44 @@ def test_inputs_are_read_in_the_order_of_their_names_however_they_are_given(tmp_
     for number, way in enumerate(ways):
         same_ids(prepare(way, tmp_path / f"out{number}")["train"], ["a", "b", "c"])
     assert len({json.dumps(snapshot(tmp_path / f"out{number}")) for number in range(len(ways))}) == 1
+
+
+def test_a_folder_is_read_with_all_below_it_and_where_links_lead_but_for_what_stores_keep(tmp_path: Path) -> None:
+    (tmp_path / "in/sub/deeper").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in/sub/a.txt").write_text("beside a manifest that is no store's")
+    (tmp_path / "in/sub/manifest.json").write_text("{}")
+    (tmp_path / "in/sub/deeper/b.txt").write_text("deeper")
+    (tmp_path / "elsewhere/c.txt").write_text("where a link leads")
+    (tmp_path / "in/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/again").symlink_to(tmp_path / "in")
+    dest = tmp_path / "in/corpus"
+    prepare(tmp_path / "in", dest)
+    assert [json.loads(line)["path"] for line in (dest / "train/sources.jsonl").read_text().splitlines()] == [
+        "link/c.txt",
+        "sub/a.txt",
+        "sub/deeper/b.txt",
+    ]
+    whole = snapshot(dest)
+    (dest / "train/manifest.json").unlink()  # as if it had been killed just before
+    prepare(tmp_path / "in", dest)
+    assert snapshot(dest) == whole
+
+
+def test_two_inputs_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "x.txt").write_text("one")
+    (tmp_path / "in/x.txt").write_text("two")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=r"in/x\.txt and x\.txt would both be named 'x\.txt'"):
+        prepare(["x.txt", str(tmp_path / "in/x.txt")], "out")
+    same_ids(prepare(["x.txt", "in/x.txt"], "out")["train"], ["two", "one"])
+
+
+def test_a_pipe_is_refused_and_not_taken_for_an_empty_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.txt")
+    with pytest.raises(SourceError, match=r"x\.txt is a pipe or a device"):
+        prepare(tmp_path / "x.txt", tmp_path / "out")
 
 
 def test_names_of_sources_are_never_absolute(tmp_path: Path) -> None:

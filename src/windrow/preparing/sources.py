@@ -7,6 +7,7 @@ form is read (``streams``, ``parse``, ``columns``).
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ FORMS = {
     ".ipc": "arrow",
     ".feather": "arrow",
 }
-MANIFEST = "manifest.json"  # a folder with one is a store, and no input
+_STORE = ("tokens-00000.bin", "sources.jsonl")  # a folder with the first is a store, maybe unfinished; its own list
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 
 
@@ -65,10 +66,10 @@ class Source:
 def find_sources(inputs: Inputs, *, stdin_form: str = "text") -> list[Source]:
     """The sources that ``inputs`` names, sorted by name.
 
-    A str, a Path, or a list or tuple of them names files: a file, a folder (every file below it of a known form, but
-    for those of stores), a glob, or ``"-"`` for standard input. Any other iterable holds the documents themselves,
-    str or dict.
-    Raises ``SourceError`` when nothing is found or a file is not there.
+    A str, a Path, or a list or tuple of them names files: a file, a folder (every file below it of a known form, also
+    where links lead, but for those of stores), a glob, or ``"-"`` for standard input. Any other iterable holds the
+    documents themselves, str or dict.
+    Raises ``SourceError`` when nothing is found, a file is not there, or two inputs would have one name.
     """
     if isinstance(inputs, (str, Path)):
         inputs = [str(inputs)]
@@ -79,7 +80,22 @@ def find_sources(inputs: Inputs, *, stdin_form: str = "text") -> list[Source]:
     paths = sorted({path for given in inputs for path in _find(given)})
     absolute = [path for path in paths if os.path.isabs(path)]
     root = os.path.commonpath([os.path.dirname(path) for path in absolute]) if absolute else ""
-    return [_source(path, root, stdin_form) for path in paths]
+    sources = [_source(path, root, stdin_form) for path in paths]
+    _require_names(sources)
+    return sources
+
+
+def _require_names(sources: list[Source]) -> None:
+    """Two inputs of one name could be taken for one another: in unfinished work, and in what a store says of them."""
+    paths = dict[str, str | None]()
+    for source in sources:
+        if source.name in paths:
+            raise SourceError(
+                f"the inputs {paths[source.name]} and {source.path} would both be named {source.name!r} in the store, "
+                "so that nobody could tell which of them a text came from. If they are one file, give it once; else "
+                "give all inputs as absolute paths, or all as relative ones."
+            )
+        paths[source.name] = source.path
 
 
 def _find(given: object) -> list[str]:
@@ -92,12 +108,27 @@ def _find(given: object) -> list[str]:
     if name == "-":
         return [name]
     if os.path.isdir(name):
-        folders = [(folder, files) for folder, _, files in os.walk(name, onerror=_raise) if MANIFEST not in files]
-        found = [os.path.join(folder, file) for folder, files in folders for file in files]
-        return _some([path for path in found if form_of(path)[0]], name, "holds no file of a known form")
+        return _some([path for path in _below(name) if form_of(path)[0]], name, "holds no file of a known form")
     if os.path.exists(name):
         return [name]
     return _some([path for path in glob.glob(name, recursive=True) if os.path.isfile(path)], name, "is not there")
+
+
+def _below(top: str) -> list[str]:
+    """The files below a folder, but for what is a store's own; folders that links lead to come last, each once."""
+    found, seen, tops = list[str](), set[str](), [top]
+    for start in tops:
+        for folder, folders, files in os.walk(start, onerror=_raise):
+            folders.sort()
+            real = os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            tops += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]
+            is_store = _STORE[0] in files
+            found += [os.path.join(folder, file) for file in files if not (is_store and file == _STORE[1])]
+    return found
 
 
 def _raise(error: OSError) -> None:
@@ -131,6 +162,11 @@ def _source(path: str, root: str, stdin_form: str) -> Source:
         status = os.stat(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(
+            f"{path} is a pipe or a device, whose length and content cannot be known before it is read. Pipe it into "
+            "standard input and give '-', or write it to a file first."
+        )
     return Source(name, path, form or "text", compression, status.st_size, status.st_mtime_ns)
 
 
