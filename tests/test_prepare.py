@@ -344,6 +344,8 @@ BAD_LINES = {
     b'{"text": "\xff"}': "not UTF-8: byte 0xff",
     b'{"text": "\\ud800"}': "surrogate",
     b'{"text": ' + b"[" * 100_000: "nested too deep|not JSON",
+    b'{"text": "x", "n": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": "nested too deep",
+    b'{"text": ' + b"9" * 5000 + b"}": "not JSON that can be read: .* 5000 digits",
 }
 
 
@@ -381,6 +383,24 @@ def test_null_rows_and_missing_columns_of_tables_are_named(tmp_path: Path) -> No
     (tmp_path / "x.parquet").write_bytes((tmp_path / "x.parquet").read_bytes()[:-9])
     with pytest.raises(SourceError, match="no whole parquet file"):
         prepare(tmp_path, tmp_path / "out2")
+
+
+def test_a_row_of_a_table_that_is_not_utf8_is_named_or_skipped(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    ends = arrow.array([0, 3, 5, 8], arrow.int32()).buffers()[1]
+    texts = arrow.Array.from_buffers(arrow.string(), 3, [None, ends, arrow.py_buffer(b"onex\xfftwo")])
+    parquet.write_table(arrow.table({"text": texts}), tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match=r"x\.parquet, row 2: 'text' is not UTF-8: byte 0xff at offset 1"):
+        prepare(tmp_path, tmp_path / "out")
+    same_ids(prepare(tmp_path, tmp_path / "out", on_error="skip")["train"], ["one", "two"])
+
+
+def test_a_separator_or_a_key_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("text")
+    for name in ("separator", "text_key"):
+        with pytest.raises(ValueError, match=rf"{name} is '\\udcff', which is not UTF-8"):
+            prepare(tmp_path, tmp_path / "out", **{name: os.fsdecode(b"\xff")})  # type: ignore[arg-type]
 
 
 def test_things_that_are_no_documents_are_named(tmp_path: Path) -> None:

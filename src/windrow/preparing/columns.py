@@ -1,7 +1,7 @@
 """Parquet and Arrow IPC files (what Hugging Face ``datasets`` keeps): row groups and batches -> documents.
 
-Guarantee: rows come in the order of the file, null and missing texts as ``Bad``; the row's number, from 1, stands
-where text files have a line. Cost: some thousand rows in memory. Needs pyarrow (extra ``io``).
+Guarantee: rows come in the order of the file, null texts and those that are not UTF-8 as ``Bad``; the row's number,
+from 1, stands where text files have a line. Cost: some thousand rows in memory. Needs pyarrow (extra ``io``).
 """
 
 from collections.abc import Iterator
@@ -145,13 +145,16 @@ def _column(source: Source, names: list[str], text_key: str) -> str:
 
 def _documents(column: Any, first: int, source: Source, reading: Reading) -> Iterator[Document | Bad]:
     for row, text in enumerate(_texts(column, source, reading), first + 1):
-        if text is None:
+        if isinstance(text, str):
+            yield Document(text, row, 0, 0)
+        elif text is None:
             yield Bad(f"{reading.text_key!r} is null, and text is a string", row, 0, 0)
         else:
-            yield Document(text, row, 0, 0)
+            wrong = f"byte 0x{text.object[text.start]:02x} at offset {text.start} of the text ({text.reason})"
+            yield Bad(f"{reading.text_key!r} is not UTF-8: {wrong}", row, 0, 0)
 
 
-def _texts(column: Any, source: Source, reading: Reading) -> list[str | None]:
+def _texts(column: Any, source: Source, reading: Reading) -> list[str | UnicodeDecodeError | None]:
     types = _pyarrow().types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
@@ -159,4 +162,14 @@ def _texts(column: Any, source: Source, reading: Reading) -> list[str | None]:
             f"column {reading.text_key!r} of {source.path} is of type {column.type}, and text is a string. Name "
             "another column with text_key (--text-key)."
         )
-    return _checked(source, column.to_pylist)  # type: ignore[no-any-return]
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:  # nobody looks at the bytes when such a file is written
+        return [_text_of(value) for value in column]
+
+
+def _text_of(value: Any) -> str | UnicodeDecodeError | None:
+    try:
+        return value.as_py()  # type: ignore[no-any-return]
+    except UnicodeDecodeError as error:
+        return error

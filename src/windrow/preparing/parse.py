@@ -83,7 +83,7 @@ def _lines(data: bytes, start: int, text_key: str) -> Iterator[Document | Bad]:
         if line and not line.isspace():
             try:
                 text = decode(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 text = None
             if text is None:
                 yield _slow_line(line, text_key, number, start)
@@ -103,6 +103,8 @@ def _slow_line(line: bytes, text_key: str, number: int, start: int) -> Document 
         return Bad(f"not JSON: {error.msg} at column {error.colno}", number, start, stop)
     except RecursionError:
         return Bad("not JSON that can be read: nested too deep", number, start, stop)
+    except ValueError as error:  # a whole number of thousands of digits
+        return Bad(f"not JSON that can be read: {error}", number, start, stop)
     if not isinstance(row, dict):
         return Bad(f"a JSON {type(row).__name__}, and each line must be an object", number, start, stop)
     if text_key not in row:
@@ -125,7 +127,7 @@ def _decoder(text_key: str) -> Callable[[bytes], str | None]:
     try:
         import msgspec
     except ImportError:
-        return lambda line: None if b"\\u" in line else _plain_text(json.loads(line), text_key)
+        return lambda line: None if b"\\u" in line else _plain_text(json.loads(line.decode()), text_key)
     row = msgspec.defstruct("Row", [("text", str | None, None)], rename={"text": text_key}, gc=False)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode
     return lambda line: decode(line).text

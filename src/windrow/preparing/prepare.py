@@ -87,7 +87,7 @@ def prepare(
     ``PrepareError`` when ``dest`` holds a store of another recipe, is being written to or cannot be,
     ``NotEnoughTokensError`` when a side of the split comes out empty.
     """
-    _check(valid_fraction, split, literal_eos, on_error, separator)
+    _check(valid_fraction, split, literal_eos, on_error, separator, text_key)
     folder = Path(dest)
     reading = Reading(text_key, separator, literal_eos, on_error)
     policy = {"eos": "after each document", "split": split, "valid_fraction": valid_fraction, "dedupe": dedupe}
@@ -120,7 +120,9 @@ def prepare(
     return {name: open_store(folder / name, tokenizer=tokenizer) for name in names}
 
 
-def _check(valid_fraction: float, split: str, literal_eos: str, on_error: str, separator: str | None) -> None:
+def _check(
+    valid_fraction: float, split: str, literal_eos: str, on_error: str, separator: str | None, text_key: str
+) -> None:
     if not 0 <= valid_fraction < 1:
         raise ValueError(f"valid_fraction is {valid_fraction}, and it lies in 0 <= f < 1")
     choices = {"split": (split, Split), "literal_eos": (literal_eos, LiteralEos)}
@@ -131,6 +133,9 @@ def _check(valid_fraction: float, split: str, literal_eos: str, on_error: str, s
         raise ValueError(f"on_error is {on_error!r}, and it is 'raise' or 'skip'")
     if separator is not None and (not separator or "\n" in separator):
         raise ValueError(f"separator is {separator!r}, and it is one line of text, without its line break")
+    for name, text in (("separator", separator or ""), ("text_key", text_key)):
+        if text.encode("utf-8", "replace") != text.encode("utf-8", "surrogateescape"):
+            raise ValueError(f"{name} is {text!r}, which is not UTF-8, and texts are. Give it as UTF-8")
 
 
 def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[int, int] | None:
