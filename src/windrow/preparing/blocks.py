@@ -116,7 +116,9 @@ def _find(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> 
 
 
 def _last(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
-    found = deque(between.finditer(window.read(start, stop)), maxlen=1)
+    """The last match in ``[start, stop)``. The text goes on there: what stands at ``stop`` may be half a line."""
+    matches = between.finditer(window.read(start, stop + 4096))
+    found = deque((match for match in matches if start + match.end() <= stop), maxlen=1)
     last = found[0] if found else None
     return last and (start + last.start(), start + last.end())
 
