@@ -324,6 +324,21 @@ def test_a_byte_that_is_not_utf8_far_into_a_long_document_is_named_by_its_offset
     assert store.manifest.ledger["skipped_documents"] == 1
 
 
+def test_a_long_document_that_is_bad_in_many_places_counts_once_and_is_no_duplicate(tmp_path: Path) -> None:
+    for name, size in (("a", 9_000_000), ("b", 9_000_000), ("c", 7_000_000)):
+        data = bytearray(b"some words \n" * (size // 12))
+        data[100] = data[-100] = 0xFE
+        (tmp_path / f"{name}.txt").write_bytes(data)
+    (tmp_path / "d.txt").write_text("good")
+    reports: list[Any] = []
+    prepare(tmp_path, tmp_path / "out", on_error="skip", dedupe=True, on_report=reports.append)
+    store = open_store(tmp_path / "out/train")
+    same_ids(store, ["good"])
+    assert store.manifest is not None
+    assert store.manifest.ledger["skipped_documents"] == reports[-1].num_skipped == 3
+    assert store.manifest.ledger["duplicate_documents"] == reports[-1].num_duplicates == 0
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 @pytest.mark.parametrize("lost", [1, 4, 1000])
 @pytest.mark.parametrize("size", [100_000, 30_000_000], ids=["small", "large"])

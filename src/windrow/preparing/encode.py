@@ -197,8 +197,11 @@ class _Reader:
         is_item = self._item.block is not None
         if is_first or is_item:
             self._open = (number, self.about["lines"] + 1, block.start), False  # where it began, whether it is bad
+        num_skipped = self.about["num_skipped"]
         text = self._piece_text(block, number, data)
-        place, is_bad = self._open[0], self._open[1] or text is None
+        place, was_bad = self._open
+        self.about["num_skipped"] = num_skipped + (text is None and not was_bad)  # a document counts once
+        is_bad = was_bad or text is None
         self._open = place, is_bad
         before = before_piece(self._item).decode("utf-8", "ignore") if is_item and text and not is_first else ""
         self._encoder.piece(text or "", (*place, block.stop), is_first, is_last, before, is_bad)

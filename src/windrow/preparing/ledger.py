@@ -150,6 +150,7 @@ class Ledger:
     def require_documents(self, chosen: Sides, valid_fraction: float, split: str) -> None:
         """Raise ``NotEnoughTokensError`` when a side is empty, or there is no text at all."""
         self.num_duplicates = chosen.num_duplicates
+        self._num["num_skipped"] -= chosen.num_counted_again  # now it is known which pieces are of one document
         if not any(chosen.parts.values()):
             raise NotEnoughTokensError("the inputs hold no document, so there is nothing to train on. Give some text.")
         if self._num["num_tokens"] == self._num["num_documents"]:  # an eos each, and nothing else

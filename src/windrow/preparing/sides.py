@@ -51,17 +51,28 @@ class Group:
     rows: Rows
     is_pieces: bool
 
+    @property
+    def num_counted_again(self) -> int:
+        """How often the document was counted as skipped for another piece of it."""
+        num_bad = sum(done.about["piece"]["bad"] for _, done in self.results) if self.is_pieces else 0
+        return max(num_bad - 1, 0)
+
 
 class Sides:
-    """``parts[side]`` are the parts of each side; ``num_duplicates`` is what ``dedupe`` left out."""
+    """``parts[side]`` are the parts of each side; ``num_duplicates`` is what ``dedupe`` left out.
+
+    ``num_counted_again`` is how many bad pieces are of a document that has another one.
+    """
 
     def __init__(self, folder: Path, results: list[Result], *, valid_fraction: float, split: str, dedupe: bool) -> None:
         self.parts: dict[str, list[Part]] = {"train": [], "valid": []} if valid_fraction else {"train": []}
         by_hash = split == "documents" and valid_fraction > 0
         repeated = _repeated(folder, results) if dedupe else None
         self.num_duplicates, seen = int(repeated.sum()) if repeated is not None else 0, 0
+        self.num_counted_again = 0
         for group in documents_of(folder, results):
             wanted = group.rows[:, 7] == 0
+            self.num_counted_again += group.num_counted_again
             if repeated is not None:
                 wanted = wanted & ~repeated[seen : seen + len(wanted)]
                 seen += len(wanted)
@@ -154,10 +165,11 @@ def _joined(pieces: list[Result], line: int) -> Rows:
 
 
 def _repeated(folder: Path, results: list[Result]) -> NDArray[np.bool_]:
-    """For each document whether one with the same content came before."""
-    empty = np.empty((0, 2), np.int64)
-    digests = np.concatenate([empty, *(group.rows[:, 5:7] for group in documents_of(folder, results))])
-    order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: equal ones keep their order
+    """For each document whether one with the same content came before. What could not be read is like nothing."""
+    empty = np.empty((0, 3), np.int64)
+    digests = np.concatenate([empty, *(group.rows[:, 5:] for group in documents_of(folder, results))])
+    order = np.lexsort((digests[:, 1], digests[:, 0], digests[:, 2]))  # stable: equal ones keep their order
     again = np.zeros(len(digests), np.bool_)
     again[order[1:]] = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
+    again[digests[:, 2] != 0] = False
     return again
