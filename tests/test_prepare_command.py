@@ -33,6 +33,11 @@ def lines(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("memory", ["0", "-1", "nan", "inf"])
+def test_memory_that_is_no_size_is_refused(lines: Path, tmp_path: Path, memory: str) -> None:
+    assert "--memory is" in windrow(lines, tmp_path / "out", "--memory", memory, code=2).stderr
+
+
 def test_the_summary_says_what_was_made_and_what_was_left_out(lines: Path, tmp_path: Path) -> None:
     flags = ["--text-key", "body", "--dedupe", "--on-error", "skip"]
     out = windrow(lines, tmp_path / "out", *flags)

@@ -643,6 +643,7 @@ def test_half_a_surrogate_pair_is_an_error_with_its_place():
     for name in ("gpt2", "bytes"):
         known = load_tokenizer(name)
         says(message(known.encode_batch, ["fine", "ab\ud800c"]), "text 1", r"'\ud800'", "at character 2", "U+FFFD")
+        says(message(known.encode_flat, ["fine", "ab\ud800c"]), "text 1", r"'\ud800'", "at character 2")
         says(message(known.encode, f"{EOT}\udfff", allowed_special="all"), "at character 13")
 
 

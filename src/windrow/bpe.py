@@ -194,6 +194,8 @@ class _Engine:
             self.num_characters += sum(map(len, texts))
             self._make_fast_when_it_pays(self.num_characters)
         if self.fast is None:
+            for text in texts:
+                text.isascii() or text.encode()  # tiktoken itself would put U+FFFD for half a surrogate pair
             return [self._encode_reference(text) for text in texts]
         unsettled = [number for number, text in enumerate(texts) if is_unsettled(text)]
         with self.lock:

@@ -117,6 +117,8 @@ def prepare(
         raise typer.BadParameter(
             "--part does a part of the work, --finish the rest, --dry-run nothing: give one of them"
         )
+    if memory is not None and not 0 < memory < 1e9:
+        raise typer.BadParameter(f"--memory is {memory}, and it is a number of GB above 0")
     nbytes = None if memory is None else int(memory * 1e9)
     shared: dict[str, Any] = {"tokenizer": tokenizer, "workers": workers, "memory": nbytes, "as_json": as_json}
     if dry_run:

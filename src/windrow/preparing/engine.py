@@ -77,6 +77,8 @@ def crew_for(tokenizer: object, *, workers: int | None, memory: int | None, exec
     """As many workers as there are cores, or as ``memory`` allows; none for a tokenizer that lives in ``__main__``."""
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, and it must be 1 or more")
+    if memory is not None and memory < 1:
+        raise ValueError(f"memory is {memory} bytes, and it must be more than none")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     allowed = memory or max(1 << 30, (workers or cores) * (256 << 20))
     if executor is not None:
