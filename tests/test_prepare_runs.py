@@ -254,6 +254,10 @@ def test_workers_that_are_started_early_take_the_tasks_and_end_without_any() -> 
         assert len(workers._threads) == 2
         assert len({workers.submit(os.getpid).result() for _ in range(4)}) <= 2
         assert len(workers._threads) == 2
+    with Workers(3) as workers:
+        workers.start(1)
+        workers.submit(os.getpid).result()
+        assert len(workers._threads) == 1
     with Workers(2) as workers:
         workers.start(1)
         while not workers._children:

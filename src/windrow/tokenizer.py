@@ -5,7 +5,7 @@ makes them. Text is only text: no control token comes out of it unless ``allowed
 and ``"bytes"`` never use the network. Equal tokenizers have equal fingerprints, whatever engine, version, path
 or route they come by.
 
-Cost. ``load_tokenizer("gpt2")`` takes 0.1 s once per process, its engine 0.3 s at the first text.
+Cost. ``load_tokenizer("gpt2")`` takes 0.1 s once per process, its fast engine as much again.
 Importing this module loads no engine.
 
 What it does not do: append eos, cut long documents, start processes. ``prepare`` does.
@@ -166,7 +166,7 @@ class TextTokenizer:
         """The ids of all texts in one row of ``token_dtype(vocab_size)``, and where each ends, ``(num_texts,)``."""
         try:
             rows = [np.asarray(row, np.uint32) for row in self._model.encode(texts)]
-        except UnicodeEncodeError:
+        except (UnicodeEncodeError, TypeError):  # TypeError: what the package tokenizers makes of it
             self.encode_batch(texts)  # says which text it is
             raise
         ids = np.concatenate([np.empty(0, np.uint32), *rows])
