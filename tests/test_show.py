@@ -9,7 +9,7 @@ from rich.console import Console
 
 from windrow import Loader, TokenStore, Windows, load_tokenizer, prepare
 from windrow.show import open_splits, print_batch, print_stores, row_facts, rows_of, store_facts, token_text
-from windrow.terminal import visible
+from windrow.shown import visible
 
 EVIL = "a\x1b[31mred\x1b[0m \x1b]0;title\x07 [bold]b[/bold] :smile: \u202eback \x9b2J\r\n end \u00e9\u4e16"
 

@@ -14,7 +14,7 @@ from windrow import __version__, check_store, check_stream
 from windrow.check_subject import Failed, NotApplicable, Subject, open_subject
 from windrow.errors import WindrowError
 from windrow.plan_page import suggest
-from windrow.terminal import visible
+from windrow.shown import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,7 +15,8 @@ import typer
 from windrow import cli_see
 from windrow import options as o
 from windrow.cli_audit import check, plan
-from windrow.terminal import command, output_console, visible
+from windrow.shown import visible
+from windrow.terminal import command, output_console
 
 __all__ = ["app", "main"]
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from windrow import options as o
-from windrow.terminal import command, output_console, visible
+from windrow.shown import visible
+from windrow.terminal import command, output_console
 
 if TYPE_CHECKING:
     from windrow.store import TokenStore

@@ -12,7 +12,8 @@ import typer
 from typer import Argument, Option
 
 from windrow import options as o
-from windrow.terminal import command, output_console, visible
+from windrow.shown import visible
+from windrow.terminal import command, output_console
 
 if TYPE_CHECKING:
     from windrow import Loader

@@ -22,6 +22,7 @@ from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.launch import how_to_go_on
 from windrow.quickstart import demo_documents
 from windrow.run import Part, Run, Settings, run_of_text, start_run
+from windrow.shown import visible
 from windrow.story import (
     Story,
     tell_batch,
@@ -33,7 +34,7 @@ from windrow.story import (
     tell_training,
     tell_windows,
 )
-from windrow.terminal import error_console, training_progress, visible
+from windrow.terminal import error_console, training_progress
 from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
 
 if TYPE_CHECKING:

@@ -4,11 +4,10 @@ Guarantee: every string of the corpus is escaped and its controls are written ou
 Cost: the rows, of which at most ``_MOST_ROWS`` rows and ``_MOST_PLACES`` places are written. It does not do: a page.
 """
 
-from html import escape
 from typing import TYPE_CHECKING
 
 from windrow.batch import IGNORE_INDEX
-from windrow.terminal import visible
+from windrow.shown import safe
 from windrow.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -24,11 +23,6 @@ _STYLE = """
 .windrow b:nth-child(even){background:#d6a77a3a}.windrow b.off{opacity:.65;text-decoration:line-through}
 .windrow i{font-style:normal;border-left:3px solid #c2571a;padding-left:3px;margin-left:2px;font-size:11px}
 """
-
-
-def safe(text: str) -> str:
-    """``text`` for HTML, in an element or an attribute: controls written as escapes, markup escaped."""
-    return escape(visible(text), quote=True)
 
 
 def explanation_html(made: "Explanation") -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windrow.run import Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
-from windrow.terminal import documents_progress, error_console, output_console, training_progress, visible
+from windrow.shown import visible
+from windrow.terminal import documents_progress, error_console, output_console, training_progress
 from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train
 from windrow.train_page import TRAIN_PAGE
 

@@ -13,7 +13,7 @@ from windrow import Loader, TokenStore, Windows
 from windrow.errors import NotEnoughTokensError
 from windrow.plan import MemberPlan, Plan, plan
 from windrow.run import open_run
-from windrow.terminal import visible
+from windrow.shown import visible
 from windrow.windows import POLICIES, Policy
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import Any
 from windrow import prepare
 from windrow.preparing.ledger import Report
 from windrow.show import print_stores, store_facts
-from windrow.terminal import error_console, output_console, visible
+from windrow.shown import visible
+from windrow.terminal import error_console, output_console
 
 __all__ = ["run_dry", "run_prepare"]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from windrow import Loader, Windows
-from windrow.explain_html import safe
 from windrow.manifest import publish
 from windrow.report_data import step_rows
 from windrow.report_parts import COMMAND, Facts, sections
+from windrow.shown import safe
 from windrow.tokenizer import Tokenizer
 
 __all__ = ["write_report"]

@@ -6,7 +6,7 @@ element a bar or a few bytes a point. It does not do: any reading of data.
 
 from collections.abc import Sequence
 
-from windrow.explain_html import safe
+from windrow.shown import safe
 
 __all__ = ["bars", "dots", "line", "shares", "stacked"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from windrow import Loader, Windows
-from windrow.explain_html import safe, token_text
+from windrow.explain_html import token_text
 from windrow.report_data import (
     CARRIED_PLACES,
     CARRIED_ROWS,
@@ -21,6 +21,7 @@ from windrow.report_data import (
     order_facts,
 )
 from windrow.report_figures import bars, dots, shares, stacked
+from windrow.shown import safe
 from windrow.tokenizer import Tokenizer
 
 __all__ = ["COMMAND", "Facts", "sections"]
@@ -80,7 +81,7 @@ class Facts:
 
 
 def _shown(text: str) -> str:
-    from windrow.terminal import visible
+    from windrow.shown import visible
 
     return visible(text)
 

@@ -13,7 +13,7 @@ from windrow import TokenStore, open_store
 from windrow.batch import IGNORE_INDEX
 from windrow.explain import Row, row_facts, rows_of, token_text
 from windrow.manifest import MANIFEST
-from windrow.terminal import visible
+from windrow.shown import visible
 from windrow.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

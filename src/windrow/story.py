@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from windrow.run import RUN, Run, Settings
 from windrow.show import rows_of, token_text
-from windrow.terminal import visible
+from windrow.shown import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

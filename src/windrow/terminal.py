@@ -13,20 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
+from windrow.shown import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["command", "documents_progress", "error_console", "output_console", "training_progress", "visible"]
 
 P = ParamSpec("P")
-
-
-def visible(text: str, *, keep: str = "") -> str:
-    """``text`` with every character that does not print (controls, escapes, direction marks) written as an escape.
-
-    ``keep`` are characters left as they are, for example a newline. A backslash is left alone.
-    """
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def output_console() -> "Console":

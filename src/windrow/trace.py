@@ -11,7 +11,7 @@ import numpy as np
 
 from windrow import Loader, TokenStore, Windows
 from windrow.explain import token_text
-from windrow.terminal import visible
+from windrow.shown import visible
 from windrow.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:

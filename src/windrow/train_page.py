@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from windrow.curve import loss_curve
-from windrow.explain_html import safe
 from windrow.manifest import publish
 from windrow.report_figures import line
+from windrow.shown import safe
 
 __all__ = ["SECONDS", "TRAIN_PAGE", "write_train_page"]
 

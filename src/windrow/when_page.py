@@ -14,7 +14,8 @@ from windrow.errors import WindrowError
 from windrow.find_text import find_text
 from windrow.origins import Origins
 from windrow.run import Run
-from windrow.terminal import error_console, visible
+from windrow.shown import visible
+from windrow.terminal import error_console
 from windrow.when import Sighting, sightings
 
 if TYPE_CHECKING:
