@@ -21,7 +21,7 @@ import numpy as np
 
 from windrow import Loader, Windows, open_store, prepare
 from windrow.manifest import MANIFEST
-from windrow.order import Permutation
+from windrow.order.permutation import Permutation
 
 RESULTS = Path(__file__).with_suffix(".json")
 ROUNDS = 7

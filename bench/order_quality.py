@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from windrow.order import MemberOrder
+from windrow.order.order import MemberOrder
 from windrow.quality import Shuffle, Values, figures
 
 RESULTS = Path(__file__).with_suffix(".json")

@@ -18,7 +18,7 @@ from windrow.check_subject import Failed, Subject
 from windrow.device import NumpyDelivery
 from windrow.documents import Boundaries
 from windrow.evaluation import EvaluationWindows
-from windrow.order import Permutation
+from windrow.order.permutation import Permutation
 from windrow.plan_page import Sizes
 from windrow.rows import Rows
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from windrow import Loader, Mixture, TokenStore, Windows
-from windrow.order import MAX_SAMPLES, MemberOrder, Permutation, keyed_integers
+from windrow.order.order import MemberOrder
+from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
 from windrow.windows import Policy
 
 FOLDER = Path(__file__).parent / "golden"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.errors import WindrowError
-from windrow.mixture_order import BLOCK
+from windrow.order.mixture_order import BLOCK
 
 
 def numbered(num_samples: int, max_length: int = 2) -> Windows:

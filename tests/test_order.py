@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow.order import MAX_SAMPLES, MemberOrder, Permutation, PlainOrder, keyed_integers
+from windrow.order.order import MemberOrder, PlainOrder
+from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
 
 POWERS = [2**k + d for k in (1, 2, 7, 8, 15, 16, 17) for d in (-1, 0, 1)]
 FERMAT = [4**k + 1 for k in range(1, 10)]  # 65 537 and 262 145 among them

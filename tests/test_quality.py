@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from windrow.order import MemberOrder
+from windrow.order.order import MemberOrder
 from windrow.quality import Shuffle, figures
 
 Values = NDArray[np.int64]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow.steps import Segments, Sizes
+from windrow.order.steps import Segments, Sizes
 
 TAILS = st.sampled_from(["drop", "keep", "straddle"])
 SIZES = st.builds(Sizes, st.integers(1, 5), st.integers(1, 4), TAILS)

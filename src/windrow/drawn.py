@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow import Loader, Windows
-from windrow.order import MemberOrder
+from windrow.order.order import MemberOrder
 
 __all__ = ["Drawn"]
 

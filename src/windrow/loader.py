@@ -26,10 +26,11 @@ from windrow.making import Blocks, Maker
 from windrow.member import Member
 from windrow.meter import Meter
 from windrow.mixture import Mixture
-from windrow.order import ORDER_VERSION, Order, PlainOrder
+from windrow.order.order import Order, PlainOrder
+from windrow.order.permutation import ORDER_VERSION
+from windrow.order.steps import Segments, Sizes, tail_of
 from windrow.ranks import coordinate
 from windrow.state import data_of, dump_state, read_state
-from windrow.steps import Segments, Sizes, tail_of
 from windrow.windows import Windows
 
 if TYPE_CHECKING:

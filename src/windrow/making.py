@@ -17,11 +17,11 @@ from windrow.draw import Draw
 from windrow.errors import WindrowError
 from windrow.exclusions import Exclusion
 from windrow.member import Member
-from windrow.order import Order
+from windrow.order.order import Order
+from windrow.order.steps import Sizes
 from windrow.prefetch import prefetched
 from windrow.resident import ResidentDraw
 from windrow.rows import Rows
-from windrow.steps import Sizes
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from typing import Any
 
 from windrow.errors import WindrowError, whole_number
 from windrow.member import Member
-from windrow.mixture_order import BLOCK, MixtureOrder
+from windrow.order.mixture_order import BLOCK, MixtureOrder
 
 __all__ = ["Mixture"]
 

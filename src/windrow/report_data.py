@@ -56,7 +56,7 @@ def order_facts(loader: Loader, windows: Windows, name: str) -> dict[str, Any]:
 
 def _permutation(loader: Loader, num_samples: int, name: str) -> Int64:
     """The windows of an epoch in their order, of at most 20 000 windows: for more, of an epoch of so many."""
-    from windrow.order import MemberOrder
+    from windrow.order.order import MemberOrder
 
     num = min(num_samples, 20_000)
     order = MemberOrder(num, seed=loader.seed, name=name, shuffle=loader.shuffle, shuffle_block=loader.shuffle_block)

@@ -7,8 +7,8 @@ member number, window, epoch.
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.order import Order
-from windrow.steps import Sizes
+from windrow.order.order import Order
+from windrow.order.steps import Sizes
 
 __all__ = ["Rows"]
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from windrow.errors import ResumeError
 from windrow.exclusions import Exclusion, dump_exclusions, load_exclusions
-from windrow.steps import Segments
+from windrow.order.steps import Segments
 
 __all__ = ["STATE_VERSION", "data_of", "dump_state", "read_state"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from windrow.document_rows import DocumentRows
 from windrow.errors import NotEnoughTokensError, whole_number
 from windrow.member import Key
-from windrow.order import keyed_integers
+from windrow.order.permutation import keyed_integers
 from windrow.pieces import INDEX_VERSION, find_pieces
 from windrow.spans import documents_of, lay_out, most_documents
 from windrow.store import TokenStore

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.order import MemberOrder, Permutation
+from windrow.order.order import MemberOrder
+from windrow.order.permutation import Permutation
 
 __all__ = ["BLOCK", "MixtureOrder"]
 

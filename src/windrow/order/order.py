@@ -3,127 +3,19 @@
 Guarantee: the answer depends on the arguments and nothing else; no state, no memory that grows with the number
 of samples, the same numbers on every platform. Cost: tens of nanoseconds a position when asked for thousands at
 a time. Knows no files, ranks or batches.
-
-A shuffle is a keyed Feistel network over the smallest power of two that holds ``num`` values; a value that falls
-outside is fed in again until it lands inside (cycle walking), so that the result is a permutation of ``range(num)``
-for every ``num``. Format-preserving encryption does the same: Black and Rogaway, "Ciphers with arbitrary finite
-domains" (2002).
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from windrow.order.permutation import Int64, Permutation
 
 __all__ = [
-    "MAX_SAMPLES",
-    "ORDER_VERSION",
     "MemberOrder",
     "Order",
-    "Permutation",
     "PlainOrder",
-    "keyed_integers",
 ]
-
-ORDER_VERSION = 1
-MAX_SAMPLES = 2**63 - 1
-
-Int64 = NDArray[np.int64]
-UInt64 = NDArray[np.uint64]
-Tweak = Int64 | int
-
-_ROUNDS_LARGE = 6
-_ROUNDS_SMALL = 24  # below 2**16 fewer rounds are visibly not uniform over the orders
-_SLICE = 1 << 14  # values worked on at a time: the four temporaries stay in a core's cache
-_HALF = np.uint64(32)
-_MIX_1 = np.uint64(0x9E3779B97F4A7C15)  # odd multipliers with well-spread bits: the golden ratio
-_MIX_2 = np.uint64(0xD6E8FEB86659FD93)  # and one that was searched for avalanche in 64-bit finalizers
-
-
-def keyed_integers(count: int, *key: int | str) -> UInt64:
-    """``count`` 64-bit integers (count,) uint64 from hashing ``key``; distinct keys give unrelated integers."""
-    message = json.dumps(["windrow order", ORDER_VERSION, *key]).encode()
-    digest = hashlib.shake_256(message).digest(8 * count)
-    return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
-
-
-class Permutation:
-    """A family of permutations of ``range(num)`` chosen by ``key``, computed value by value.
-
-    ``num`` is 1 .. 2**63 - 1. ``forward`` and ``inverse`` map int64 arrays (B,) to arrays of the same shape; values
-    outside ``range(num)`` are the caller's mistake. Each combination of ``tweaks``, integers or arrays (B,) of them,
-    is a permutation of its own: an epoch's, a block's. (A tweakable cipher in the sense of Liskov, Rivest and
-    Wagner, 2002: many permutations under one key, at no cost for changing between them.)
-    """
-
-    def __init__(self, num: int, *key: int | str) -> None:
-        if not 1 <= num <= MAX_SAMPLES:
-            raise ValueError(f"a permutation needs 1 <= num <= 2**63 - 1, and num is {num}")
-        self.num = num
-        bits = (num - 1).bit_length()
-        rounds = _ROUNDS_SMALL if num < 2**16 else _ROUNDS_LARGE
-        self._low_bits = np.uint64(bits // 2)
-        self._masks = (np.uint64((1 << (bits - bits // 2)) - 1), np.uint64((1 << (bits // 2)) - 1))
-        self._tweak_key, *self._keys = keyed_integers(rounds + 1, *key)
-
-    def forward(self, indices: Int64, *tweaks: Tweak) -> Int64:
-        """Where each of ``indices`` (B,) int64 goes: (B,) int64."""
-        return self._walk(indices, self._absorbed(tweaks), range(len(self._keys)))
-
-    def inverse(self, values: Int64, *tweaks: Tweak) -> Int64:
-        """Where each of ``values`` (B,) int64 came from: (B,) int64."""
-        return self._walk(values, self._absorbed(tweaks), range(len(self._keys) - 1, -1, -1))
-
-    def _absorbed(self, tweaks: Sequence[Tweak]) -> UInt64:
-        """The tweaks as one 64-bit number, or one for each value: () or (B,)."""
-        mixed: UInt64 = np.array(self._tweak_key)
-        for tweak in tweaks:
-            row = np.asarray(tweak, dtype=np.int64)
-            if row.ndim and len(row) and (row == row[0]).all():
-                row = row[0]  # one epoch: a number serves all, and costs nothing
-            mixed = _spread(np.bitwise_xor(mixed, row.astype(np.uint64)))
-        return mixed
-
-    def _walk(self, values: Int64, tweak: UInt64, rounds: Sequence[int]) -> Int64:
-        out = np.array(values, dtype=np.uint64)  # (B,) a copy: worked on in place
-        for first in range(0, len(out), _SLICE):
-            part = out[first : first + _SLICE]
-            own = tweak[first : first + _SLICE] if tweak.ndim else tweak
-            self._network(part, own, rounds)
-            outside = np.flatnonzero(part >= self.num)
-            while len(outside):
-                again = part[outside]
-                self._network(again, own[outside] if own.ndim else own, rounds)
-                part[outside] = again
-                outside = outside[again >= self.num]
-        return out.view(np.int64)
-
-    def _network(self, values: UInt64, tweak: UInt64, rounds: Sequence[int]) -> None:
-        halves = (values >> self._low_bits, values & self._masks[1])  # high half, low half
-        mixed, shifted = np.empty_like(values), np.empty_like(values)
-        for r in rounds:
-            target, other = halves[r % 2], halves[1 - r % 2]
-            np.bitwise_xor(other, self._keys[r] ^ tweak, out=mixed)
-            np.multiply(mixed, _MIX_1, out=mixed)
-            np.right_shift(mixed, _HALF, out=shifted)
-            np.bitwise_xor(mixed, shifted, out=mixed)
-            np.multiply(mixed, _MIX_2, out=mixed)
-            np.right_shift(mixed, _HALF, out=mixed)
-            np.bitwise_and(mixed, self._masks[r % 2], out=mixed)
-            np.bitwise_xor(target, mixed, out=target)
-        np.left_shift(halves[0], self._low_bits, out=values)
-        np.bitwise_or(values, halves[1], out=values)
-
-
-def _spread(numbers: UInt64) -> UInt64:
-    """Each number as an unrelated one: one-to-one, every bit reaches all."""
-    mixed = np.multiply(numbers, _MIX_1, out=np.empty_like(numbers))  # with out: a scalar's overflow would warn
-    mixed = mixed ^ (mixed >> _HALF)
-    mixed = np.multiply(mixed, _MIX_2, out=np.empty_like(numbers))
-    return np.asarray(mixed ^ (mixed >> _HALF))
 
 
 class MemberOrder:
