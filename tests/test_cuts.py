@@ -11,13 +11,13 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow import cuts
-from windrow.bpe import PATTERNS
 from windrow.errors import SourceError
 from windrow.preparing import blocks
 from windrow.preparing.sources import Reading, Source
 from windrow.preparing.streams import FileWindow, StreamWindow
-from windrow.tokenizer import load_tokenizer
+from windrow.tokens import cuts
+from windrow.tokens.bpe import PATTERNS
+from windrow.tokens.tokenizer import load_tokenizer
 
 NASTY = (
     "I'll we've DON'T 'S ſ's  two  spaces\n\n\n x1234567 9's 8\u0301 e\u0301e\u0301 naïve\u2019s camelCaseHTTP/path//\n"

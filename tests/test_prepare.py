@@ -482,7 +482,7 @@ def test_a_tokenizer_that_writes_eos_itself_or_ids_out_of_range_is_refused(tmp_p
 def test_a_wrong_id_is_caught_by_the_comparison_with_the_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from windrow.preparing import encoder
+    from windrow.tokens import encoder
 
     real = encoder.Encoder._encode
     monkeypatch.setattr(
@@ -495,7 +495,7 @@ def test_a_wrong_id_is_caught_by_the_comparison_with_the_reference(
 def test_a_wrong_cut_is_caught_at_the_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import re
 
-    from windrow import cuts
+    from windrow.tokens import cuts
 
     monkeypatch.setattr(cuts, "_CUT", re.compile(r"(?<=\n)(?=a)"))  # ids do change there
     (tmp_path / "x.txt").write_bytes(b"a line of text\n\n" * 300_000)

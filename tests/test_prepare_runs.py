@@ -273,7 +273,7 @@ def test_a_ctrl_c_in_the_terminal_does_not_reach_the_workers() -> None:
 
 def test_memory_decides_how_many_workers_there_are(tmp_path: Path) -> None:
     from windrow.preparing.engine import crew_for
-    from windrow.tokenizer import load_tokenizer
+    from windrow.tokens.tokenizer import load_tokenizer
 
     gpt2 = load_tokenizer("gpt2")
     assert crew_for(gpt2, workers=64, memory=1 << 30, executor=None).num_workers == 3

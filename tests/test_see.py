@@ -240,7 +240,7 @@ def test_a_phrase_is_found_wherever_it_stands_also_across_what_is_read_at_a_time
 
 
 def test_a_phrase_is_found_inside_tokens_and_the_tokens_that_hold_it_are_named() -> None:
-    from windrow.tokenizer import load_tokenizer
+    from windrow.tokens.tokenizer import load_tokenizer
 
     text = "The windrows lay in windy rows. " * 50
     store = TokenStore.from_ids(np.array(load_tokenizer("gpt2").encode(text)), tokenizer="gpt2")

@@ -18,9 +18,11 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from windrow import bpe, tokenizer, unsettled
 from windrow.errors import TokenizerError
-from windrow.tokenizer import encode_documents, load_tokenizer, token_dtype
+from windrow.tokens import bpe, tokenizer
+from windrow.tokens import disputed as unsettled
+from windrow.tokens.protocol import encode_documents, token_dtype
+from windrow.tokens.tokenizer import load_tokenizer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 EOT = "<|endoftext|>"
@@ -339,13 +341,11 @@ def test_ranks_with_gaps_go_to_tiktoken():
 
 
 def test_damaged_ranks_in_the_package_are_an_error(monkeypatch, tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    good = importlib.resources.files("windrow").joinpath("data/gpt2.tiktoken.xz").read_bytes()
+    good = importlib.resources.files("windrow.tokens").joinpath("gpt2.tiktoken.xz").read_bytes()
     changed = lzma.compress(lzma.decompress(good).replace(b"IQ== 0\n", b"IQ== 1\n", 1))
     monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
     for data in (changed, good[:-100], b"", b"not xz"):
-        (folder / "gpt2.tiktoken.xz").write_bytes(data)
+        (tmp_path / "gpt2.tiktoken.xz").write_bytes(data)
         says(message(tokenizer._gpt2_form), "damaged", tokenizer.GPT2_SHA256, "--force-reinstall")
 
 
@@ -381,7 +381,7 @@ def test_a_panic_in_a_batch_names_the_longest_text_and_an_interrupt_passes():
 
 def test_importing_the_module_loads_no_engine():
     engines = "{'tiktoken', 'gigatoken', 'torch', 'tokenizers', 'awkward'}"
-    code = f"import windrow.tokenizer, sys; print(*sorted({engines} & {{*sys.modules}}))"
+    code = f"import windrow.tokens.tokenizer, sys; print(*sorted({engines} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow import unsettled
-from windrow.unsettled import is_unsettled, settled_parts
+from windrow.tokens import disputed as unsettled
+from windrow.tokens.disputed import is_unsettled, settled_parts
 
 RARE = chr(0x11105)
 TEXTS = st.lists(st.sampled_from(["a", "word, ", "1 ", " ", "é", "😀", "日本", RARE, "<|endoftext|>"])).map("".join)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from windrow.quickstart import from_text
     from windrow.report import write_report
     from windrow.store import TokenStore, open_store
-    from windrow.tokenizer import load_tokenizer
+    from windrow.tokens.tokenizer import load_tokenizer
     from windrow.windows import Windows
 
 __all__ = [
@@ -43,7 +43,7 @@ _HOMES = {
     "Windows": "windows",
     "check_model": "model_check",
     "from_text": "quickstart",
-    "load_tokenizer": "tokenizer",
+    "load_tokenizer": "tokens.tokenizer",
     "open_store": "store",
     "prepare": "preparing.prepare",
     "write_report": "report",

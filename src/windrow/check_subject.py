@@ -13,7 +13,7 @@ from windrow import Loader, TokenStore, Windows, load_tokenizer
 from windrow.errors import StoreError
 from windrow.plan_page import Sizes
 from windrow.show import open_splits
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["Failed", "NotApplicable", "Subject", "open_subject"]
 

@@ -15,7 +15,7 @@ from windrow.batch import IGNORE_INDEX
 from windrow.explain_html import explanation_html, token_text
 from windrow.origins import Origin, Origins
 from windrow.spans import lay_out, runs
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 from windrow.windows import Windows
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from windrow.batch import IGNORE_INDEX
 from windrow.shown import safe
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 
 if TYPE_CHECKING:
     from windrow.explain import Explanation, Row

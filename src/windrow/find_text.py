@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from windrow import TokenStore
 from windrow.errors import WindrowError
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["find_text"]
 

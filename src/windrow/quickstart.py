@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from windrow.loader import Loader
 from windrow.store import TokenStore
-from windrow.tokenizer import Tokenizer, encode_documents, load_tokenizer
+from windrow.tokens.protocol import Tokenizer, encode_documents
+from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows import Windows
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from windrow.manifest import publish
 from windrow.report_data import step_rows
 from windrow.report_parts import COMMAND, Facts, sections
 from windrow.shown import safe
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["write_report"]
 
@@ -37,7 +37,7 @@ def write_report(loader: Loader, path: str | os.PathLike[str], *, tokenizer: str
 
 
 def _facts(loader: Loader, tokenizer: str | Tokenizer | None) -> Facts:
-    from windrow.tokenizer import load_tokenizer
+    from windrow.tokens.tokenizer import load_tokenizer
 
     name, windows = next(iter(loader.members.items()))
     if not isinstance(windows, Windows):

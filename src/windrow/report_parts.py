@@ -22,7 +22,7 @@ from windrow.report_data import (
 )
 from windrow.report_figures import bars, dots, shares, stacked
 from windrow.shown import safe
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["COMMAND", "Facts", "sections"]
 

@@ -14,7 +14,7 @@ from windrow.batch import IGNORE_INDEX
 from windrow.explain import Row, row_facts, rows_of, token_text
 from windrow.manifest import MANIFEST
 from windrow.shown import visible
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 
 if TYPE_CHECKING:
     from rich.console import Console

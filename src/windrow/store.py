@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from windrow.errors import NotEnoughTokensError, StoreError
 from windrow.manifest import Manifest, Shard, read_manifest
-from windrow.tokenizer import Tokenizer, load_tokenizer
+from windrow.tokens.protocol import Tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["TokenStore", "open_store"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from windrow import Loader, TokenStore, Windows
 from windrow.explain import token_text
 from windrow.shown import visible
-from windrow.tokenizer import load_tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from rich.console import Console

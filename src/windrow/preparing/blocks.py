@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from windrow.cuts import LIMIT, PIECE, first_cut
 from windrow.errors import SourceError
 from windrow.preparing.sources import Reading, Source
+from windrow.tokens.cuts import LIMIT, PIECE, first_cut
+from windrow.tokens.protocol import EOT
 
-__all__ = ["EOT", "Block", "Window", "blocks", "delimiter"]
+__all__ = ["Block", "Window", "blocks", "delimiter"]
 
-EOT = "<|endoftext|>"
 _BLOCK = 1 << 23
 _LONGEST_LINE = 1 << 25  # of jsonl: a line is parsed in one piece
 _STEP = 1 << 16

@@ -14,16 +14,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from windrow.cuts import PIECE
 from windrow.errors import PrepareError, SourceError, WindrowError
-from windrow.preparing.blocks import EOT, Block, blocks
-from windrow.preparing.encoder import Encoder
+from windrow.preparing.blocks import Block, blocks
 from windrow.preparing.items import HashTask, Item, Job, before_piece
 from windrow.preparing.parse import Bad, Document, documents, not_utf8, split_literal
 from windrow.preparing.sources import Source
 from windrow.preparing.streams import STEP, FileWindow, StreamWindow, hash_file, num_lines, read_span
 from windrow.preparing.work import ItemFile, ItemWriter, read_note, write_note
-from windrow.tokenizer import Tokenizer, token_dtype
+from windrow.tokens.cuts import PIECE
+from windrow.tokens.encoder import Encoder
+from windrow.tokens.protocol import EOT, Tokenizer, token_dtype
 
 __all__ = ["Done", "cannot_write", "do"]
 

@@ -16,7 +16,8 @@ from windrow.preparing.encode import Done, do
 from windrow.preparing.engine import crew_for
 from windrow.preparing.items import Item, Job, Plan, job_for
 from windrow.preparing.sources import Inputs, Reading, Source, find_sources
-from windrow.tokenizer import Tokenizer, load_tokenizer, token_dtype
+from windrow.tokens.protocol import Tokenizer, token_dtype
+from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["Estimate", "estimate"]
 

@@ -15,7 +15,7 @@ from windrow.manifest import MANIFEST, Manifest, read_manifest
 from windrow.preparing.items import batches
 from windrow.preparing.sources import Reading, Source
 from windrow.preparing.streams import hash_file
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["describe", "is_finished"]
 

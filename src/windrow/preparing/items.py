@@ -18,7 +18,7 @@ from windrow.preparing.blocks import Block, Window, blocks
 from windrow.preparing.sources import Reading, Source
 from windrow.preparing.streams import FileWindow, StreamWindow, num_lines
 from windrow.preparing.work import ItemFile, read_note, write_note
-from windrow.tokenizer import Tokenizer
+from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["ITEM", "HashTask", "Item", "Job", "Plan", "job_for"]
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from windrow.preparing.blocks import EOT, delimiter
+from windrow.preparing.blocks import delimiter
 from windrow.preparing.sources import Reading
 from windrow.preparing.streams import num_lines
+from windrow.tokens.protocol import EOT
 
 __all__ = ["Bad", "Document", "documents", "split_literal"]
 

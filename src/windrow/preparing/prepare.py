@@ -26,7 +26,8 @@ from windrow.preparing.sides import Sides
 from windrow.preparing.sources import Inputs, Reading, Source, find_sources, require_unchanged
 from windrow.preparing.work import locked, remove_left_over, remove_work
 from windrow.store import TokenStore, open_store
-from windrow.tokenizer import Tokenizer, load_tokenizer
+from windrow.tokens.protocol import Tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["prepare"]
 

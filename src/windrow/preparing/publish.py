@@ -26,7 +26,7 @@ from windrow.preparing.items import Job
 from windrow.preparing.ledger import Ledger
 from windrow.preparing.sides import Part
 from windrow.preparing.work import ItemFile
-from windrow.tokenizer import Tokenizer, token_dtype
+from windrow.tokens.protocol import Tokenizer, token_dtype
 
 __all__ = ["publish_side"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.preparing.encode import Done
-from windrow.preparing.encoder import digest_of_pieces
 from windrow.preparing.items import Item
 from windrow.preparing.work import ItemFile
+from windrow.tokens.encoder import digest_of_pieces
 
 __all__ = ["Part", "Sides", "documents_of"]
 

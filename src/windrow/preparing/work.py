@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import PrepareError
+from windrow.tokens.encoder import COLUMNS
 
 __all__ = [
-    "COLUMNS",
     "WORK",
     "ItemFile",
     "ItemWriter",
@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 WORK = "unfinished"
-COLUMNS = ("end", "source", "line", "start", "stop", "digest0", "digest1", "bad")  # of an item's documents, all int64
 _MAGIC = b"windrow item 1\n\0"
 Rows = NDArray[np.int64]
 

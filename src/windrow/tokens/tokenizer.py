@@ -22,39 +22,22 @@ import re
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from windrow.bpe import BPE, EOT, PATTERNS, parse_ranks, pattern_of
 from windrow.errors import TokenizerError
-from windrow.huggingface import HuggingFace
+from windrow.tokens.bpe import BPE, PATTERNS, parse_ranks, pattern_of
+from windrow.tokens.huggingface import HuggingFace
+from windrow.tokens.protocol import EOT, PROTOCOL, Tokenizer, token_dtype
 
-__all__ = ["TextTokenizer", "Tokenizer", "encode_documents", "load_tokenizer", "token_dtype"]
+__all__ = [
+    "TextTokenizer",
+    "load_tokenizer",
+]
 
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
-PROTOCOL = ("encode", "decode", "vocab_size", "eos_id", "fingerprint")
-
-
-class Tokenizer(Protocol):
-    """What windrow asks of a tokenizer. Any object of this shape will do."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Every id is below it."""
-
-    @property
-    def eos_id(self) -> int:
-        """The id that ends a document."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Two tokenizers with the same fingerprint give the same ids."""
-
-    def encode(self, text: str) -> Sequence[int]: ...
-
-    def decode(self, ids: Sequence[int]) -> str: ...
 
 
 @overload
@@ -79,38 +62,6 @@ def load_tokenizer(spec: object) -> Tokenizer:
         path, kind, suffix = match.groups()
         return _from_ranks_file(path, suffix) if kind == "tiktoken" else _from_json(path, suffix)
     return _from_name(spec)
-
-
-def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[npt.NDArray[Any]]:
-    """Ids of each text, ``(num_tokens,)`` of ``token_dtype(vocab_size)``; by ``encode_batch`` if there is one.
-
-    Raises TokenizerError where an id is not in ``[0, vocab_size)``: stored narrow, it would wrap silently.
-    """
-    batch = getattr(tokenizer, "encode_batch", None)
-    rows = batch(texts) if batch else [tokenizer.encode(text) for text in texts]
-    if len(rows) != len(texts):
-        raise TokenizerError(f"encode_batch made {len(rows)} rows of {len(texts)} texts. It must make one each.")
-    return [_checked(row, number, tokenizer.vocab_size) for number, row in enumerate(rows)]
-
-
-def token_dtype(vocab_size: int) -> np.dtype[Any]:
-    """The narrow dtype that holds every id: uint16 up to a ``vocab_size`` of 65 536, else uint32."""
-    return np.dtype(np.uint16 if vocab_size <= 65536 else np.uint32)
-
-
-def _checked(row: Any, number: int, vocab_size: int) -> npt.NDArray[Any]:
-    ids = np.asarray(row)
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise TokenizerError(
-            f"encode made {ids.dtype} of shape {ids.shape} from text {number}. It must return a flat list of int."
-        )
-    bad = np.flatnonzero((ids < 0) | (ids >= vocab_size))
-    if bad.size:
-        raise TokenizerError(
-            f"id {ids[bad[0]]} at position {bad[0]} of text {number} is not in [0, vocab_size = {vocab_size}), and "
-            "would be stored as another token. Correct the tokenizer's vocab_size; it must exceed every id."
-        )
-    return ids.astype(token_dtype(vocab_size), copy=False)
 
 
 class TextTokenizer:
@@ -265,7 +216,7 @@ def _from_ranks(
 
 
 def _gpt2_form() -> bytes:
-    packed = importlib.resources.files("windrow").joinpath("data/gpt2.tiktoken.xz").read_bytes()
+    packed = importlib.resources.files("windrow.tokens").joinpath("gpt2.tiktoken.xz").read_bytes()
     try:
         data = lzma.decompress(packed)
     except (lzma.LZMAError, EOFError):

@@ -13,8 +13,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from windrow.bpe import EOT, pattern_of
 from windrow.errors import TokenizerError
+from windrow.tokens.bpe import pattern_of
+from windrow.tokens.protocol import EOT
 
 EOS_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
 

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.cuts import PIECE, cut_long, cuts_of
 from windrow.errors import PrepareError, TokenizerError
-from windrow.preparing.blocks import EOT
-from windrow.preparing.work import COLUMNS
-from windrow.tokenizer import Tokenizer, encode_documents
+from windrow.tokens.cuts import PIECE, cut_long, cuts_of
+from windrow.tokens.protocol import EOT, Tokenizer, encode_documents
 
-__all__ = ["Encoder", "digest_of_pieces"]
+__all__ = ["COLUMNS", "Encoder", "digest_of_pieces"]
 
 _BATCH = 1 << 20  # characters
 _CHECKED = 2000  # characters of each item, and at each side of a seam, that are compared
@@ -172,3 +170,6 @@ class Encoder:
                 f"({len(expected)}), on the text {''.join(texts)[:80]!r}. The store would be wrong in places nobody "
                 "looks at. Please report the text; uninstall gigatoken to do without it."
             )
+
+
+COLUMNS = ("end", "source", "line", "start", "stop", "digest0", "digest1", "bad")  # of an item's documents, all int64

@@ -24,9 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from windrow.errors import TokenizerError
-from windrow.unsettled import is_unsettled, settled_parts
-
-EOT = "<|endoftext|>"
+from windrow.tokens.disputed import is_unsettled, settled_parts
+from windrow.tokens.protocol import EOT
 
 # How a text is cut into pieces before the merges: facts of each format. The first spelling is the one in use;
 # older ones are listed so that they are recognised. Those of gpt2 cut alike. Those of cl100k_base put blanks

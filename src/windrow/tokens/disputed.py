@@ -11,7 +11,7 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from windrow.cuts import next_cut
+from windrow.tokens.cuts import next_cut
 
 __all__ = ["is_unsettled", "settled_parts"]
 
