@@ -10,7 +10,7 @@ import torch
 
 import windrow as wr
 from windrow.gpt import GPT, GPTConfig
-from windrow.quickstart import demo_documents
+from windrow.text.demo import demo_documents
 
 FOLDER = Path("resume-example")
 STEPS = int(os.environ.get("STEPS", "40"))

@@ -6,7 +6,7 @@ Run: python examples/what_did_it_train_on.py
 import numpy as np
 
 import windrow as wr
-from windrow.quickstart import demo_documents
+from windrow.text.demo import demo_documents
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windrow.errors import SourceError
-from windrow.preparing import blocks
-from windrow.preparing.sources import Reading, Source
-from windrow.preparing.streams import FileWindow, StreamWindow
+from windrow.text import blocks
+from windrow.text.sources import Reading, Source
+from windrow.text.streams import FileWindow, StreamWindow
 from windrow.tokens import cuts
 from windrow.tokens.bpe import PATTERNS
 from windrow.tokens.tokenizer import load_tokenizer
@@ -117,7 +117,7 @@ def test_blocks_cover_a_file_and_hold_whole_documents_or_pieces_of_one(
 
 def cuts_documents(data: bytes, reading: Reading) -> list[bytes]:
     """The oracle: the pieces of each document, by one split of the whole."""
-    from windrow.preparing.parse import documents
+    from windrow.text.parse import documents
 
     found = [document.text.encode() for document in documents(data, "text", 0, reading)]  # type: ignore[union-attr]
     return [piece for document in found for piece in cuts.cut_long(document) or ()]

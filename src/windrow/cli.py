@@ -112,7 +112,7 @@ def prepare(
     windrow prepare texts/ corpus --dry-run
     """
     from windrow.prepare_command import run_dry, run_prepare
-    from windrow.preparing.sources import Reading
+    from windrow.text.sources import Reading
 
     if part and (finish or dry_run):
         raise typer.BadParameter(

@@ -20,7 +20,6 @@ import torch
 from windrow import Batch, prepare
 from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.launch import how_to_go_on
-from windrow.quickstart import demo_documents
 from windrow.run import Part, Run, Settings, run_of_text, start_run
 from windrow.shown import visible
 from windrow.story import (
@@ -35,6 +34,7 @@ from windrow.story import (
     tell_windows,
 )
 from windrow.terminal import error_console, training_progress
+from windrow.text.demo import demo_documents
 from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@
 """
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from windrow.loader import Loader
@@ -16,7 +15,7 @@ from windrow.windows import Windows
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["demo_text", "from_text", "refuse_path"]
+__all__ = ["from_text", "refuse_path"]
 
 
 def from_text(
@@ -63,25 +62,3 @@ def _is_file(text: str) -> bool:
         return os.path.isfile(text)
     except (OSError, ValueError):
         return False  # longer than a name can be, or not encodable: certainly text
-
-
-def demo_text() -> str:
-    """Real English that is on every machine: the prose of the language reference that ships with Python, 0.3 MB."""
-    return "\n\n".join(demo_documents())
-
-
-def demo_documents() -> list[str]:
-    """The same as ``demo_text``, a document a topic, in the order of their names.
-
-    A line is a paragraph; what is no sentence (tables, grammar, code) is left out, so that a model learns to write.
-    """
-    from pydoc_data.topics import topics
-
-    return [text for _, topic in sorted(topics.items()) if (text := "\n\n".join(_sentences(topic)))]
-
-
-def _sentences(topic: str) -> Iterator[str]:
-    for paragraph in topic.split("\n\n"):
-        joined = " ".join(paragraph.split())
-        if joined[:1].isalpha() and joined[-1] in ".:":
-            yield joined

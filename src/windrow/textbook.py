@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.map_dataset import Pair, WindowDataset, check_one_batch, check_size, cut_windows, too_short
-from windrow.quickstart import demo_text
+from windrow.text.demo import demo_text
 from windrow.tokens.tokenizer import TextTokenizer, load_tokenizer
 
 __all__ = [

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, SourceError, WindrowError
-from windrow.preparing.blocks import Block, blocks
 from windrow.preparing.items import HashTask, Item, Job, before_piece
-from windrow.preparing.parse import Bad, Document, documents, not_utf8, split_literal
-from windrow.preparing.sources import Source
-from windrow.preparing.streams import STEP, FileWindow, StreamWindow, hash_file, num_lines, read_span
 from windrow.preparing.work import ItemFile, ItemWriter, read_note, write_note
+from windrow.text.blocks import Block, blocks
+from windrow.text.parse import Bad, Document, documents, not_utf8, split_literal
+from windrow.text.sources import Source
+from windrow.text.streams import STEP, FileWindow, StreamWindow, hash_file, num_lines, read_span
 from windrow.tokens.cuts import PIECE
 from windrow.tokens.encoder import Encoder
 from windrow.tokens.protocol import EOT, Tokenizer, token_dtype
@@ -141,7 +141,7 @@ class _Reader:
         block, reading = self._item.block, self._job.reading
         self.about["lines"] = 0
         if source.form in ("parquet", "arrow"):
-            from windrow.preparing.columns import rows
+            from windrow.text.columns import rows
 
             assert block is not None
             self._documents(rows(source, block, reading), number)

@@ -15,7 +15,7 @@ from windrow.errors import SourceError
 from windrow.preparing.encode import Done, do
 from windrow.preparing.engine import crew_for
 from windrow.preparing.items import Item, Job, Plan, job_for
-from windrow.preparing.sources import Inputs, Reading, Source, find_sources
+from windrow.text.sources import Inputs, Reading, Source, find_sources
 from windrow.tokens.protocol import Tokenizer, token_dtype
 from windrow.tokens.tokenizer import load_tokenizer
 

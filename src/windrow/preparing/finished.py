@@ -13,8 +13,8 @@ from typing import Any
 from windrow.errors import PrepareError, StoreError
 from windrow.manifest import MANIFEST, Manifest, read_manifest
 from windrow.preparing.items import batches
-from windrow.preparing.sources import Reading, Source
-from windrow.preparing.streams import hash_file
+from windrow.text.sources import Reading, Source
+from windrow.text.streams import hash_file
 from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["describe", "is_finished"]

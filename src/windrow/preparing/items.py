@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, SourceError
-from windrow.preparing.blocks import Block, Window, blocks
-from windrow.preparing.sources import Reading, Source
-from windrow.preparing.streams import FileWindow, StreamWindow, num_lines
 from windrow.preparing.work import ItemFile, read_note, write_note
+from windrow.text.blocks import Block, Window, blocks
+from windrow.text.sources import Reading, Source
+from windrow.text.streams import FileWindow, StreamWindow, num_lines
 from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["ITEM", "HashTask", "Item", "Job", "Plan", "job_for"]
@@ -185,7 +185,7 @@ class Plan:
             num_raw = window.num_raw
 
     def _columns(self, number: int, source: Source) -> Iterator[Item | HashTask]:
-        from windrow.preparing.columns import row_groups
+        from windrow.text.columns import row_groups
 
         if self._mine():
             yield HashTask(number, source)

@@ -14,7 +14,7 @@ from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.preparing.encode import Done
 from windrow.preparing.items import HashTask, Item
 from windrow.preparing.sides import Sides
-from windrow.preparing.sources import Source
+from windrow.text.sources import Source
 
 __all__ = ["Ledger", "Report"]
 

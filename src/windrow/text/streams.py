@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from windrow.errors import SourceError
-from windrow.preparing.sources import Source
+from windrow.text.sources import Source
 
 __all__ = ["STEP", "FileWindow", "StreamWindow", "chunks", "hash_file", "num_lines", "read_span"]
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Protocol
 
 from windrow.errors import SourceError
-from windrow.preparing.sources import Reading, Source
+from windrow.text.sources import Reading, Source
 from windrow.tokens.cuts import LIMIT, PIECE, first_cut
 from windrow.tokens.protocol import EOT
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from windrow.preparing.blocks import delimiter
-from windrow.preparing.sources import Reading
-from windrow.preparing.streams import num_lines
+from windrow.text.blocks import delimiter
+from windrow.text.sources import Reading
+from windrow.text.streams import num_lines
 from windrow.tokens.protocol import EOT
 
 __all__ = ["Bad", "Document", "documents", "split_literal"]

@@ -10,10 +10,10 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 from windrow.errors import SourceError
-from windrow.preparing.blocks import Block
-from windrow.preparing.parse import Bad, Document
-from windrow.preparing.sources import Reading, Source
-from windrow.preparing.streams import chunks
+from windrow.text.blocks import Block
+from windrow.text.parse import Bad, Document
+from windrow.text.sources import Reading, Source
+from windrow.text.streams import chunks
 
 __all__ = ["row_groups", "rows"]
 
