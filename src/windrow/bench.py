@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from windrow import Loader, TokenStore, Windows
+from windrow.loader import Loader
+from windrow.store import TokenStore
+from windrow.windows import Windows
 
 __all__ = ["as_lines", "measure", "verdict"]
 

@@ -7,10 +7,11 @@ why. Cost: a reading of all files; seconds for a gigabyte. It does not do: repai
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from windrow import __version__, check_store, check_stream
+from windrow import check_store, check_stream
 from windrow.check_subject import Failed, NotApplicable, Subject, open_subject
 from windrow.errors import WindrowError
 from windrow.plan_page import suggest
@@ -82,9 +83,9 @@ def certify(path: Path, *, tokenizer: str | None = None, seed: int = 0, **sizes:
         recipe: dict[str, Any] = json.loads(subject.loader().recipe)
     except WindrowError as error:
         found = Finding("stale or half-written files", "failed", str(error))
-        return Certificate(__version__, str(path), "", 0, {}, (found,))
+        return Certificate(version("windrow"), str(path), "", 0, {}, (found,))
     findings = tuple(_finding(name, check, subject) for name, check in CHECKS.items())
-    return Certificate(__version__, str(path), train.fingerprint, train.num_tokens, recipe, findings)
+    return Certificate(version("windrow"), str(path), train.fingerprint, train.num_tokens, recipe, findings)
 
 
 def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Finding:

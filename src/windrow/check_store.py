@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow import TokenStore
 from windrow.check_subject import Failed, NotApplicable, Subject
 from windrow.spans import document_bounds, runs
+from windrow.store import TokenStore
 
 __all__ = ["control_tokens", "cut_points", "eos", "ids_wrapped", "shared_documents", "stale_files", "truncated"]
 

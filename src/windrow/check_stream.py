@@ -7,9 +7,11 @@ import pickle
 
 import numpy as np
 
-from windrow import Loader, TokenStore, Windows
 from windrow.check_subject import Failed, NotApplicable, Subject
+from windrow.loader import Loader
 from windrow.plan import plan
+from windrow.store import TokenStore
+from windrow.windows import Windows
 
 __all__ = [
     "documents_leak",

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from windrow import Loader, TokenStore, Windows, load_tokenizer
 from windrow.errors import StoreError
+from windrow.loader import Loader
 from windrow.plan_page import Sizes
 from windrow.show import open_splits
+from windrow.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
+from windrow.windows import Windows
 
 __all__ = ["Failed", "NotApplicable", "Subject", "open_subject"]
 

@@ -36,9 +36,9 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from windrow import __version__
+        from importlib.metadata import version
 
-        typer.echo(f"windrow {__version__}")
+        typer.echo(f"windrow {version('windrow')}")
         raise typer.Exit
 
 

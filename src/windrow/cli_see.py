@@ -16,7 +16,7 @@ from windrow.shown import visible
 from windrow.terminal import command, output_console
 
 if TYPE_CHECKING:
-    from windrow import Loader
+    from windrow.loader import Loader
     from windrow.run import Run
 
 __all__ = ["report", "show", "trace", "when"]
@@ -179,7 +179,7 @@ def report(
     windrow report corpus --out report.html
     windrow report --run windrow-run --out report.html
     """
-    from windrow import write_report
+    from windrow.report import write_report
 
     given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
     _, loader = _loader(store, run, given, 0, dp_world_size)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from windrow import Batch, prepare
+from windrow.batch import Batch
 from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.launch import how_to_go_on
+from windrow.preparing.prepare import prepare
 from windrow.run import Part, Run, Settings, run_of_text, start_run
 from windrow.shown import visible
 from windrow.story import (

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow import Loader, Windows
+from windrow.loader import Loader
 from windrow.order.order import MemberOrder
+from windrow.windows import Windows
 
 __all__ = ["Drawn"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow import TokenStore
 from windrow.errors import WindrowError
+from windrow.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["find_text"]

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow import Loader, Windows
 from windrow.coverage import Coverage
 from windrow.drawn import Drawn
+from windrow.loader import Loader
 from windrow.spans import document_bounds
+from windrow.windows import Windows
 
 __all__ = ["MemberPlan", "Plan", "plan"]
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from windrow import Loader, TokenStore, Windows
 from windrow.errors import NotEnoughTokensError
+from windrow.loader import Loader
 from windrow.plan import MemberPlan, Plan, plan
 from windrow.run import open_run
 from windrow.shown import visible
-from windrow.windows import POLICIES, Policy
+from windrow.store import TokenStore
+from windrow.windows import POLICIES, Policy, Windows
 
 if TYPE_CHECKING:
     from rich.console import Console

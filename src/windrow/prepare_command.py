@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from windrow import prepare
 from windrow.preparing.ledger import Report
+from windrow.preparing.prepare import prepare
 from windrow.show import print_stores, store_facts
 from windrow.shown import visible
 from windrow.terminal import error_console, output_console

@@ -13,12 +13,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from windrow import Loader, Windows
+from windrow.loader import Loader
 from windrow.manifest import publish
 from windrow.report_data import step_rows
 from windrow.report_parts import COMMAND, Facts, sections
 from windrow.shown import safe
 from windrow.tokens.protocol import Tokenizer
+from windrow.windows import Windows
 
 __all__ = ["write_report"]
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow import Loader, Windows
 from windrow.explain import rows_of
 from windrow.explain_html import token_text
+from windrow.loader import Loader
 from windrow.plan import Plan, plan
 from windrow.plan_page import Sizes, plans_by_policy
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one
 from windrow.tokens.protocol import Tokenizer
+from windrow.windows import Windows
 
 __all__ = ["coverage", "document_lengths", "frequent_tokens", "ledger", "mixture_shares", "order_facts", "step_rows"]
 

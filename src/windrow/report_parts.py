@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from windrow import Loader, Windows
 from windrow.explain_html import token_text
+from windrow.loader import Loader
 from windrow.report_data import (
     CARRIED_PLACES,
     CARRIED_ROWS,
@@ -23,6 +23,7 @@ from windrow.report_data import (
 from windrow.report_figures import bars, dots, shares, stacked
 from windrow.shown import safe
 from windrow.tokens.protocol import Tokenizer
+from windrow.windows import Windows
 
 __all__ = ["COMMAND", "Facts", "sections"]
 

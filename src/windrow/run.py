@@ -19,9 +19,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from windrow import Loader, TokenStore, Windows, open_store, prepare
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError
+from windrow.loader import Loader
 from windrow.manifest import MANIFEST, publish
+from windrow.preparing.prepare import prepare
+from windrow.store import TokenStore, open_store
+from windrow.windows import Windows
 
 __all__ = ["RUN", "Part", "Run", "Settings", "check_text", "open_run", "run_of_store", "run_of_text", "start_run"]
 

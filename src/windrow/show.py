@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windrow import TokenStore, open_store
 from windrow.batch import IGNORE_INDEX
 from windrow.explain import Row, row_facts, rows_of, token_text
 from windrow.manifest import MANIFEST
 from windrow.shown import visible
+from windrow.store import TokenStore, open_store
 from windrow.tokens.protocol import Tokenizer
 
 if TYPE_CHECKING:

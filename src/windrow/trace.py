@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windrow import Loader, TokenStore, Windows
 from windrow.explain import token_text
+from windrow.loader import Loader
 from windrow.shown import visible
+from windrow.store import TokenStore
 from windrow.tokens.tokenizer import load_tokenizer
+from windrow.windows import Windows
 
 if TYPE_CHECKING:
     from rich.console import Console

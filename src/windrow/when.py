@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow import Loader, Windows
 from windrow.errors import WindrowError
+from windrow.loader import Loader
+from windrow.windows import Windows
 
 __all__ = ["Sighting", "sightings"]
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from windrow import Loader, TokenStore
 from windrow.errors import WindrowError
 from windrow.find_text import find_text
+from windrow.loader import Loader
 from windrow.origins import Origins
 from windrow.run import Run
 from windrow.shown import visible
+from windrow.store import TokenStore
 from windrow.terminal import error_console
 from windrow.when import Sighting, sightings
 
