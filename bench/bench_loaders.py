@@ -110,7 +110,7 @@ def make_store(folder: Path, num_tokens: int, *, sparse: bool = False) -> Path:
     """A windrow store of ``num_tokens`` (its token file is what all contenders read); the path of that file."""
     sys.path.insert(0, str(ROOT / "src"))
     from windrow import prepare
-    from windrow.manifest import MANIFEST
+    from windrow.store.manifest import MANIFEST
 
     tokens, marker = folder / "train" / "tokens-00000.bin", folder / "made"
     if marker.exists() and tokens.stat().st_size == 2 * num_tokens:

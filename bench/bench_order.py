@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from windrow import Loader, Windows, open_store, prepare
-from windrow.manifest import MANIFEST
 from windrow.order.permutation import Permutation
+from windrow.store.manifest import MANIFEST
 
 RESULTS = Path(__file__).with_suffix(".json")
 ROUNDS = 7

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tiktoken
 
-from windrow.store import TokenStore, open_store
+from windrow.store.store import TokenStore, open_store
 from windrow.tokens.tokenizer import load_tokenizer
 
 EOT = "<|endoftext|>"

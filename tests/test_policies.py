@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from conftest import SHARED
 from corpora import EOS, corpora, store_of
 from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
-from windrow.cache import cache_folder
 from windrow.errors import NotEnoughTokensError
+from windrow.store.cache import cache_folder
 from windrow.testing import assert_covers, assert_elastic, assert_resumes
 from windrow.text.demo import demo_documents
 from windrow.windows import Policy

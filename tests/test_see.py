@@ -16,9 +16,9 @@ from windrow import Loader, Mixture, TokenStore, Windows, prepare
 from windrow.cli import app
 from windrow.errors import WindrowError
 from windrow.explain import explain, rows_of
-from windrow.find_text import AT_A_TIME, find_text
-from windrow.origins import Origins
 from windrow.show import print_batch, print_raw
+from windrow.store.origins import Origins
+from windrow.store.search import AT_A_TIME, find_text
 from windrow.when import sightings
 
 EVIL = '<script>alert(1)</script>\x1b[31mred " onload=x \u202e &amp;'

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from windrow import Loader, TokenStore, Windows, load_tokenizer, prepare
-from windrow.show import open_splits, print_batch, print_stores, row_facts, rows_of, store_facts, token_text
+from windrow.show import print_batch, print_stores, row_facts, rows_of, store_facts, token_text
 from windrow.shown import visible
+from windrow.store.store import open_splits
 
 EVIL = "a\x1b[31mred\x1b[0m \x1b]0;title\x07 [bold]b[/bold] :smile: \u202eback \x9b2J\r\n end \u00e9\u4e16"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from windrow.preparing.prepare import prepare
     from windrow.quickstart import from_text
     from windrow.report import write_report
-    from windrow.store import TokenStore, open_store
+    from windrow.store.store import TokenStore, open_store
     from windrow.tokens.tokenizer import load_tokenizer
     from windrow.windows import Windows
 
@@ -39,12 +39,12 @@ _HOMES = {
     "Batch": "batch",
     "Loader": "loader",
     "Mixture": "mixture",
-    "TokenStore": "store",
+    "TokenStore": "store.store",
     "Windows": "windows",
     "check_model": "model_check",
     "from_text": "quickstart",
     "load_tokenizer": "tokens.tokenizer",
-    "open_store": "store",
+    "open_store": "store.store",
     "prepare": "preparing.prepare",
     "write_report": "report",
 }

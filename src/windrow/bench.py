@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from windrow.loader import Loader
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 from windrow.windows import Windows
 
 __all__ = ["as_lines", "measure", "verdict"]

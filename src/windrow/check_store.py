@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from windrow.check_subject import Failed, NotApplicable, Subject
 from windrow.spans import document_bounds, runs
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 
 __all__ = ["control_tokens", "cut_points", "eos", "ids_wrapped", "shared_documents", "stale_files", "truncated"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from windrow.check_subject import Failed, NotApplicable, Subject
 from windrow.loader import Loader
 from windrow.plan import plan
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 from windrow.windows import Windows
 
 __all__ = [

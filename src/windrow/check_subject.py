@@ -12,8 +12,7 @@ import numpy as np
 from windrow.errors import StoreError
 from windrow.loader import Loader
 from windrow.plan_page import Sizes
-from windrow.show import open_splits
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore, open_splits
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows import Windows

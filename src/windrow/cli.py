@@ -150,7 +150,8 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
     windrow info corpus
     windrow info corpus/train --json
     """
-    from windrow.show import open_splits, print_stores, store_facts
+    from windrow.show import print_stores, store_facts
+    from windrow.store.store import open_splits
 
     facts = {name: store_facts(opened) for name, opened in open_splits(store).items()}
     if as_json:
@@ -184,7 +185,7 @@ def bench(
     """
     from windrow.bench import as_lines, measure, verdict
     from windrow.run import Settings
-    from windrow.show import open_splits
+    from windrow.store.store import open_splits
 
     given = _given({"max_length": max_length, "stride": stride, "batch_size": batch_size})
     settings, opened = Settings(**given), next(iter(open_splits(store).values()))

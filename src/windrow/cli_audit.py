@@ -16,7 +16,7 @@ from windrow.shown import visible
 from windrow.terminal import command, output_console
 
 if TYPE_CHECKING:
-    from windrow.store import TokenStore
+    from windrow.store.store import TokenStore
 
 __all__ = ["check", "plan"]
 
@@ -116,7 +116,7 @@ def _one_of(store: Path | None, run: Path | None, given: list[str]) -> None:
 
 def _train_of(store: Path | None) -> "TokenStore":
     """The store at this path, or of a folder with several the one to train on."""
-    from windrow.show import open_splits
+    from windrow.store.store import open_splits
 
     assert store is not None
     return next(iter(open_splits(store).values()))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from windrow.pieces import Pieces
 from windrow.spans import documents_of, lay_out, runs
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 
 __all__ = ["DocumentRows"]
 

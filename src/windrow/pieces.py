@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.cache import kept
 from windrow.packing import best_fit_decreasing
 from windrow.spans import document_bounds, runs
-from windrow.store import TokenStore
+from windrow.store.cache import kept
+from windrow.store.store import TokenStore
 
 __all__ = ["INDEX_VERSION", "Pieces", "find_pieces", "pack"]
 

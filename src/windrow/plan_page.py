@@ -14,7 +14,7 @@ from windrow.loader import Loader
 from windrow.plan import MemberPlan, Plan, plan
 from windrow.run import open_run
 from windrow.shown import visible
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 from windrow.windows import POLICIES, Policy, Windows
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from windrow.loader import Loader
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer, encode_documents
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows import Windows

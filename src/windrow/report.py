@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from windrow.loader import Loader
-from windrow.manifest import publish
 from windrow.report_data import step_rows
 from windrow.report_parts import COMMAND, Facts, sections
 from windrow.shown import safe
+from windrow.store.manifest import publish
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows import Windows
 

@@ -21,9 +21,9 @@ from typing import Any, Literal
 
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError
 from windrow.loader import Loader
-from windrow.manifest import MANIFEST, publish
 from windrow.preparing.prepare import prepare
-from windrow.store import TokenStore, open_store
+from windrow.store.manifest import MANIFEST, publish
+from windrow.store.store import TokenStore, open_store
 from windrow.windows import Windows
 
 __all__ = ["RUN", "Part", "Run", "Settings", "check_text", "open_run", "run_of_store", "run_of_text", "start_run"]

@@ -6,14 +6,12 @@ not do: choosing a loader (the command line does), or moving its position.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windrow.batch import IGNORE_INDEX
 from windrow.explain import Row, row_facts, rows_of, token_text
-from windrow.manifest import MANIFEST
 from windrow.shown import visible
-from windrow.store import TokenStore, open_store
+from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Row",
-    "open_splits",
     "print_batch",
     "print_raw",
     "print_stores",
@@ -117,14 +114,6 @@ def _quoted(tokenizer: Tokenizer, token: int) -> str:
 
 
 # -- a store -------------------------------------------------------------------------------------------------------
-
-
-def open_splits(path: Path) -> dict[str, TokenStore]:
-    """The store at ``path`` by the name of its folder, or the stores in it: train first."""
-    if (path / MANIFEST).is_file() or not path.is_dir():
-        return {path.name: open_store(path)}
-    names = sorted(child.name for child in path.iterdir() if (child / MANIFEST).is_file())
-    return {name: open_store(path / name) for name in names} or {path.name: open_store(path)}
 
 
 def store_facts(store: TokenStore) -> dict[str, Any]:

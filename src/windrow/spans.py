@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 
 __all__ = ["document_bounds", "documents_of", "lay_out", "most_documents", "runs"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from windrow.explain import token_text
 from windrow.loader import Loader
 from windrow.shown import visible
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows import Windows
 

@@ -26,8 +26,8 @@ from windrow.batch import Batch
 from windrow.curve import loss_curve
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
-from windrow.manifest import publish, sync_folder
 from windrow.run import Run, Settings
+from windrow.store.manifest import publish, sync_folder
 from windrow.train_page import SECONDS, write_train_page
 
 __all__ = ["CHECKPOINT", "CURVE", "LOG", "Trainer", "model_config", "sigint_as_flag", "train"]

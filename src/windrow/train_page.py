@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from windrow.curve import loss_curve
-from windrow.manifest import publish
 from windrow.report_figures import line
 from windrow.shown import safe
+from windrow.store.manifest import publish
 
 __all__ = ["SECONDS", "TRAIN_PAGE", "write_train_page"]
 

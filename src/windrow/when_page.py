@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from windrow.errors import WindrowError
-from windrow.find_text import find_text
 from windrow.loader import Loader
-from windrow.origins import Origins
 from windrow.run import Run
 from windrow.shown import visible
-from windrow.store import TokenStore
+from windrow.store.origins import Origins
+from windrow.store.search import find_text
+from windrow.store.store import TokenStore
 from windrow.terminal import error_console
 from windrow.when import Sighting, sightings
 

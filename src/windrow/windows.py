@@ -16,7 +16,7 @@ from windrow.member import Key
 from windrow.order.permutation import keyed_integers
 from windrow.pieces import INDEX_VERSION, find_pieces
 from windrow.spans import documents_of, lay_out, most_documents
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 
 __all__ = ["POLICIES", "Policy", "Windows"]
 

@@ -11,19 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, StoreError
-from windrow.manifest import MANIFEST, Manifest, read_manifest
 from windrow.preparing.items import batches
+from windrow.store.manifest import MANIFEST, Manifest, describe, read_manifest
 from windrow.text.sources import Reading, Source
 from windrow.text.streams import hash_file
 from windrow.tokens.protocol import Tokenizer
 
-__all__ = ["describe", "is_finished"]
-
-
-def describe(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What a manifest says of the tokenizer."""
-    name = getattr(tokenizer, "name", type(tokenizer).__name__)
-    return {"name": name, "vocab_size": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}
+__all__ = ["is_finished"]
 
 
 def is_finished(

@@ -24,7 +24,7 @@ from windrow.preparing.ledger import Ledger, Report
 from windrow.preparing.publish import publish_side
 from windrow.preparing.sides import Sides
 from windrow.preparing.work import locked, remove_left_over, remove_work
-from windrow.store import TokenStore, open_store
+from windrow.store.store import TokenStore, open_store
 from windrow.text.sources import Inputs, Reading, Source, find_sources, require_unchanged
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer

@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import PrepareError
-from windrow.manifest import MANIFEST, Manifest, Shard, publish, sync_folder
 from windrow.preparing.engine import Crew
-from windrow.preparing.finished import describe
 from windrow.preparing.items import Job
 from windrow.preparing.ledger import Ledger
 from windrow.preparing.sides import Part
 from windrow.preparing.work import ItemFile
+from windrow.store.manifest import MANIFEST, Manifest, Shard, describe, publish, sync_folder
 from windrow.tokens.protocol import Tokenizer, token_dtype
 
 __all__ = ["publish_side"]

@@ -5,7 +5,6 @@ dtype; nothing here writes. Cost: opening reads the manifest only; a gather copi
 windows, no order and no shuffling.
 """
 
-import errno
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -17,14 +16,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from windrow.errors import NotEnoughTokensError, StoreError
-from windrow.manifest import Manifest, Shard, read_manifest
+from windrow.store.manifest import MANIFEST, Manifest, read_manifest
+from windrow.store.shards import Int64, Tokens, map_documents, map_tokens
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
-__all__ = ["TokenStore", "open_store"]
-
-Int64 = NDArray[np.int64]
-Tokens = NDArray[np.unsignedinteger[Any]]
+__all__ = ["TokenStore", "open_splits", "open_store"]
 
 
 def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) -> "TokenStore":
@@ -35,47 +32,13 @@ def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) ->
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    tokens = [_map_tokens(folder, shard, manifest.dtype) for shard in manifest.shards]
-    ends = [_map_documents(folder, shard) for shard in manifest.shards]
+    tokens = [map_tokens(folder, shard, manifest.dtype) for shard in manifest.shards]
+    ends = [map_documents(folder, shard) for shard in manifest.shards]
     store = TokenStore(
         tokens, ends, dtype=np.dtype(manifest.dtype), eos_id=manifest.eos_id, fingerprint=manifest.fingerprint
     )
     store.path, store.manifest, store._tokenizer = folder, manifest, tokenizer
     return store
-
-
-def _map_tokens(folder: Path, shard: Shard, dtype: str) -> Tokens:
-    if not shard.num_tokens:
-        return np.empty(0, dtype=dtype)  # an empty file cannot be mapped
-    try:
-        return np.memmap(folder / shard.file, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
-    except OSError as error:
-        raise _cannot_map(folder / shard.file, error) from error
-
-
-def _map_documents(folder: Path, shard: Shard) -> Int64:
-    path = folder / shard.documents
-    try:
-        ends: Int64 = np.load(path, mmap_mode="r" if shard.num_documents else None, allow_pickle=False)
-    except OSError as error:
-        raise _cannot_map(path, error) from error
-    except ValueError as error:
-        raise StoreError(f"{path} is no boundary file ({error}). Prepare the store again.") from error
-    if ends.dtype != np.int64 or ends.shape != (shard.num_documents,):
-        raise StoreError(
-            f"{path} holds {ends.shape} {ends.dtype}, and the manifest says ({shard.num_documents},) int64. "
-            "Restore it from a copy, or prepare the store again."
-        )
-    return ends
-
-
-def _cannot_map(path: Path, error: OSError) -> StoreError:
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return StoreError(
-            f"{path} cannot be opened: too many files are open. A store keeps two open for each shard. Raise the limit "
-            "(ulimit -n), or open fewer stores at a time."
-        )
-    return StoreError(f"{path} cannot be read: {error.strerror}. Restore it from a copy, or prepare the store again.")
 
 
 class TokenStore:
@@ -359,3 +322,11 @@ def _checked_ends(given: NDArray[Any], num_tokens: int) -> Int64:
             f"document_ends must rise from above 0 to the number of ids, {num_tokens}, and these do not: {ends[:8]}..."
         )
     return ends
+
+
+def open_splits(path: Path) -> dict[str, TokenStore]:
+    """The store at ``path`` by the name of its folder, or the stores in it: train first."""
+    if (path / MANIFEST).is_file() or not path.is_dir():
+        return {path.name: open_store(path)}
+    names = sorted(child.name for child in path.iterdir() if (child / MANIFEST).is_file())
+    return {name: open_store(path / name) for name in names} or {path.name: open_store(path)}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import WindrowError
-from windrow.store import TokenStore
+from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["find_text"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import StoreError
+from windrow.tokens.protocol import Tokenizer
 
 __all__ = [
     "FORMAT",
@@ -21,6 +22,7 @@ __all__ = [
     "MANIFEST",
     "Manifest",
     "Shard",
+    "describe",
     "publish",
     "read_manifest",
     "sync_folder",
@@ -188,3 +190,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def describe(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a manifest says of the tokenizer."""
+    name = getattr(tokenizer, "name", type(tokenizer).__name__)
+    return {"name": name, "vocab_size": tokenizer.vocab_size, "fingerprint": tokenizer.fingerprint}

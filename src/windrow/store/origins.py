@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import StoreError, WindrowError
-from windrow.manifest import Manifest
-from windrow.store import TokenStore
+from windrow.store.manifest import Manifest
+from windrow.store.store import TokenStore
 
 __all__ = ["Origin", "Origins"]
 

@@ -1,0 +1,55 @@
+"""The files of a shard, mapped.
+
+Guarantee: what is mapped has the shape and the dtype that the manifest says. Cost: opening two files; nothing is read.
+"""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow.errors import StoreError
+from windrow.store.manifest import Shard
+
+__all__ = ["Int64", "Tokens", "map_documents", "map_tokens"]
+
+Int64 = NDArray[np.int64]
+Tokens = NDArray[np.unsignedinteger[Any]]
+
+
+def map_tokens(folder: Path, shard: Shard, dtype: str) -> Tokens:
+    """The tokens of ``shard`` (num_tokens,), mapped. Raises ``StoreError`` when they cannot be."""
+    if not shard.num_tokens:
+        return np.empty(0, dtype=dtype)  # an empty file cannot be mapped
+    try:
+        return np.memmap(folder / shard.file, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
+    except OSError as error:
+        raise _cannot_map(folder / shard.file, error) from error
+
+
+def map_documents(folder: Path, shard: Shard) -> Int64:
+    """Where each document of ``shard`` ends, (num_documents,), mapped. Raises ``StoreError`` for another file."""
+    path = folder / shard.documents
+    try:
+        ends: Int64 = np.load(path, mmap_mode="r" if shard.num_documents else None, allow_pickle=False)
+    except OSError as error:
+        raise _cannot_map(path, error) from error
+    except ValueError as error:
+        raise StoreError(f"{path} is no boundary file ({error}). Prepare the store again.") from error
+    if ends.dtype != np.int64 or ends.shape != (shard.num_documents,):
+        raise StoreError(
+            f"{path} holds {ends.shape} {ends.dtype}, and the manifest says ({shard.num_documents},) int64. "
+            "Restore it from a copy, or prepare the store again."
+        )
+    return ends
+
+
+def _cannot_map(path: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return StoreError(
+            f"{path} cannot be opened: too many files are open. A store keeps two open for each shard. Raise the limit "
+            "(ulimit -n), or open fewer stores at a time."
+        )
+    return StoreError(f"{path} cannot be read: {error.strerror}. Restore it from a copy, or prepare the store again.")
