@@ -31,7 +31,7 @@ def windrow(lengths: Any) -> int:
     """The whole index: starts, lengths and rows, as ``Windows(policy="pack")`` builds it."""
     import numpy as np
 
-    from windrow.pieces import pack
+    from windrow.windows.document_rows import pack
 
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
     return pack(starts, lengths, MAX_LENGTH).num_rows

@@ -17,10 +17,10 @@ from windrow.check_store import ids_wrapped
 from windrow.check_subject import Failed, Subject
 from windrow.device import NumpyDelivery
 from windrow.documents import Boundaries
-from windrow.evaluation import EvaluationWindows
 from windrow.order.permutation import Permutation
 from windrow.plan_page import Sizes
 from windrow.rows import Rows
+from windrow.windows.evaluation import EvaluationWindows
 
 NAMES = list(CHECKS)
 TEXTS = [f"Document {i} speaks of {'hay and rain and ' * (i % 9)}the row number {i}." for i in range(90)]

@@ -17,7 +17,7 @@ from corpora import EOS, corpora, store_of
 from windrow import Batch, Loader, Mixture, TokenStore, Windows
 from windrow.attention import block_mask, dense_mask
 from windrow.testing import assert_resumes
-from windrow.windows import POLICIES, Policy
+from windrow.windows.windows import POLICIES, Policy
 
 NAMES = ("document_ids", "position_ids", "cu_seqlens", "max_seqlen")
 LENGTHS = [1, 3, 11, 2, 30, 5, 5, 1, 17, 8, 9, 4, 26, 2, 2]

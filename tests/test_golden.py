@@ -14,7 +14,7 @@ import pytest
 from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.order.order import MemberOrder
 from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
-from windrow.windows import Policy
+from windrow.windows.windows import Policy
 
 FOLDER = Path(__file__).parent / "golden"
 NUMS = [1, 2, 3, 5, 8, 100, 255, 257, 65_535, 65_536, 65_537, 10**6, 2**32 + 1, 10**12, 2**62, MAX_SAMPLES]

@@ -19,7 +19,7 @@ from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_s
 from windrow.cli import app
 from windrow.plan import MemberPlan, plan
 from windrow.plan_page import suggest
-from windrow.windows import POLICIES, Policy
+from windrow.windows.windows import POLICIES, Policy
 
 OTHER_POLICIES: Any = [(policy, None, None) for policy in ("pad", "pack", "bos")]
 LENGTHS = [1, 3, 11, 2, 30, 5, 5, 1, 17, 8, 9, 4, 26, 2, 2]

@@ -18,7 +18,7 @@ from windrow.errors import NotEnoughTokensError
 from windrow.store.cache import cache_folder
 from windrow.testing import assert_covers, assert_elastic, assert_resumes
 from windrow.text.demo import demo_documents
-from windrow.windows import Policy
+from windrow.windows.windows import Policy
 
 OTHERS: list[Policy] = ["pad", "pack", "bos"]
 LENGTHS = [1, 3, 11, 2, 30, 5, 5, 1, 17, 8, 9, 4, 26, 2, 2]

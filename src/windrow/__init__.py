@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from windrow.batch import Batch
     from windrow.loader import Loader
-    from windrow.mixture import Mixture
     from windrow.model_check import check_model
     from windrow.preparing.prepare import prepare
     from windrow.quickstart import from_text
     from windrow.report import write_report
     from windrow.store.store import TokenStore, open_store
     from windrow.tokens.tokenizer import load_tokenizer
-    from windrow.windows import Windows
+    from windrow.windows.mixture import Mixture
+    from windrow.windows.windows import Windows
 
 __all__ = [
     "Batch",
@@ -38,9 +38,9 @@ __all__ = [
 _HOMES = {
     "Batch": "batch",
     "Loader": "loader",
-    "Mixture": "mixture",
+    "Mixture": "windows.mixture",
     "TokenStore": "store.store",
-    "Windows": "windows",
+    "Windows": "windows.windows",
     "check_model": "model_check",
     "from_text": "quickstart",
     "load_tokenizer": "tokens.tokenizer",

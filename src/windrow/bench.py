@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from windrow.loader import Loader
 from windrow.store.store import TokenStore
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["as_lines", "measure", "verdict"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.check_subject import Failed, NotApplicable, Subject
-from windrow.spans import document_bounds, runs
 from windrow.store.store import TokenStore
+from windrow.windows.spans import document_bounds, runs
 
 __all__ = ["control_tokens", "cut_points", "eos", "ids_wrapped", "shared_documents", "stale_files", "truncated"]
 

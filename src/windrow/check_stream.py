@@ -11,7 +11,7 @@ from windrow.check_subject import Failed, NotApplicable, Subject
 from windrow.loader import Loader
 from windrow.plan import plan
 from windrow.store.store import TokenStore
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = [
     "documents_leak",

@@ -15,7 +15,7 @@ from windrow.plan_page import Sizes
 from windrow.store.store import TokenStore, open_splits
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["Failed", "NotApplicable", "Subject", "open_subject"]
 

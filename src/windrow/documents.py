@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from windrow.attention import block_mask, dense_mask
 from windrow.batch import Batch
-from windrow.member import Member
+from windrow.windows.member import Member
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from windrow.loader import Loader
 from windrow.order.order import MemberOrder
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["Drawn"]
 

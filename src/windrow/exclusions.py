@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import whole_number
-from windrow.member import Key, Member
+from windrow.windows.member import Key, Member
 
 __all__ = ["Exclusion", "dump_exclusions", "load_exclusions"]
 

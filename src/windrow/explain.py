@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from windrow.batch import IGNORE_INDEX
 from windrow.explain_html import explanation_html, token_text
-from windrow.spans import lay_out, runs
 from windrow.store.origins import Origin, Origins
 from windrow.tokens.protocol import Tokenizer
-from windrow.windows import Windows
+from windrow.windows.spans import lay_out, runs
+from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
     from windrow.loader import Loader, Sample

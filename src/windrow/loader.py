@@ -2,7 +2,7 @@
 
 Guarantee: the sample at a position depends on data and recipe only. Rank r of a step takes rows ``[r*B, (r+1)*B)``
 of the global batch, so that any batch size and any number of ranks cut one and the same stream. A state is a few
-numbers. Knows no formats: see ``windrow.member`` for what it draws from.
+numbers. Knows no formats: see ``windrow.windows.member`` for what it draws from.
 """
 
 import json
@@ -19,19 +19,19 @@ from windrow.batch import Batch
 from windrow.device import check_device
 from windrow.documents import Boundaries, MaskTargets
 from windrow.errors import ResumeError, WindrowError, whole_number
-from windrow.evaluation import EvaluationWindows
 from windrow.exclusions import Exclusion
 from windrow.explain import Explanation, explain
 from windrow.making import Blocks, Maker
-from windrow.member import Member
 from windrow.meter import Meter
-from windrow.mixture import Mixture
 from windrow.order.order import Order, PlainOrder
 from windrow.order.permutation import ORDER_VERSION
 from windrow.order.steps import Segments, Sizes, tail_of
 from windrow.ranks import coordinate
 from windrow.state import data_of, dump_state, read_state
-from windrow.windows import Windows
+from windrow.windows.evaluation import EvaluationWindows
+from windrow.windows.member import Member
+from windrow.windows.mixture import Mixture
+from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
     import torch

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from windrow.batch import Batch
 from windrow.device import Delivery, delivery_to
 from windrow.documents import Boundaries
-from windrow.draw import Draw
 from windrow.errors import WindrowError
 from windrow.exclusions import Exclusion
-from windrow.member import Member
 from windrow.order.order import Order
 from windrow.order.steps import Sizes
 from windrow.prefetch import prefetched
 from windrow.resident import ResidentDraw
 from windrow.rows import Rows
+from windrow.windows.draw import Draw
+from windrow.windows.member import Member
 
 if TYPE_CHECKING:
     import torch

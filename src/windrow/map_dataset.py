@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from windrow.errors import NotEnoughTokensError
 from windrow.store.store import TokenStore
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["Rows", "WindowDataset", "check_one_batch", "check_size", "cut_windows", "too_short"]
 

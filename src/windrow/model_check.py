@@ -13,7 +13,7 @@ import numpy as np
 from windrow.batch import IGNORE_INDEX
 from windrow.errors import WindrowError
 from windrow.loader import Loader
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from windrow.coverage import Coverage
 from windrow.drawn import Drawn
 from windrow.loader import Loader
-from windrow.spans import document_bounds
-from windrow.windows import Windows
+from windrow.windows.spans import document_bounds
+from windrow.windows.windows import Windows
 
 __all__ = ["MemberPlan", "Plan", "plan"]
 

@@ -15,7 +15,7 @@ from windrow.plan import MemberPlan, Plan, plan
 from windrow.run import open_run
 from windrow.shown import visible
 from windrow.store.store import TokenStore
-from windrow.windows import POLICIES, Policy, Windows
+from windrow.windows.windows import POLICIES, Policy, Windows
 
 if TYPE_CHECKING:
     from rich.console import Console

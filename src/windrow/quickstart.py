@@ -10,7 +10,7 @@ from windrow.loader import Loader
 from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer, encode_documents
 from windrow.tokens.tokenizer import load_tokenizer
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from windrow.report_parts import COMMAND, Facts, sections
 from windrow.shown import safe
 from windrow.store.manifest import publish
 from windrow.tokens.protocol import Tokenizer
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["write_report"]
 

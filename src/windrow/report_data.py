@@ -17,7 +17,7 @@ from windrow.plan import Plan, plan
 from windrow.plan_page import Sizes, plans_by_policy
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one
 from windrow.tokens.protocol import Tokenizer
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["coverage", "document_lengths", "frequent_tokens", "ledger", "mixture_shares", "order_facts", "step_rows"]
 

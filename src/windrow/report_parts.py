@@ -23,7 +23,7 @@ from windrow.report_data import (
 from windrow.report_figures import bars, dots, shares, stacked
 from windrow.shown import safe
 from windrow.tokens.protocol import Tokenizer
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["COMMAND", "Facts", "sections"]
 

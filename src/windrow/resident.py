@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.device import check_fits, narrow_views
-from windrow.draw import Draw
 from windrow.errors import WindrowError
-from windrow.member import Member
-from windrow.windows import Windows
+from windrow.windows.draw import Draw
+from windrow.windows.member import Member
+from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
     import torch

@@ -24,7 +24,7 @@ from windrow.loader import Loader
 from windrow.preparing.prepare import prepare
 from windrow.store.manifest import MANIFEST, publish
 from windrow.store.store import TokenStore, open_store
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["RUN", "Part", "Run", "Settings", "check_text", "open_run", "run_of_store", "run_of_text", "start_run"]
 

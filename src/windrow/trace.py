@@ -14,7 +14,7 @@ from windrow.loader import Loader
 from windrow.shown import visible
 from windrow.store.store import TokenStore
 from windrow.tokens.tokenizer import load_tokenizer
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from windrow.errors import WindrowError
 from windrow.loader import Loader
-from windrow.windows import Windows
+from windrow.windows.windows import Windows
 
 __all__ = ["Sighting", "sightings"]
 

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.document_rows import DocumentRows
 from windrow.errors import NotEnoughTokensError, whole_number
-from windrow.member import Key
 from windrow.order.permutation import keyed_integers
-from windrow.pieces import INDEX_VERSION, find_pieces
-from windrow.spans import documents_of, lay_out, most_documents
 from windrow.store.store import TokenStore
+from windrow.windows.document_rows import INDEX_VERSION, DocumentRows, find_pieces
+from windrow.windows.member import Key
+from windrow.windows.spans import documents_of, lay_out, most_documents
 
 __all__ = ["POLICIES", "Policy", "Windows"]
 

@@ -10,8 +10,8 @@ from operator import index
 from typing import Any
 
 from windrow.errors import WindrowError, whole_number
-from windrow.member import Member
 from windrow.order.mixture_order import BLOCK, MixtureOrder
+from windrow.windows.member import Member
 
 __all__ = ["Mixture"]
 

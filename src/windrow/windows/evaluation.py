@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import NotEnoughTokensError, WindrowError
-from windrow.member import Key
-from windrow.spans import documents_of, lay_out, most_documents
-from windrow.windows import Windows
+from windrow.windows.member import Key
+from windrow.windows.spans import documents_of, lay_out, most_documents
+from windrow.windows.windows import Windows
 
 __all__ = ["EvaluationWindows"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.exclusions import Exclusion
-from windrow.member import Member
+from windrow.windows.member import Member
 
 __all__ = ["Draw"]
 
