@@ -14,7 +14,7 @@ import pytest
 from prepare_helpers import real_texts, same_ids, snapshot
 from windrow import open_store
 from windrow.prepare_command import progress_text
-from windrow.preparing.ledger import Report
+from windrow.preparing.tally import Report
 
 
 def windrow(*arguments: Any, code: int = 0) -> "subprocess.CompletedProcess[str]":

@@ -20,7 +20,7 @@ import pytest
 from prepare_helpers import EOT, origins, real_texts, same_ids, snapshot
 from windrow import open_store, prepare
 from windrow.errors import NotEnoughTokensError, PrepareError, StoreError
-from windrow.preparing.work import WORK, locked
+from windrow.preparing.unfinished import WORK, locked
 from windrow.preparing.workers import Workers
 
 MB = 1_000_000
@@ -111,7 +111,7 @@ def die_once(path: str) -> str:
 
 
 def test_a_task_whose_worker_is_killed_is_done_again_and_after_three_times_it_is_named(tmp_path: Path) -> None:
-    from windrow.preparing.engine import run
+    from windrow.preparing.crew import run
 
     with Workers(2) as workers:
         paths = [str(tmp_path / name) for name in "abcd"]
@@ -243,7 +243,7 @@ class Jobs:
 def test_jobs_that_can_only_be_asked_are_asked(
     inputs: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("windrow.preparing.engine._ASK_EVERY", 0.001)
+    monkeypatch.setattr("windrow.preparing.crew._ASK_EVERY", 0.001)
     prepare(inputs, tmp_path, valid_fraction=0.1, executor=cast(Executor, Jobs()), workers=2)
     assert snapshot(tmp_path) == undisturbed
 
@@ -272,7 +272,7 @@ def test_a_ctrl_c_in_the_terminal_does_not_reach_the_workers() -> None:
 
 
 def test_memory_decides_how_many_workers_there_are(tmp_path: Path) -> None:
-    from windrow.preparing.engine import crew_for
+    from windrow.preparing.crew import crew_for
     from windrow.tokens.tokenizer import load_tokenizer
 
     gpt2 = load_tokenizer("gpt2")
@@ -294,7 +294,7 @@ def test_the_text_of_finished_work_is_not_kept(tmp_path: Path, monkeypatch: pyte
     import gzip
 
     from windrow.preparing import prepare as module
-    from windrow.preparing.ledger import Ledger
+    from windrow.preparing.tally import Ledger
 
     kept: list[Any] = []
     monkeypatch.setattr(Ledger, "require_sizes", lambda ledger: kept.extend(ledger.results))
@@ -411,7 +411,7 @@ def test_an_unfinished_store_cannot_be_opened(inputs: Path, tmp_path: Path) -> N
 
 
 def test_a_second_writer_gets_a_clear_error_and_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from windrow.preparing.work import locked\n"
+    code = "import sys, time; from pathlib import Path; from windrow.preparing.unfinished import locked\n"
     code += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(100)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

@@ -92,7 +92,7 @@ def test_document_ends_that_are_no_whole_numbers_raise() -> None:
 
 def test_a_store_of_too_many_shards_for_the_open_files_allowed_says_so(tmp_path: Path) -> None:
     from windrow.preparing import items, publish
-    from windrow.preparing.engine import Here
+    from windrow.preparing.crew import Here
 
     resource: Any = pytest.importorskip("resource")
     with pytest.MonkeyPatch.context() as patch:

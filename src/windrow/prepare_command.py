@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from windrow.preparing.ledger import Report
 from windrow.preparing.prepare import prepare
+from windrow.preparing.tally import Report
 from windrow.show import print_stores, store_facts
 from windrow.shown import visible
 from windrow.terminal import error_console, output_console
@@ -83,7 +83,7 @@ def _part(part: str | None) -> tuple[int, int] | None:
 @contextmanager
 def _executor(engine: str) -> Iterator[Executor | None]:
     if engine == "ray":
-        from windrow.preparing.ray_engine import RayExecutor
+        from windrow.preparing.ray_executor import RayExecutor
 
         with RayExecutor() as executor:
             yield executor

@@ -16,7 +16,7 @@ from typing import Any
 
 from windrow.errors import PrepareError, SourceError, WindrowError
 from windrow.preparing.items import HashTask, Item, Job, before_piece
-from windrow.preparing.work import ItemFile, ItemWriter, read_note, write_note
+from windrow.preparing.unfinished import ItemFile, ItemWriter, read_note, write_note
 from windrow.text.blocks import Block, blocks
 from windrow.text.parse import Bad, Document, documents, not_utf8, split_literal
 from windrow.text.sources import Source

@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from windrow.errors import SourceError
+from windrow.preparing.crew import crew_for
 from windrow.preparing.encode import Done, do
-from windrow.preparing.engine import crew_for
 from windrow.preparing.items import Item, Job, Plan, job_for
 from windrow.text.sources import Inputs, Reading, Source, find_sources
 from windrow.tokens.protocol import Tokenizer, token_dtype

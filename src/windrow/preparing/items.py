@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, SourceError
-from windrow.preparing.work import ItemFile, read_note, write_note
+from windrow.preparing.unfinished import ItemFile, read_note, write_note
 from windrow.text.blocks import Block, Window, blocks
 from windrow.text.sources import Reading, Source
 from windrow.text.streams import FileWindow, StreamWindow, num_lines

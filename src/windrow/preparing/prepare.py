@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Literal
 
 from windrow.errors import PrepareError
+from windrow.preparing.crew import Crew, crew_for
 from windrow.preparing.encode import cannot_write, do
-from windrow.preparing.engine import Crew, crew_for
-from windrow.preparing.finished import is_finished
 from windrow.preparing.items import ITEM, Job, Plan, job_for
-from windrow.preparing.ledger import Ledger, Report
 from windrow.preparing.publish import publish_side
-from windrow.preparing.sides import Sides
-from windrow.preparing.work import locked, remove_left_over, remove_work
+from windrow.preparing.split import Sides
+from windrow.preparing.tally import Ledger, Report
+from windrow.preparing.unfinished import locked, remove_left_over, remove_work
+from windrow.preparing.verify import is_finished
 from windrow.store.store import TokenStore, open_store
 from windrow.text.sources import Inputs, Reading, Source, find_sources, require_unchanged
 from windrow.tokens.protocol import Tokenizer

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import PrepareError
-from windrow.preparing.engine import Crew
+from windrow.preparing.crew import Crew
 from windrow.preparing.items import Job
-from windrow.preparing.ledger import Ledger
-from windrow.preparing.sides import Part
-from windrow.preparing.work import ItemFile
+from windrow.preparing.split import Part
+from windrow.preparing.tally import Ledger
+from windrow.preparing.unfinished import ItemFile
 from windrow.store.manifest import MANIFEST, Manifest, Shard, describe, publish, sync_folder
 from windrow.tokens.protocol import Tokenizer, token_dtype
 

@@ -13,7 +13,7 @@ from typing import Any
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.preparing.encode import Done
 from windrow.preparing.items import HashTask, Item
-from windrow.preparing.sides import Sides
+from windrow.preparing.split import Sides
 from windrow.text.sources import Source
 
 __all__ = ["Ledger", "Report"]

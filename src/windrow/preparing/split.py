@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from windrow.preparing.encode import Done
 from windrow.preparing.items import Item
-from windrow.preparing.work import ItemFile
+from windrow.preparing.unfinished import ItemFile
 from windrow.tokens.encoder import digest_of_pieces
 
 __all__ = ["Part", "Sides", "documents_of"]
