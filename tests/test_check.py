@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 import windrow.check_stream
 from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, prepare
+from windrow.batches.boundaries import Boundaries
+from windrow.batches.delivery import NumpyDelivery
 from windrow.check import CHECKS, Certificate, certify
 from windrow.check_store import ids_wrapped
 from windrow.check_subject import Failed, Subject
-from windrow.device import NumpyDelivery
-from windrow.documents import Boundaries
 from windrow.order.permutation import Permutation
 from windrow.plan_page import Sizes
 from windrow.rows import Rows

@@ -15,7 +15,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from corpora import EOS, corpora, store_of
 from windrow import Batch, Loader, Mixture, TokenStore, Windows
-from windrow.attention import block_mask, dense_mask
+from windrow.batches.attention import block_mask, dense_mask
 from windrow.testing import assert_resumes
 from windrow.windows.windows import POLICIES, Policy
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from windrow import Loader, Mixture, TokenStore, Windows
-from windrow.device import DeviceDelivery, NumpyDelivery, TorchDelivery
+from windrow.batches.delivery import DeviceDelivery, NumpyDelivery, TorchDelivery
 from windrow.errors import ResumeError, WindrowError
 from windrow.meter import Meter
 from windrow.prefetch import prefetched

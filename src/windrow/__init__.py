@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
 
-    from windrow.batch import Batch
+    from windrow.batches.batch import Batch
     from windrow.loader import Loader
     from windrow.model_check import check_model
     from windrow.preparing.prepare import prepare
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Batch": "batch",
+    "Batch": "batches.batch",
     "Loader": "loader",
     "Mixture": "windows.mixture",
     "TokenStore": "store.store",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from windrow.batch import Batch
+from windrow.batches.batch import Batch
 from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.launch import how_to_go_on
 from windrow.preparing.prepare import prepare

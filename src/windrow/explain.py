@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.batch import IGNORE_INDEX
+from windrow.batches.batch import IGNORE_INDEX
 from windrow.explain_html import explanation_html, token_text
 from windrow.store.origins import Origin, Origins
 from windrow.tokens.protocol import Tokenizer

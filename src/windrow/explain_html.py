@@ -6,7 +6,7 @@ Cost: the rows, of which at most ``_MOST_ROWS`` rows and ``_MOST_PLACES`` places
 
 from typing import TYPE_CHECKING
 
-from windrow.batch import IGNORE_INDEX
+from windrow.batches.batch import IGNORE_INDEX
 from windrow.shown import safe
 from windrow.tokens.protocol import Tokenizer
 

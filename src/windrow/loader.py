@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from windrow.batch import Batch
-from windrow.device import check_device
-from windrow.documents import Boundaries, MaskTargets
+from windrow.batches.batch import Batch
+from windrow.batches.boundaries import Boundaries, MaskTargets
+from windrow.batches.delivery import check_device
 from windrow.errors import ResumeError, WindrowError, whole_number
 from windrow.exclusions import Exclusion
 from windrow.explain import Explanation, explain
@@ -252,7 +252,7 @@ class Loader:
                 "resident=True keeps the tokens on the device, where workers cannot be. Iterate over the loader "
                 "itself, which needs no workers, or make it with resident=False."
             )
-        from windrow.torch_loader import StepDataLoader
+        from windrow.batches.dataloader import StepDataLoader
 
         return StepDataLoader(self, num_workers=num_workers, pin_memory=pin_memory)
 

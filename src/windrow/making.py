@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.batch import Batch
-from windrow.device import Delivery, delivery_to
-from windrow.documents import Boundaries
+from windrow.batches.batch import Batch
+from windrow.batches.boundaries import Boundaries
+from windrow.batches.delivery import Delivery, delivery_to
+from windrow.batches.resident import ResidentDraw
 from windrow.errors import WindrowError
 from windrow.exclusions import Exclusion
 from windrow.order.order import Order
 from windrow.order.steps import Sizes
 from windrow.prefetch import prefetched
-from windrow.resident import ResidentDraw
 from windrow.rows import Rows
 from windrow.windows.draw import Draw
 from windrow.windows.member import Member

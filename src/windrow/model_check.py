@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windrow.batch import IGNORE_INDEX
+from windrow.batches.batch import IGNORE_INDEX
 from windrow.errors import WindrowError
 from windrow.loader import Loader
 from windrow.windows.windows import Windows

@@ -8,7 +8,7 @@ not do: choosing a loader (the command line does), or moving its position.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from windrow.batch import IGNORE_INDEX
+from windrow.batches.batch import IGNORE_INDEX
 from windrow.explain import Row, row_facts, rows_of, token_text
 from windrow.shown import visible
 from windrow.store.store import TokenStore

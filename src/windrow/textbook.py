@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from windrow.batches.map_dataset import Pair, WindowDataset, check_one_batch, check_size, cut_windows, too_short
 from windrow.errors import NotEnoughTokensError, SourceError
-from windrow.map_dataset import Pair, WindowDataset, check_one_batch, check_size, cut_windows, too_short
 from windrow.text.demo import demo_text
 from windrow.tokens.tokenizer import TextTokenizer, load_tokenizer
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from windrow.batch import Batch
+from windrow.batches.batch import Batch
 from windrow.curve import loss_curve
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig

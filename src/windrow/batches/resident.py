@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.device import check_fits, narrow_views
+from windrow.batches.delivery import check_fits, narrow_views
 from windrow.errors import WindrowError
 from windrow.windows.draw import Draw
 from windrow.windows.member import Member

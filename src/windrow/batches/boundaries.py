@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.attention import block_mask, dense_mask
-from windrow.batch import Batch
+from windrow.batches.attention import block_mask, dense_mask
+from windrow.batches.batch import Batch
 from windrow.windows.member import Member
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _checked(outputs: Collection[str], mask_targets: str | None, on_device: bool
     if not on_device and (torch_only := sorted(asked & set(_TORCH_ONLY))):
         raise ValueError(
             f'outputs has {torch_only[0]!r}, a torch mask, and this loader gives NumPy arrays. Give device="cpu" or '
-            'another device, or ask for "document_ids" and make the mask with windrow.attention.'
+            'another device, or ask for "document_ids" and make the mask with windrow.batches.attention.'
         )
     return asked
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from windrow.batch import Batch
-from windrow.device import TorchDelivery
+from windrow.batches.batch import Batch
+from windrow.batches.delivery import TorchDelivery
 
 if TYPE_CHECKING:
     from windrow.loader import Loader

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.batch import IGNORE_INDEX, Batch
+from windrow.batches.batch import IGNORE_INDEX, Batch
 from windrow.errors import WindrowError
 
 if TYPE_CHECKING:
