@@ -17,9 +17,9 @@ from windrow.batches.delivery import NumpyDelivery
 from windrow.check import CHECKS, Certificate, certify
 from windrow.check_store import ids_wrapped
 from windrow.check_subject import Failed, Subject
+from windrow.loader.samples import Rows
 from windrow.order.permutation import Permutation
 from windrow.plan_page import Sizes
-from windrow.rows import Rows
 from windrow.windows.evaluation import EvaluationWindows
 
 NAMES = list(CHECKS)

@@ -13,8 +13,8 @@ import torch
 from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.batches.delivery import DeviceDelivery, NumpyDelivery, TorchDelivery
 from windrow.errors import ResumeError, WindrowError
-from windrow.meter import Meter
-from windrow.prefetch import prefetched
+from windrow.loader.meter import Meter
+from windrow.loader.prefetch import prefetched
 from windrow.testing import assert_resumes
 
 
@@ -35,7 +35,7 @@ def as_lists(loader: Loader) -> list[Any]:
 def test_steps_made_together_are_those_made_alone(
     monkeypatch: pytest.MonkeyPatch, tokens_at_once: int, kwargs: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("windrow.making._BLOCK_TOKENS", tokens_at_once)
+    monkeypatch.setattr("windrow.loader.batch_maker._BLOCK_TOKENS", tokens_at_once)
     loader = loader_of(**kwargs)
     walked = [as_lists(loader) for _ in range(2)]
     alone = [[np.asarray(part).tolist() for part in loader[step]] for step in range(2 * len(loader))]
@@ -123,7 +123,7 @@ def test_ids_that_int32_would_wrap_raise() -> None:
 def test_any_prefetch_depth_gives_the_same_stream_and_state(
     monkeypatch: pytest.MonkeyPatch, prefetch: int, tokens_at_once: int
 ) -> None:
-    monkeypatch.setattr("windrow.making._BLOCK_TOKENS", tokens_at_once)
+    monkeypatch.setattr("windrow.loader.batch_maker._BLOCK_TOKENS", tokens_at_once)
     assert as_lists(loader_of(prefetch=prefetch)) == as_lists(loader_of())
     assert_resumes(lambda: Loader(Windows(store_of(60), 4), 3, prefetch=prefetch), 10)
 
@@ -263,7 +263,7 @@ def test_the_meter_tells_a_loop_that_waits_from_one_that_does_not() -> None:
 def test_memory_does_not_grow_with_the_number_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     import tracemalloc
 
-    monkeypatch.setattr("windrow.making._BLOCK_TOKENS", 100)  # or a block more or less hides a leak
+    monkeypatch.setattr("windrow.loader.batch_maker._BLOCK_TOKENS", 100)  # or a block more or less hides a leak
     batches = iter(loader_of(epochs=None))
     for _ in range(3000):
         next(batches)

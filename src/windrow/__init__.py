@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     __version__: str
 
     from windrow.batches.batch import Batch
-    from windrow.loader import Loader
+    from windrow.loader.from_text import from_text
+    from windrow.loader.loader import Loader
     from windrow.model_check import check_model
     from windrow.preparing.prepare import prepare
-    from windrow.quickstart import from_text
     from windrow.report import write_report
     from windrow.store.store import TokenStore, open_store
     from windrow.tokens.tokenizer import load_tokenizer
@@ -37,12 +37,12 @@ __all__ = [
 
 _HOMES = {
     "Batch": "batches.batch",
-    "Loader": "loader",
+    "Loader": "loader.loader",
     "Mixture": "windows.mixture",
     "TokenStore": "store.store",
     "Windows": "windows.windows",
     "check_model": "model_check",
-    "from_text": "quickstart",
+    "from_text": "loader.from_text",
     "load_tokenizer": "tokens.tokenizer",
     "open_store": "store.store",
     "prepare": "preparing.prepare",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
 from windrow.windows.windows import Windows
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from windrow.errors import StoreError
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.plan_page import Sizes
 from windrow.store.store import TokenStore, open_splits
 from windrow.tokens.protocol import Tokenizer

@@ -16,7 +16,7 @@ from windrow.shown import visible
 from windrow.terminal import command, output_console
 
 if TYPE_CHECKING:
-    from windrow.loader import Loader
+    from windrow.loader.loader import Loader
     from windrow.run import Run
 
 __all__ = ["report", "show", "trace", "when"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.order.order import MemberOrder
 from windrow.windows.windows import Windows
 

@@ -19,7 +19,8 @@ from windrow.windows.spans import lay_out, runs
 from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
-    from windrow.loader import Loader, Sample
+    from windrow.loader.loader import Loader
+    from windrow.loader.samples import Sample
 
 __all__ = ["Explanation", "Row", "explain", "places_of", "row_facts", "rows_of", "token_text"]
 

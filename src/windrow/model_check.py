@@ -12,7 +12,7 @@ import numpy as np
 
 from windrow.batches.batch import IGNORE_INDEX
 from windrow.errors import WindrowError
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from windrow.coverage import Coverage
 from windrow.drawn import Drawn
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.windows.spans import document_bounds
 from windrow.windows.windows import Windows
 

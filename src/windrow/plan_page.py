@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from windrow.errors import NotEnoughTokensError
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.plan import MemberPlan, Plan, plan
 from windrow.run import open_run
 from windrow.shown import visible

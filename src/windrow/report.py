@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.report_data import step_rows
 from windrow.report_parts import COMMAND, Facts, sections
 from windrow.shown import safe

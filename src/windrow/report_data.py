@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from windrow.explain import rows_of
 from windrow.explain_html import token_text
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.plan import Plan, plan
 from windrow.plan_page import Sizes, plans_by_policy
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from windrow.explain_html import token_text
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.report_data import (
     CARRIED_PLACES,
     CARRIED_ROWS,

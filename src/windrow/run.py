@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
 from windrow.store.manifest import MANIFEST, publish
 from windrow.store.store import TokenStore, open_store

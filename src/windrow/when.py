@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import WindrowError
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.windows.windows import Windows
 
 __all__ = ["Sighting", "sightings"]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from windrow.errors import WindrowError
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.run import Run
 from windrow.shown import visible
 from windrow.store.origins import Origins

@@ -14,7 +14,7 @@ from windrow.batches.batch import Batch
 from windrow.batches.delivery import TorchDelivery
 
 if TYPE_CHECKING:
-    from windrow.loader import Loader
+    from windrow.loader.loader import Loader
 
 __all__ = ["StepDataLoader"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.exclusions import Exclusion
+from windrow.loader.exclusions import Exclusion
 from windrow.windows.member import Member
 
 __all__ = ["Draw"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,15 +19,16 @@ from windrow.batches.batch import Batch
 from windrow.batches.boundaries import Boundaries, MaskTargets
 from windrow.batches.delivery import check_device
 from windrow.errors import ResumeError, WindrowError, whole_number
-from windrow.exclusions import Exclusion
 from windrow.explain import Explanation, explain
-from windrow.making import Blocks, Maker
-from windrow.meter import Meter
+from windrow.loader.batch_maker import Blocks, Maker
+from windrow.loader.exclusions import Exclusion
+from windrow.loader.meter import Meter
+from windrow.loader.ranks import coordinate
+from windrow.loader.samples import Place, Sample
+from windrow.loader.state import data_of, dump_state, read_state
 from windrow.order.order import Order, PlainOrder
 from windrow.order.permutation import ORDER_VERSION
 from windrow.order.steps import Segments, Sizes, tail_of
-from windrow.ranks import coordinate
-from windrow.state import data_of, dump_state, read_state
 from windrow.windows.evaluation import EvaluationWindows
 from windrow.windows.member import Member
 from windrow.windows.mixture import Mixture
@@ -37,27 +38,11 @@ if TYPE_CHECKING:
     import torch
     from torch.utils.data import DataLoader
 
-__all__ = ["Loader", "Place", "Sample"]
+__all__ = [
+    "Loader",
+]
 
 Int64 = NDArray[np.int64]
-
-
-class Sample(NamedTuple):
-    """One row of a step: which window of which member it is, and in which epoch of that member."""
-
-    position: int
-    member: str
-    window: int
-    epoch: int
-
-
-class Place(NamedTuple):
-    """Where a sample comes: its position, and the step, rank and row; ``step`` None is never: dropped or skipped."""
-
-    position: int
-    step: int | None
-    dp_rank: int
-    row: int
 
 
 class Loader:

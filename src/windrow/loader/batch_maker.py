@@ -15,11 +15,11 @@ from windrow.batches.boundaries import Boundaries
 from windrow.batches.delivery import Delivery, delivery_to
 from windrow.batches.resident import ResidentDraw
 from windrow.errors import WindrowError
-from windrow.exclusions import Exclusion
+from windrow.loader.exclusions import Exclusion
+from windrow.loader.prefetch import prefetched
+from windrow.loader.samples import Rows
 from windrow.order.order import Order
 from windrow.order.steps import Sizes
-from windrow.prefetch import prefetched
-from windrow.rows import Rows
 from windrow.windows.draw import Draw
 from windrow.windows.member import Member
 

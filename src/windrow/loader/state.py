@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from windrow.errors import ResumeError
-from windrow.exclusions import Exclusion, dump_exclusions, load_exclusions
+from windrow.loader.exclusions import Exclusion, dump_exclusions, load_exclusions
 from windrow.order.steps import Segments
 
 __all__ = ["STATE_VERSION", "data_of", "dump_state", "read_state"]

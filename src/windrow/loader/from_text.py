@@ -1,4 +1,4 @@
-"""One call from text to batches, for text that fits in memory, and the text of the demo.
+"""One call from text to batches, for text that fits in memory.
 
 ``from_text`` is the long way with defaults: ``TokenStore.from_ids`` -> ``Windows`` -> ``Loader``.
 """
@@ -6,7 +6,7 @@
 import os
 from typing import TYPE_CHECKING, Literal
 
-from windrow.loader import Loader
+from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer, encode_documents
 from windrow.tokens.tokenizer import load_tokenizer

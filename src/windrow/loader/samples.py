@@ -4,13 +4,15 @@ Guarantee: rows depend on position, sizes and rank only; the look-ahead is a cac
 member number, window, epoch.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from windrow.order.order import Order
 from windrow.order.steps import Sizes
 
-__all__ = ["Rows"]
+__all__ = ["Place", "Rows", "Sample"]
 
 Int64 = NDArray[np.int64]
 _AHEAD = 1 << 13  # positions of the order worked out at a time: amortizes NumPy's cost of a call
@@ -57,3 +59,21 @@ class Rows:
             return at_most
         left = self._order.epoch_samples - position % self._order.epoch_samples
         return min(at_most, left // sizes.global_batch)
+
+
+class Sample(NamedTuple):
+    """One row of a step: which window of which member it is, and in which epoch of that member."""
+
+    position: int
+    member: str
+    window: int
+    epoch: int
+
+
+class Place(NamedTuple):
+    """Where a sample comes: its position, and the step, rank and row; ``step`` None is never: dropped or skipped."""
+
+    position: int
+    step: int | None
+    dp_rank: int
+    row: int
