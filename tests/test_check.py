@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import windrow.check_stream
+import windrow.audit.check_batches
 from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, prepare
+from windrow.audit.check import CHECKS, Certificate, certify
+from windrow.audit.check_store import ids_wrapped
+from windrow.audit.check_subject import Failed, Subject
+from windrow.audit.sizes import Sizes
 from windrow.batches.boundaries import Boundaries
 from windrow.batches.delivery import NumpyDelivery
-from windrow.check import CHECKS, Certificate, certify
-from windrow.check_store import ids_wrapped
-from windrow.check_subject import Failed, Subject
 from windrow.loader.samples import Rows
 from windrow.order.permutation import Permutation
-from windrow.plan_page import Sizes
 from windrow.windows.evaluation import EvaluationWindows
 
 NAMES = list(CHECKS)
@@ -138,7 +138,7 @@ def test_a_ledger_out_of_balance_is_found(corpus: Path, monkeypatch: Patch) -> N
     def unbalanced(*_: Any, **__: Any) -> Any:
         raise AssertionError("7 of 8 tokens are accounted for")
 
-    monkeypatch.setattr(windrow.check_stream, "plan", unbalanced)
+    monkeypatch.setattr(windrow.audit.check_batches, "plan", unbalanced)
     assert NAMES[8] in failing(corpus)
 
 

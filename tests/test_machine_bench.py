@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from windrow import TokenStore, prepare
-from windrow.bench import as_lines, measure, verdict
+from windrow.audit.bench import as_lines, measure, verdict
 from windrow.errors import NotEnoughTokensError
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
 
+    from windrow.audit.check_model import check_model
     from windrow.batches.batch import Batch
     from windrow.loader.from_text import from_text
     from windrow.loader.loader import Loader
-    from windrow.model_check import check_model
     from windrow.preparing.prepare import prepare
     from windrow.report import write_report
     from windrow.store.store import TokenStore, open_store
@@ -41,7 +41,7 @@ _HOMES = {
     "Mixture": "windows.mixture",
     "TokenStore": "store.store",
     "Windows": "windows.windows",
-    "check_model": "model_check",
+    "check_model": "audit.check_model",
     "from_text": "loader.from_text",
     "load_tokenizer": "tokens.tokenizer",
     "open_store": "store.store",

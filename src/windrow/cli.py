@@ -183,7 +183,7 @@ def bench(
     \b
     windrow bench corpus --max-length 1024 --batch-size 16
     """
-    from windrow.bench import as_lines, measure, verdict
+    from windrow.audit.bench import as_lines, measure, verdict
     from windrow.run import Settings
     from windrow.store.store import open_splits
 

@@ -43,7 +43,8 @@ def plan(
     windrow plan corpus --max-length 1024 --batch-size 32 --dp-world-size 8 --policy pack
     windrow plan --run windrow-run
     """
-    from windrow.plan_page import of_run, plan_of, plan_of_run, plans_by_policy, print_plan, print_policies, suggest
+    from windrow.audit.plan_page import of_run, plan_of_run, print_plan, print_policies
+    from windrow.audit.sizes import plan_of, plans_by_policy, suggest
 
     sizes_given = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
     _one_of(store, run, [name for name, value in {**sizes_given, "seed": seed}.items() if value is not None])
@@ -88,8 +89,8 @@ def check(
     windrow check train.bin --tokenizer gpt2 --json
     windrow check --run windrow-run
     """
-    from windrow.check import certify, print_certificate
-    from windrow.plan_page import of_run
+    from windrow.audit.check import certify, print_certificate
+    from windrow.audit.plan_page import of_run
 
     sizes: dict[str, Any] = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
     _one_of(store, run, [name for name, value in sizes.items() if value is not None])

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.audit.plan import Plan, plan
+from windrow.audit.sizes import Sizes, plans_by_policy
 from windrow.explain import rows_of
 from windrow.explain_html import token_text
 from windrow.loader.loader import Loader
-from windrow.plan import Plan, plan
-from windrow.plan_page import Sizes, plans_by_policy
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows

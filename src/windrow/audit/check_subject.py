@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from windrow.audit.sizes import Sizes
 from windrow.errors import StoreError
 from windrow.loader.loader import Loader
-from windrow.plan_page import Sizes
 from windrow.store.store import TokenStore, open_splits
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer

@@ -7,9 +7,9 @@ import pickle
 
 import numpy as np
 
-from windrow.check_subject import Failed, NotApplicable, Subject
+from windrow.audit.check_subject import Failed, NotApplicable, Subject
+from windrow.audit.plan import plan
 from windrow.loader.loader import Loader
-from windrow.plan import plan
 from windrow.store.store import TokenStore
 from windrow.windows.windows import Windows
 

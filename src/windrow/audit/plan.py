@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.coverage import Coverage
-from windrow.drawn import Drawn
+from windrow.audit.coverage import Coverage
+from windrow.audit.draw_counts import Drawn
 from windrow.loader.loader import Loader
 from windrow.windows.spans import document_bounds
 from windrow.windows.windows import Windows

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.check_subject import Failed, NotApplicable, Subject
+from windrow.audit.check_subject import Failed, NotApplicable, Subject
 from windrow.store.store import TokenStore
 from windrow.windows.spans import document_bounds, runs
 

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from windrow import check_store, check_stream
-from windrow.check_subject import Failed, NotApplicable, Subject, open_subject
+from windrow.audit import check_batches as check_stream
+from windrow.audit import check_store
+from windrow.audit.check_subject import Failed, NotApplicable, Subject, open_subject
+from windrow.audit.sizes import suggest
 from windrow.errors import WindrowError
-from windrow.plan_page import suggest
 from windrow.shown import visible
 
 if TYPE_CHECKING:
