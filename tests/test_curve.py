@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from windrow.curve import loss_curve
+from windrow.look.figures import loss_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -12,7 +12,7 @@ import pytest
 
 import windrow as wr
 from windrow import Loader, Mixture, TokenStore, Windows, write_report
-from windrow.report_data import coverage
+from windrow.look.report_data import coverage
 from windrow.text.demo import demo_text
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)

@@ -15,11 +15,11 @@ import windrow as wr
 from windrow import Loader, Mixture, TokenStore, Windows, prepare
 from windrow.cli import app
 from windrow.errors import WindrowError
-from windrow.explain import explain, rows_of
-from windrow.show import print_batch, print_raw
+from windrow.look.explain import explain, rows_of
+from windrow.look.show import print_batch, print_raw
+from windrow.look.when import sightings
 from windrow.store.origins import Origins
 from windrow.store.search import AT_A_TIME, find_text
-from windrow.when import sightings
 
 EVIL = '<script>alert(1)</script>\x1b[31mred " onload=x \u202e &amp;'
 

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from windrow import Loader, TokenStore, Windows, load_tokenizer, prepare
-from windrow.show import print_batch, print_stores, row_facts, rows_of, store_facts, token_text
+from windrow.look.info import print_stores, store_facts
+from windrow.look.show import print_batch, row_facts, rows_of, token_text
 from windrow.shown import visible
 from windrow.store.store import open_splits
 

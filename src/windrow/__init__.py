@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from windrow.batches.batch import Batch
     from windrow.loader.from_text import from_text
     from windrow.loader.loader import Loader
+    from windrow.look.report import write_report
     from windrow.preparing.prepare import prepare
-    from windrow.report import write_report
     from windrow.store.store import TokenStore, open_store
     from windrow.tokens.tokenizer import load_tokenizer
     from windrow.windows.mixture import Mixture
@@ -46,7 +46,7 @@ _HOMES = {
     "load_tokenizer": "tokens.tokenizer",
     "open_store": "store.store",
     "prepare": "preparing.prepare",
-    "write_report": "report",
+    "write_report": "look.report",
 }
 
 

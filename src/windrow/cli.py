@@ -150,7 +150,7 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
     windrow info corpus
     windrow info corpus/train --json
     """
-    from windrow.show import print_stores, store_facts
+    from windrow.look.info import print_stores, store_facts
     from windrow.store.store import open_splits
 
     facts = {name: store_facts(opened) for name, opened in open_splits(store).items()}

@@ -67,7 +67,7 @@ def show(
     windrow show corpus --step 100 --row 0
     windrow show --run windrow-run --step 100
     """
-    from windrow.show import print_batch, print_raw, row_facts, rows_of
+    from windrow.look.show import print_batch, print_raw, row_facts, rows_of
 
     given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
     chosen, loader = _loader(store, run, given, dp_rank, dp_world_size)
@@ -113,7 +113,7 @@ def when(
     windrow when --run windrow-run --source web.jsonl:1730
     windrow when corpus --text "some phrase"
     """
-    from windrow.when_page import epochs_of, print_sightings, sightings_of, stretches
+    from windrow.look.when import epochs_of, print_sightings, sightings_of, stretches
 
     if sum(each is not None for each in (document, source, phrase)) != 1:
         raise typer.BadParameter("give one of --document, --source, --text")
@@ -149,7 +149,7 @@ def trace(
     windrow trace story.txt --max-length 4 --stride 2 --batch-size 3
     windrow trace --num-tokens 600 --max-length 256 --stride 128
     """
-    from windrow.trace import Sizes, trace_arithmetic, trace_text
+    from windrow.look.trace import Sizes, trace_arithmetic, trace_text
 
     if (file is None) == (num_tokens is None):
         raise typer.BadParameter("give either FILE or --num-tokens NUMBER")
@@ -179,7 +179,7 @@ def report(
     windrow report corpus --out report.html
     windrow report --run windrow-run --out report.html
     """
-    from windrow.report import write_report
+    from windrow.look.report import write_report
 
     given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
     _, loader = _loader(store, run, given, 0, dp_world_size)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from windrow.look.show import rows_of, token_text
 from windrow.run import RUN, Run, Settings
-from windrow.show import rows_of, token_text
 from windrow.shown import visible
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from typing import Any
 import torch
 
 from windrow.batches.batch import Batch
-from windrow.curve import loss_curve
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
+from windrow.look.figures import loss_curve
 from windrow.run import Run, Settings
 from windrow.store.manifest import publish, sync_folder
 from windrow.train_page import SECONDS, write_train_page

@@ -7,8 +7,7 @@ most every ``SECONDS`` seconds. It does not do: the log (``train.py``), which st
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from windrow.curve import loss_curve
-from windrow.report_figures import line
+from windrow.look.figures import line, loss_curve
 from windrow.shown import safe
 from windrow.store.manifest import publish
 

@@ -19,13 +19,13 @@ from windrow.batches.batch import Batch
 from windrow.batches.boundaries import Boundaries, MaskTargets
 from windrow.batches.delivery import check_device
 from windrow.errors import ResumeError, WindrowError, whole_number
-from windrow.explain import Explanation, explain
 from windrow.loader.batch_maker import Blocks, Maker
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.meter import Meter
 from windrow.loader.ranks import coordinate
 from windrow.loader.samples import Place, Sample
 from windrow.loader.state import data_of, dump_state, read_state
+from windrow.look.explain import Explanation, explain
 from windrow.order.order import Order, PlainOrder
 from windrow.order.permutation import ORDER_VERSION
 from windrow.order.steps import Segments, Sizes, tail_of

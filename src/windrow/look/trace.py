@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windrow.explain import token_text
 from windrow.loader.loader import Loader
+from windrow.look.explain import token_text
 from windrow.shown import visible
 from windrow.store.store import TokenStore
 from windrow.tokens.tokenizer import load_tokenizer

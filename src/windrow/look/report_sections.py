@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from windrow.explain_html import token_text
 from windrow.loader.loader import Loader
-from windrow.report_data import (
+from windrow.look.explain import token_text
+from windrow.look.figures import bars, dots, shares, stacked
+from windrow.look.report_data import (
     CARRIED_PLACES,
     CARRIED_ROWS,
     coverage,
@@ -20,7 +21,6 @@ from windrow.report_data import (
     mixture_shares,
     order_facts,
 )
-from windrow.report_figures import bars, dots, shares, stacked
 from windrow.shown import safe
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows

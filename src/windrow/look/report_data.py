@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from windrow.audit.plan import Plan, plan
 from windrow.audit.sizes import Sizes, plans_by_policy
-from windrow.explain import rows_of
-from windrow.explain_html import token_text
 from windrow.loader.loader import Loader
+from windrow.look.explain import rows_of, token_text
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from windrow.loader.loader import Loader
-from windrow.report_data import step_rows
-from windrow.report_parts import COMMAND, Facts, sections
+from windrow.look.report_data import step_rows
+from windrow.look.report_sections import COMMAND, Facts, sections
 from windrow.shown import safe
 from windrow.store.manifest import publish
 from windrow.tokens.protocol import Tokenizer
@@ -92,7 +92,7 @@ def _data(facts: Facts) -> str:
 
 
 def _part(name: str) -> str:
-    return importlib.resources.files("windrow").joinpath(f"data/{name}").read_text(encoding="utf-8")
+    return importlib.resources.files("windrow.look").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

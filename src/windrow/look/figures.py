@@ -1,0 +1,232 @@
+"""Figures for the report: small SVG drawn by hand.
+
+Guarantee: text is escaped, colours are classes of the page's style, and the same values give the same bytes. Cost: one
+element a bar or a few bytes a point. It does not do: any reading of data.
+"""
+
+import math
+from collections.abc import Sequence
+from xml.sax.saxutils import escape
+
+from windrow.shown import safe
+
+__all__ = ["bars", "dots", "line", "loss_curve", "shares", "stacked"]
+
+_WIDTH = 960
+
+
+def _figure(height: int, label: str, parts: Sequence[str], width: int = _WIDTH) -> str:
+    head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{safe(label)}">'
+    return "".join([head, *parts, "</svg>"])
+
+
+def bars(values: Sequence[float], labels: Sequence[str], *, label: str, unit: str, ends: tuple[str, str]) -> str:
+    """A bar for each of ``values``; ``labels`` are shown on hover; ``ends`` name the first and the last."""
+    height, base, top, left = 190, 160, 14, 52
+    most = max([*values, 1e-9])
+    step = min((_WIDTH - left) / max(len(values), 1), 80.0)
+    parts = [
+        f'<line class="axis" x1="{left}" y1="{base}" x2="{_WIDTH}" y2="{base}"/>',
+        f'<line class="grid" x1="{left}" y1="{top}" x2="{_WIDTH}" y2="{top}"/>',
+        f'<text x="{left - 6}" y="{top + 5}" text-anchor="end">{most:.4g}</text>',
+        f'<text x="{left - 6}" y="{base}" text-anchor="end">0</text>',
+        f'<text x="{left}" y="{height - 6}">{safe(ends[0])}</text>',
+        f'<text x="{_WIDTH}" y="{height - 6}" text-anchor="end">{safe(ends[1])}</text>',
+        f'<text x="{(_WIDTH + left) / 2}" y="{height - 6}" text-anchor="middle">{safe(unit)}</text>',
+    ]
+    for number, (value, named) in enumerate(zip(values, labels, strict=True)):
+        tall = (base - top) * value / most
+        place = f'x="{left + number * step:.1f}" y="{base - tall:.1f}" width="{max(step - 1, 0.5):.1f}"'
+        parts.append(f'<rect class="bar" {place} height="{tall:.1f}"><title>{safe(named)}</title></rect>')
+    return _figure(height, label, parts)
+
+
+def dots(points: Sequence[tuple[float, float]], *, label: str, kind: str = "dot") -> str:
+    """Points ``(x, y)`` in 0 .. 1, y upwards, in a square."""
+    size, margin = 300, 12
+    path = "".join(
+        f"M{margin + x * (size - 2 * margin):.0f} {size - margin - y * (size - 2 * margin):.0f}h0" for x, y in points
+    )
+    frame = f'<rect class="frame" x="1" y="1" width="{size - 2}" height="{size - 2}"/>'
+    return _figure(size, label, [frame, f'<path class="{kind}" d="{path}"/>'], width=size)
+
+
+def stacked(columns: Sequence[Sequence[float]], names: Sequence[str], *, label: str) -> str:
+    """A column for each stretch of time, cut into the shares of ``names``."""
+    height, parts = 150, []
+    step = _WIDTH / max(len(columns), 1)
+    for number, column in enumerate(columns):
+        y = 0.0
+        for which, share in enumerate(column):
+            place = f'x="{number * step:.1f}" y="{y * height:.1f}" width="{step - 1:.1f}" height="{share * height:.1f}"'
+            parts.append(f'<rect class="s{which % 6}" {place}><title>{safe(names[which])} {share:.2%}</title></rect>')
+            y += share
+    return _figure(height, label, parts)
+
+
+def shares(parts: Sequence[tuple[str, float]], *, label: str) -> str:
+    """One bar cut into parts; a part too thin to be seen is left to the table beside it."""
+    height, x, out = 34, 0.0, []
+    total = sum(share for _, share in parts) or 1
+    for which, (name, share) in enumerate(parts):
+        width = share / total * _WIDTH
+        place = f'x="{x:.1f}" y="0" width="{width:.1f}" height="{height}"'
+        out.append(f'<rect class="s{which % 6}" {place}><title>{safe(name)} {share / total:.1%}</title></rect>')
+        x += width
+    return _figure(height, label, out)
+
+
+def line(values: Sequence[float], *, label: str, unit: str, most_points: int = 600) -> str:
+    """``values`` from left to right, from 0 up; of more than ``most_points``, means of neighbours."""
+    height, top, left = 130, 10, 76
+    every = -(-len(values) // most_points) or 1
+    means = [sum(part) / len(part) for i in range(0, len(values), every) if (part := values[i : i + every])]
+    most = max([*means, 1e-9])
+    step = (_WIDTH - left) / max(len(means) - 1, 1)
+    points = " ".join(f"{left + i * step:.1f},{height - (height - top) * v / most:.1f}" for i, v in enumerate(means))
+    parts = [
+        f'<line class="axis" x1="{left}" y1="{height}" x2="{_WIDTH}" y2="{height}"/>',
+        f'<text class="value" x="{left - 6}" y="{top + 8}" text-anchor="end">{most:,.4g}</text>',
+        f'<text class="value" x="{left - 6}" y="{top + 26}" text-anchor="end">{safe(unit)}</text>',
+        f'<text class="value" x="{left - 6}" y="{height}" text-anchor="end">0</text>',
+        f'<polyline class="line" points="{points}"/>',
+    ]
+    return _figure(height + 4, label, parts)
+
+
+Point = tuple[float, float]  # step, loss in nats per token
+
+_CURVE_WIDTH, _CURVE_HEIGHT = 720, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 96, 56, 48  # margins: axis labels, line labels, title, axis labels
+_MOST_POINTS = 2000
+_STYLE = """
+  text { font: 13px system-ui, sans-serif; fill: #444 } .title { font-size: 15px; font-weight: 600; fill: #111 }
+  .page { fill: #fff } .grid { stroke: #ddd; stroke-width: 1 } .mark { stroke: #888; stroke-dasharray: 4 4 }
+  .raw { fill: none; stroke: #2a6fbb; stroke-opacity: .3 } .train { fill: none; stroke: #2a6fbb; stroke-width: 2 }
+  .valid { fill: none; stroke: #c2571a; stroke-width: 2 } .dot { fill: #c2571a }
+  .train-label { fill: #2a6fbb } .valid-label { fill: #c2571a }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #bbb } .title { fill: #eee } .page { fill: #16181c } .grid { stroke: #333 }
+    .raw, .train { stroke: #6fb1f5 } .valid { stroke: #f09a5b } .dot { fill: #f09a5b }
+    .train-label { fill: #6fb1f5 } .valid-label { fill: #f09a5b }
+  }
+"""
+
+
+def loss_curve(
+    train: Sequence[Point], valid: Sequence[Point] = (), *, title: str = "Loss", marks: Sequence[tuple[float, str]] = ()
+) -> str:
+    """The SVG of the losses ``(step, nats per token)`` of ``train`` and ``valid``; ``marks`` are ``(step, label)``.
+
+    The train loss is drawn twice: as it was, faintly, and smoothed over the last few percent of the run.
+    """
+    train, valid = _finite(train), _finite(valid)
+    frame = _Frame([*train, *valid])
+    smooth = _smoothed(train)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_CURVE_WIDTH} {_CURVE_HEIGHT}" width="{_CURVE_WIDTH}" '
+        f'height="{_CURVE_HEIGHT}" role="img" aria-label="{_text(title)}">',
+        f"<style>{_STYLE}</style>",
+        f'<rect class="page" width="{_CURVE_WIDTH}" height="{_CURVE_HEIGHT}"/>',
+        f'<text class="title" x="{_LEFT}" y="26">{_text(title)}</text>',
+        *_grid(frame),
+        *[part for step, label in marks for part in _mark(frame, step, label)],
+        *_line(frame, "raw", train),
+        *_line(frame, "train", smooth),
+        *_line(frame, "valid", valid),
+        *[f'<circle class="dot" cx="{x}" cy="{y}" r="3"/>' for x, y in map(frame.place, _thinned(valid))],
+        *_labels(frame, smooth, valid),
+        "</svg>\n",
+    ]
+    return "\n".join(parts)
+
+
+class _Frame:
+    """Where a point lies in the picture: steps from 0, losses between round numbers around the data."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        losses = [loss for _, loss in points] or [0.0, 1.0]
+        self.loss_ticks = _ticks(min(losses), max(losses))
+        self.step_ticks = _ticks(0, max([step for step, _ in points], default=1))
+        self.num_steps = max([step for step, _ in points], default=1) or 1
+
+    def place(self, point: Point) -> Point:
+        low, high = self.loss_ticks[0], self.loss_ticks[-1]
+        x = _LEFT + point[0] / self.num_steps * (_CURVE_WIDTH - _LEFT - _RIGHT)
+        y = _CURVE_HEIGHT - _BOTTOM - (point[1] - low) / (high - low) * (_CURVE_HEIGHT - _TOP - _BOTTOM)
+        return round(x, 1), round(y, 1)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round numbers, the first at or below ``low``, the last at or above ``high``."""
+    span = (high - low) or max(abs(high), 1.0)
+    power = 10 ** math.floor(math.log10(span / 5))
+    size = next(size * power for size in (1, 2, 5, 10) if span / (size * power) <= 5)
+    first, last = math.floor(low / size), math.ceil(high / size)
+    return [round(number * size, 10) for number in range(first, max(last, first + 1) + 1)]
+
+
+def _grid(frame: _Frame) -> list[str]:
+    parts = []
+    for loss in frame.loss_ticks:
+        _, y = frame.place((0, loss))
+        parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{_CURVE_WIDTH - _RIGHT}" y2="{y}"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{loss:g}</text>')
+    for step in frame.step_ticks:
+        if step <= frame.num_steps:
+            x, _ = frame.place((step, 0))
+            parts.append(f'<text x="{x}" y="{_CURVE_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{step:g}</text>')
+    middle = (_LEFT + _CURVE_WIDTH - _RIGHT) / 2
+    parts.append(f'<text x="{middle:g}" y="{_CURVE_HEIGHT - 8}" text-anchor="middle">step</text>')
+    parts.append(f'<text x="{_LEFT}" y="{_TOP - 10}">loss, nats per token</text>')
+    return parts
+
+
+def _mark(frame: _Frame, step: float, label: str) -> list[str]:
+    x, _ = frame.place((step, 0))
+    return [
+        f'<line class="mark" x1="{x}" y1="{_TOP}" x2="{x}" y2="{_CURVE_HEIGHT - _BOTTOM}"/>',
+        f'<text x="{x + 5}" y="{_TOP + 12}">{_text(label)}</text>',
+    ]
+
+
+def _line(frame: _Frame, name: str, points: Sequence[Point]) -> list[str]:
+    if len(points) < 2:
+        return []
+    path = " ".join(f"{x:g},{y:g}" for x, y in map(frame.place, _thinned(points)))
+    return [f'<polyline class="{name}" points="{path}"/>']
+
+
+def _labels(frame: _Frame, train: Sequence[Point], valid: Sequence[Point]) -> list[str]:
+    """The names of the lines and their last values, at their ends and at least one text line apart."""
+    ends = [(frame.place(line[-1]), name, line[-1][1]) for name, line in (("train", train), ("valid", valid)) if line]
+    ends.sort(key=lambda end: end[0][1])
+    parts, lowest = [], -math.inf
+    for (x, y), name, loss in ends:
+        lowest = max(y + 4, lowest + 16)
+        parts.append(f'<text class="{name}-label" x="{x + 8:g}" y="{lowest:g}">{name} {loss:.2f}</text>')
+    return parts
+
+
+def _finite(points: Sequence[Point]) -> list[Point]:
+    return [(step, loss) for step, loss in points if math.isfinite(step) and math.isfinite(loss)]
+
+
+def _smoothed(points: Sequence[Point]) -> list[Point]:
+    """A running mean over the last 4 % of the points, at least five: a step's loss alone jumps about."""
+    reach, total, out = max(5, len(points) // 25), 0.0, []
+    for number, (step, loss) in enumerate(points):
+        total += loss - (points[number - reach][1] if number >= reach else 0.0)
+        out.append((step, total / min(number + 1, reach)))
+    return out
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    every = -(-len(points) // _MOST_POINTS) or 1
+    return [*points[::every], *([points[-1]] if points and (len(points) - 1) % every else [])]
+
+
+def _text(text: str) -> str:
+    """``text`` for XML: markup escaped, and what XML cannot hold at all replaced."""
+    held = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
+    return escape(held, {'"': "&quot;"})
