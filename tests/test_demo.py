@@ -14,10 +14,10 @@ import windrow.demo
 from windrow.cli import app
 from windrow.demo import _fitting, _free_folder, _num_windows, _shorten
 from windrow.errors import NotEnoughTokensError
-from windrow.run import Run, Settings, open_run, run_of_text, start_run
 from windrow.story import Story
 from windrow.terminal import output_console
-from windrow.train import Trainer
+from windrow.training.run import Run, Settings, open_run, run_of_text, start_run
+from windrow.training.trainer import Trainer
 
 
 def run_demo(folder: Path, *flags: str) -> str:

@@ -326,7 +326,7 @@ def test_a_report_of_what_is_no_windows_says_so(tmp_path: Path) -> None:
 
 
 def test_training_writes_a_page_that_refreshes_until_it_is_done(tmp_path: Path, browser: Any) -> None:
-    from windrow.train_page import TRAIN_PAGE, write_train_page
+    from windrow.training.train_page import TRAIN_PAGE, write_train_page
 
     row = {"loss": 5.0, "tokens_per_second": 900.0, "wait_share": 0.25}
     log: list[dict[str, float]] = [{"step": float(step), **row} for step in range(40)]

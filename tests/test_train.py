@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import windrow.train
+import windrow.training.trainer
 from windrow import Batch
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError
-from windrow.run import Part, Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
-from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, train
+from windrow.training.run import Part, Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
+from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, train
 
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(120))
 SMALL = Settings(max_length=16, batch_size=2, width=16, num_heads=2, num_layers=1, steps=12, eval_every=4)
@@ -238,7 +238,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
         raise OSError(28, "No space left on device")
 
     trainer.take_step()
-    monkeypatch.setattr(windrow.train.torch, "save", full_disk)
+    monkeypatch.setattr(windrow.training.trainer.torch, "save", full_disk)
     with pytest.raises(OSError, match="No space"):
         trainer.save()
     monkeypatch.undo()

@@ -184,8 +184,8 @@ def bench(
     windrow bench corpus --max-length 1024 --batch-size 16
     """
     from windrow.audit.bench import as_lines, measure, verdict
-    from windrow.run import Settings
     from windrow.store.store import open_splits
+    from windrow.training.run import Settings
 
     given = _given({"max_length": max_length, "stride": stride, "batch_size": batch_size})
     settings, opened = Settings(**given), next(iter(open_splits(store).values()))
@@ -247,7 +247,7 @@ def train(
     named |= {"eval_every": eval_every, "eval_batches": eval_batches, "checkpoint_every": checkpoint_every}
     given = _given(named)
     from windrow.launch import new_run, resumed, train_on
-    from windrow.run import Settings
+    from windrow.training.run import Settings
 
     if resume:
         trainer = resumed(store, text, out, given, device, valid_fraction=valid_fraction)

@@ -17,7 +17,7 @@ from windrow.terminal import command, output_console
 
 if TYPE_CHECKING:
     from windrow.loader.loader import Loader
-    from windrow.run import Run
+    from windrow.training.run import Run
 
 __all__ = ["report", "show", "trace", "when"]
 
@@ -191,7 +191,7 @@ def _loader(
     store: Path | None, run: Path | None, sizes: dict[str, Any], dp_rank: int, dp_world_size: int
 ) -> "tuple[Run, Loader]":
     """The run at ``run``, or what a run over ``store`` with these sizes would be; and its loader."""
-    from windrow.run import Settings, open_run, run_of_store
+    from windrow.training.run import Settings, open_run, run_of_store
 
     given = {name: value for name, value in sizes.items() if value is not None}
     if (store is None) == (run is None):

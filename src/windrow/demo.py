@@ -19,9 +19,7 @@ import torch
 
 from windrow.batches.batch import Batch
 from windrow.errors import NotEnoughTokensError, ResumeError
-from windrow.launch import how_to_go_on
 from windrow.preparing.prepare import prepare
-from windrow.run import Part, Run, Settings, run_of_text, start_run
 from windrow.shown import visible
 from windrow.story import (
     Story,
@@ -36,7 +34,8 @@ from windrow.story import (
 )
 from windrow.terminal import error_console, training_progress
 from windrow.text.demo import demo_documents
-from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
+from windrow.training.run import Part, Run, Settings, how_to_go_on, run_of_text, start_run
+from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,22 +4,21 @@ Guarantee: nothing is written into a folder that holds something, except by ``re
 to go on. Cost: that of the training. It does not do: parsing of flags (``cli.py``), steps (``train.py``).
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windrow.run import Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
 from windrow.shown import visible
 from windrow.terminal import documents_progress, error_console, output_console, training_progress
-from windrow.train import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train
-from windrow.train_page import TRAIN_PAGE
+from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
+from windrow.training.train_page import TRAIN_PAGE
+from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["how_to_go_on", "new_run", "resumed", "train_on", "updated"]
+__all__ = ["new_run", "resumed", "train_on", "updated"]
 
 
 def new_run(
@@ -72,11 +71,6 @@ def resumed(
 def updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
     """``settings`` with what was given: ``epochs`` undoes ``steps``."""
     return replace(settings, **({"steps": None, **given} if "epochs" in given else given))
-
-
-def how_to_go_on(out: Path) -> str:
-    """The command that resumes the run in ``out``."""
-    return f"windrow train --out {shlex.quote(str(out))} --resume"
 
 
 def train_on(trainer: Trainer) -> bool:

@@ -1,8 +1,8 @@
 """The arguments and flags of the command line: type, help, unit and the default that help shows.
 
 Guarantee: a flag that several commands have is the same in all of them. A flag whose type allows None was not given;
-its default is then that of ``windrow.run.Settings``. Cost: importing it imports typer only. It does not do: checking;
-the library says what is wrong with a value.
+its default is then that of ``windrow.training.run.Settings``. Cost: importing it imports typer only. It does not do:
+checking; the library says what is wrong with a value.
 """
 
 from pathlib import Path

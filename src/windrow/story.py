@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from windrow.look.show import rows_of, token_text
-from windrow.run import RUN, Run, Settings
 from windrow.shown import visible
+from windrow.training.run import RUN, Run, Settings
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

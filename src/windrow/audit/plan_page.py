@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from windrow.audit.plan import MemberPlan, Plan, plan
 from windrow.audit.sizes import Sizes
-from windrow.run import open_run
 from windrow.shown import visible
 from windrow.store.store import TokenStore
+from windrow.training.run import open_run
 
 if TYPE_CHECKING:
     from rich.console import Console

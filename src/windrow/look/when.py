@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from windrow.errors import WindrowError
 from windrow.loader.loader import Loader
-from windrow.run import Run
 from windrow.shown import visible
 from windrow.store.origins import Origins
 from windrow.store.search import find_text
 from windrow.store.store import TokenStore
 from windrow.terminal import error_console
+from windrow.training.run import Run
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -26,9 +26,9 @@ from windrow.batches.batch import Batch
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
 from windrow.look.figures import loss_curve
-from windrow.run import Run, Settings
 from windrow.store.manifest import publish, sync_folder
-from windrow.train_page import SECONDS, write_train_page
+from windrow.training.run import Run, Settings
+from windrow.training.train_page import SECONDS, write_train_page
 
 __all__ = ["CHECKPOINT", "CURVE", "LOG", "Trainer", "model_config", "sigint_as_flag", "train"]
 

@@ -12,6 +12,7 @@ manifests; torch is not imported. It does not do: training (``train.py``), or an
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,7 +27,18 @@ from windrow.store.manifest import MANIFEST, publish
 from windrow.store.store import TokenStore, open_store
 from windrow.windows.windows import Windows
 
-__all__ = ["RUN", "Part", "Run", "Settings", "check_text", "open_run", "run_of_store", "run_of_text", "start_run"]
+__all__ = [
+    "RUN",
+    "Part",
+    "Run",
+    "Settings",
+    "check_text",
+    "how_to_go_on",
+    "open_run",
+    "run_of_store",
+    "run_of_text",
+    "start_run",
+]
 
 RUN = "run.json"
 _FORMAT, _VERSION = "windrow-run", 1
@@ -268,3 +280,8 @@ def run_of_store(store: Path, folder: Path, settings: Settings, *, valid_fractio
     if not valid_fraction:
         return Run(folder, Part(store), None, settings)
     return Run(folder, Part(store, valid_fraction, "train"), Part(store, valid_fraction, "valid"), settings)
+
+
+def how_to_go_on(out: Path) -> str:
+    """The command that resumes the run in ``out``."""
+    return f"windrow train --out {shlex.quote(str(out))} --resume"
