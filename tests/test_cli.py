@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from windrow.cli import app
+from windrow.cli.main import app
 
 COMMANDS = ["demo", "prepare", "info", "show", "when", "trace", "report", "plan", "check", "train"]
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(200))
@@ -54,7 +54,7 @@ def corpus(tmp_path: Path, text: Path) -> Path:
 
 def test_help_of_the_program_and_of_each_command_imports_neither_torch_nor_numpy() -> None:
     script = (
-        "import sys; from windrow.cli import main\n"
+        "import sys; from windrow.cli.main import main\n"
         f"for words in [['--help'], ['--version'], *[[c, '--help'] for c in {COMMANDS}]]:\n"
         "    sys.argv = ['windrow', *words]\n"
         "    try: main()\n"
@@ -381,12 +381,12 @@ def test_ctrl_c_saves_a_checkpoint_and_the_resumed_run_equals_one_that_never_sto
 def test_ctrl_c_before_the_first_step_exits_with_130_and_says_what_to_do(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import windrow.launch
+    import windrow.cli.train
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(windrow.launch, "run_of_store", interrupted)
+    monkeypatch.setattr(windrow.cli.train, "run_of_store", interrupted)
     result = invoke("train", corpus, "--out", tmp_path / "run", *TINY)
     assert result.exit_code == 130
     assert "Run the same command again" in result.stderr

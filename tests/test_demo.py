@@ -10,12 +10,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import windrow.demo
-from windrow.cli import app
-from windrow.demo import _fitting, _free_folder, _num_windows, _shorten
+import windrow.cli.demo
+from windrow.cli.demo import _fitting, _free_folder, _num_windows, _shorten
+from windrow.cli.main import app
+from windrow.cli.story import Story
+from windrow.cli.terminal import output_console
 from windrow.errors import NotEnoughTokensError
-from windrow.story import Story
-from windrow.terminal import output_console
 from windrow.training.run import Run, Settings, open_run, run_of_text, start_run
 from windrow.training.trainer import Trainer
 
@@ -29,7 +29,7 @@ def run_demo(folder: Path, *flags: str) -> str:
 def test_the_demo_runs_from_text_to_sample_and_its_resume_is_exact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windrow.demo, "_EVAL_BATCHES", 1)  # most of a short demo's time
+    monkeypatch.setattr(windrow.cli.demo, "_EVAL_BATCHES", 1)  # most of a short demo's time
     folder = tmp_path / "demo"
     told = run_demo(folder, "--steps", "4")
     for stage in ("Text", "Tokens", "Windows", "A batch", "Training", "Resume", "A sample", "Result"):

@@ -37,7 +37,7 @@ def command_lines() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "line"), command_lines())
 def test_every_command_line_in_the_documents_is_one_that_the_program_takes(page: str, line: str) -> None:
-    from windrow.cli import app
+    from windrow.cli.main import app
 
     program: Any = typer.main.get_command(app)
     _, name, *arguments = shlex.split(line)

@@ -18,7 +18,7 @@ from corpora import EOS, corpora, store_of
 from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.plan import MemberPlan, plan
 from windrow.audit.sizes import suggest
-from windrow.cli import app
+from windrow.cli.main import app
 from windrow.windows.windows import POLICIES, Policy
 
 OTHER_POLICIES: Any = [(policy, None, None) for policy in ("pad", "pack", "bos")]

@@ -355,7 +355,7 @@ def test_train_leaves_a_page_and_a_log_with_every_figure(tmp_path: Path) -> None
 
     from typer.testing import CliRunner
 
-    from windrow.cli import app
+    from windrow.cli.main import app
 
     (tmp_path / "story.txt").write_text("the hay was cut on Monday and raked. " * 60, encoding="utf-8")
     sizes = [

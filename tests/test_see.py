@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import windrow as wr
 from windrow import Loader, Mixture, TokenStore, Windows, prepare
-from windrow.cli import app
+from windrow.cli.main import app
 from windrow.errors import WindrowError
 from windrow.look.explain import explain, rows_of
 from windrow.look.show import print_batch, print_raw

@@ -3,40 +3,19 @@
 Guarantee: every figure is ``plan``'s. Cost: a plan for each policy. It does not do: the arithmetic.
 """
 
-import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windrow.audit.plan import MemberPlan, Plan, plan
-from windrow.audit.sizes import Sizes
+from windrow.audit.plan import MemberPlan, Plan
 from windrow.shown import visible
-from windrow.store.store import TokenStore
-from windrow.training.run import open_run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
-    "of_run",
-    "plan_of_run",
     "print_plan",
     "print_policies",
 ]
-
-
-def of_run(path: Path) -> tuple[TokenStore, Sizes]:
-    """Store and sizes of the run in the folder ``path``."""
-    run = open_run(path)
-    settings = run.settings
-    steps = settings.steps or math.ceil(settings.epochs * len(run.loader(dp_rank=0, dp_world_size=1)))
-    lengths = (settings.max_length, settings.resolved_stride, settings.batch_size)
-    return run.train.open(), Sizes(*lengths, num_steps=steps, seed=settings.seed)
-
-
-def plan_of_run(path: Path, sizes: Sizes) -> Plan:
-    """The plan of the run in the folder ``path``, whose batches straddle epochs."""
-    return plan(open_run(path).loader(dp_rank=0, dp_world_size=1), num_steps=sizes.num_steps)
 
 
 def print_plan(console: "Console", made: Plan) -> None:

@@ -6,9 +6,7 @@ of the store; rows of documents (pad, pack, bos) take a pass over their index. N
 into the future beyond the epochs asked for, or taking account of ``exclude``, which moves nothing.
 """
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from windrow.errors import WindrowError
@@ -17,20 +15,19 @@ from windrow.shown import visible
 from windrow.store.origins import Origins
 from windrow.store.search import find_text
 from windrow.store.store import TokenStore
-from windrow.terminal import error_console
-from windrow.training.run import Run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from windrow.windows.windows import Windows
 
-__all__ = ["Sighting", "Stretch", "epochs_of", "print_sightings", "sightings", "sightings_of", "stretches"]
+__all__ = ["Sighting", "Stretch", "print_sightings", "sightings", "sightings_of", "stretches"]
 
 Int64 = NDArray[np.int64]
 
@@ -146,9 +143,17 @@ _MOST_PLACES = 1000
 
 
 def stretches(
-    store: TokenStore, *, document: int | None = None, source: str | None = None, phrase: str | None = None
+    store: TokenStore,
+    *,
+    document: int | None = None,
+    source: str | None = None,
+    phrase: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Stretch]:
-    """What was asked for, as stretches of ``store``. Raises ``WindrowError`` when it is not there."""
+    """What was asked for, as stretches of ``store``. Raises ``WindrowError`` when it is not there.
+
+    ``on_progress`` gets the tokens searched for a ``phrase`` and the places found, so far.
+    """
     if document is not None:
         return [_document(store, document)]
     if source is not None:
@@ -157,7 +162,7 @@ def stretches(
             raise WindrowError(f"the source is {source!r}, and it is written FILE:LINE, for example web.jsonl:1730")
         return [_document(store, number) for number in Origins(store).documents_at(name, int(line))]
     assert phrase is not None
-    return _places(store, phrase)
+    return _places(store, phrase, on_progress)
 
 
 def _document(store: TokenStore, number: int) -> Stretch:
@@ -171,33 +176,12 @@ def _document(store: TokenStore, number: int) -> Stretch:
     return {"label": named, "start": start, "stop": stop}
 
 
-def _places(store: TokenStore, phrase: str) -> list[Stretch]:
-    found = []
-    with _searching(store.num_tokens) as on_progress:
-        for start, stop in find_text(store, phrase, on_progress):
-            found.append({"label": f"tokens {start} to {stop}", "start": start, "stop": stop})
-            if len(found) >= _MOST_PLACES:
-                break
+def _places(store: TokenStore, phrase: str, on_progress: Callable[[int, int], None] | None) -> list[Stretch]:
+    places = islice(find_text(store, phrase, on_progress), _MOST_PLACES)
+    found = [{"label": f"tokens {start} to {stop}", "start": start, "stop": stop} for start, stop in places]
     if not found:
         raise WindrowError(f"{phrase!r} stands nowhere in this store: not in these letters, case and spaces.")
     return found
-
-
-@contextmanager
-def _searching(num_tokens: int) -> Iterator[Any]:
-    from rich.progress import Progress
-
-    console = error_console()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("searching", total=num_tokens)
-        yield lambda done, found: progress.update(task, completed=done, description=f"searching, {found} found")
-
-
-def epochs_of(run: Run, loader: Loader) -> int:
-    """Epochs that the run trains in all, rounded up."""
-    steps = run.settings.steps
-    samples = loader.batch_size * loader.dp_world_size
-    return math.ceil(steps * samples / loader.epoch_samples) if steps else math.ceil(run.settings.epochs)
 
 
 def sightings_of(loader: Loader, wanted: Sequence[Stretch], epochs: int) -> list[tuple[Stretch, list[Sighting]]]:

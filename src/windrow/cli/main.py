@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from windrow import cli_see
-from windrow import options as o
-from windrow.cli_audit import check, plan
+from windrow.cli import look as cli_see
+from windrow.cli import options as o
+from windrow.cli.audit import check, plan
+from windrow.cli.terminal import command, output_console
 from windrow.shown import visible
-from windrow.terminal import command, output_console
 
 __all__ = ["app", "main"]
 
@@ -76,7 +76,7 @@ def demo(
     windrow demo
     windrow demo --text story.txt --seconds 60
     """
-    from windrow.demo import run_demo
+    from windrow.cli.demo import run_demo
 
     if not run_demo(output_console(), text=text, out=out, seconds=seconds, steps=steps):
         raise SystemExit(130)
@@ -111,7 +111,7 @@ def prepare(
     windrow prepare 'web/*.jsonl.zst' corpus --text-key content --dedupe
     windrow prepare texts/ corpus --dry-run
     """
-    from windrow.prepare_command import run_dry, run_prepare
+    from windrow.cli.prepare import run_dry, run_prepare
     from windrow.text.sources import Reading
 
     if part and (finish or dry_run):
@@ -246,7 +246,7 @@ def train(
     }
     named |= {"eval_every": eval_every, "eval_batches": eval_batches, "checkpoint_every": checkpoint_every}
     given = _given(named)
-    from windrow.launch import new_run, resumed, train_on
+    from windrow.cli.train import new_run, resumed, train_on
     from windrow.training.run import Settings
 
     if resume:

@@ -6,17 +6,14 @@ do: any work of its own; each command is a few calls of the library.
 
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from windrow import options as o
+from windrow.cli import options as o
+from windrow.cli.choose import one_of, train_of
+from windrow.cli.terminal import command, output_console
 from windrow.shown import visible
-from windrow.terminal import command, output_console
-
-if TYPE_CHECKING:
-    from windrow.store.store import TokenStore
 
 __all__ = ["check", "plan"]
 
@@ -43,17 +40,18 @@ def plan(
     windrow plan corpus --max-length 1024 --batch-size 32 --dp-world-size 8 --policy pack
     windrow plan --run windrow-run
     """
-    from windrow.audit.plan_page import of_run, plan_of_run, print_plan, print_policies
+    from windrow.audit.plan_page import print_plan, print_policies
     from windrow.audit.sizes import plan_of, plans_by_policy, suggest
+    from windrow.cli.choose import of_run, plan_of_run
 
     sizes_given = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
-    _one_of(store, run, [name for name, value in {**sizes_given, "seed": seed}.items() if value is not None])
+    one_of(store, run, [name for name, value in {**sizes_given, "seed": seed}.items() if value is not None])
     lines: list[str] = []
     if run:
         opened, sizes = of_run(run)
         made = plan_of_run(run, sizes)
     else:
-        opened = _train_of(store)
+        opened = train_of(store)
         sizes, lines = suggest(opened.num_tokens, dp_world_size, **sizes_given)
         sizes = replace(sizes, epochs=epochs, num_steps=steps, seed=seed or 0, mask_targets=mask_targets)
         made = plan_of(opened, policy, sizes)
@@ -90,10 +88,10 @@ def check(
     windrow check --run windrow-run
     """
     from windrow.audit.check import certify, print_certificate
-    from windrow.audit.plan_page import of_run
+    from windrow.cli.choose import of_run
 
     sizes: dict[str, Any] = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
-    _one_of(store, run, [name for name, value in sizes.items() if value is not None])
+    one_of(store, run, [name for name, value in sizes.items() if value is not None])
     if run:
         opened, of = of_run(run)
         store = opened.path
@@ -106,18 +104,3 @@ def check(
         print_certificate(output_console(), made)
     if not made.ok:
         raise SystemExit(1)
-
-
-def _one_of(store: Path | None, run: Path | None, given: list[str]) -> None:
-    if (store is None) == (run is None):
-        raise typer.BadParameter("give either STORE or --run PATH")
-    if run and given:
-        raise typer.BadParameter(f"{', '.join(given)}: --run PATH says that already")
-
-
-def _train_of(store: Path | None) -> "TokenStore":
-    """The store at this path, or of a folder with several the one to train on."""
-    from windrow.store.store import open_splits
-
-    assert store is not None
-    return next(iter(open_splits(store).values()))

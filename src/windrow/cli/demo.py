@@ -18,10 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from windrow.batches.batch import Batch
-from windrow.errors import NotEnoughTokensError, ResumeError
-from windrow.preparing.prepare import prepare
-from windrow.shown import visible
-from windrow.story import (
+from windrow.cli.story import (
     Story,
     tell_batch,
     tell_files,
@@ -32,7 +29,10 @@ from windrow.story import (
     tell_training,
     tell_windows,
 )
-from windrow.terminal import error_console, training_progress
+from windrow.cli.terminal import error_console, training_progress
+from windrow.errors import NotEnoughTokensError, ResumeError
+from windrow.preparing.prepare import prepare
+from windrow.shown import visible
 from windrow.text.demo import demo_documents
 from windrow.training.run import Part, Run, Settings, how_to_go_on, run_of_text, start_run
 from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windrow.cli.terminal import documents_progress, error_console, output_console, training_progress
 from windrow.shown import visible
-from windrow.terminal import documents_progress, error_console, output_console, training_progress
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import TRAIN_PAGE
 from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train

@@ -5,20 +5,26 @@ terminal; text of a corpus is printed through ``visible``, so that escape sequen
 Cost: importing it imports neither rich nor numpy. It does not do: any command.
 """
 
-import functools
-import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from windrow.shown import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["command", "documents_progress", "error_console", "output_console", "training_progress", "visible"]
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, ParamSpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["command", "documents_progress", "error_console", "output_console", "search_progress", "training_progress"]
 
 P = ParamSpec("P")
 
@@ -153,3 +159,14 @@ def _training_line(num_steps: int, row: dict[str, float]) -> None:
         valid = f"  valid {row['valid_loss']:.4f}" if "valid_loss" in row else ""
         rate = f"{row['tokens_per_second']:,.0f} tokens/s"
         _say(f"step {row['step'] + 1:.0f}/{num_steps}  loss {row['loss']:.4f}{valid}  {rate}")
+
+
+@contextmanager
+def search_progress(num_tokens: int) -> Iterator[Callable[[int, int], None]]:
+    """Yields ``on_progress(num_tokens searched, found)``: a bar, or nothing without a terminal."""
+    from rich.progress import Progress
+
+    console = error_console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("searching", total=num_tokens)
+        yield lambda done, found: progress.update(task, completed=done, description=f"searching, {found} found")

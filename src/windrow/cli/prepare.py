@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from windrow.cli.terminal import error_console, output_console
 from windrow.look.info import print_stores, store_facts
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
 from windrow.shown import visible
-from windrow.terminal import error_console, output_console
 
 __all__ = ["run_dry", "run_prepare"]
 

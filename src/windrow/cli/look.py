@@ -6,18 +6,15 @@ not do: any work of its own; each command is a few calls of the library.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from windrow import options as o
+from windrow.cli import options as o
+from windrow.cli.choose import loader_of
+from windrow.cli.terminal import command, output_console, search_progress
 from windrow.shown import visible
-from windrow.terminal import command, output_console
-
-if TYPE_CHECKING:
-    from windrow.loader.loader import Loader
-    from windrow.training.run import Run
 
 __all__ = ["report", "show", "trace", "when"]
 
@@ -70,7 +67,7 @@ def show(
     from windrow.look.show import print_batch, print_raw, row_facts, rows_of
 
     given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
-    chosen, loader = _loader(store, run, given, dp_rank, dp_world_size)
+    chosen, loader = loader_of(store, run, given, dp_rank, dp_world_size)
     decoder, rows = chosen.train.open(tokenizer).tokenizer, rows_of(loader, step)
     if row is not None and row >= len(rows):
         raise ValueError(f"row is {row}, and step {step} has the rows 0 to {len(rows) - 1}")
@@ -113,13 +110,16 @@ def when(
     windrow when --run windrow-run --source web.jsonl:1730
     windrow when corpus --text "some phrase"
     """
-    from windrow.look.when import epochs_of, print_sightings, sightings_of, stretches
+    from windrow.cli.choose import epochs_of
+    from windrow.look.when import print_sightings, sightings_of, stretches
 
     if sum(each is not None for each in (document, source, phrase)) != 1:
         raise typer.BadParameter("give one of --document, --source, --text")
     given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
-    chosen, loader = _loader(store, run, given, 0, dp_world_size)
-    wanted = stretches(chosen.train.open(tokenizer), document=document, source=source, phrase=phrase)
+    chosen, loader = loader_of(store, run, given, 0, dp_world_size)
+    opened = chosen.train.open(tokenizer)
+    with search_progress(opened.num_tokens) as on_progress:
+        wanted = stretches(opened, document=document, source=source, phrase=phrase, on_progress=on_progress)
     num_epochs = epochs or (epochs_of(chosen, loader) if run else 1)
     found = sightings_of(loader, wanted, num_epochs)
     if as_json:
@@ -182,28 +182,6 @@ def report(
     from windrow.look.report import write_report
 
     given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
-    _, loader = _loader(store, run, given, 0, dp_world_size)
+    _, loader = loader_of(store, run, given, 0, dp_world_size)
     nbytes = write_report(loader, out, tokenizer=tokenizer)
     typer.echo(f"{visible(str(out))}: {nbytes / 1000:,.0f} kB, one file, opens in any browser; recipe {loader.recipe}")
-
-
-def _loader(
-    store: Path | None, run: Path | None, sizes: dict[str, Any], dp_rank: int, dp_world_size: int
-) -> "tuple[Run, Loader]":
-    """The run at ``run``, or what a run over ``store`` with these sizes would be; and its loader."""
-    from windrow.training.run import Settings, open_run, run_of_store
-
-    given = {name: value for name, value in sizes.items() if value is not None}
-    if (store is None) == (run is None):
-        raise typer.BadParameter("give either STORE or --run PATH")
-    if run and given:
-        raise typer.BadParameter(f"{', '.join(given)}: --run PATH says that already")
-    if run:
-        chosen = open_run(run)
-    else:
-        assert store is not None
-        chosen = run_of_store(store, Path(), Settings(**given), valid_fraction=0.0)
-    loader = chosen.loader(endless=run is not None, dp_rank=dp_rank, dp_world_size=dp_world_size)
-    if chosen.state:
-        loader.load_state_dict(chosen.state)
-    return chosen, loader
