@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("windrow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("windrow")
 
-SHARED = Path(__file__).parents[2] / "shared"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"  # texts that lie beside some checkouts
 STORY = (
     "The hay was cut on Monday, and by noon it lay in long rows across the field. "
     '"Rake it before the rain," said the farmer; nobody moved. It did not rain on Tuesday, nor on Wednesday.\n\n'

@@ -2,7 +2,6 @@
 
 import warnings
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import SHARED
 from windrow import TokenStore, Windows, load_tokenizer
 from windrow.errors import NotEnoughTokensError
 
@@ -43,7 +43,7 @@ def test_windows_are_those_of_the_textbook_loop(max_length: int, stride: int) ->
 
 
 def test_counts_and_contents_are_the_reference_values(golden: dict[str, Any]) -> None:
-    data = Path(__file__).parents[2] / "shared" / "data"
+    data = SHARED / "data"
     for name, text in golden["texts"].items():
         tokenizer = load_tokenizer("gpt2")
         store = TokenStore.from_ids(tokenizer.encode((data / name).read_text(encoding="utf-8")))

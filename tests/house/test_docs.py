@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import typer.main
 
-ROOT = Path(__file__).parents[1]
+from conftest import ROOT
+
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 

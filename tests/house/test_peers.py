@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from conftest import ROOT
+
 SCRIPTS = sorted((ROOT / "bench").rglob("*.py"))
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
+from conftest import ROOT
+
+NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
 MISSING = [name for name in ("nbclient", "nbformat", "ipykernel", "torch") if importlib.util.find_spec(name) is None]
 
 

@@ -1,7 +1,7 @@
 """What must never change: order, mixture and state of version 1, on every Python and NumPy.
 
-The files in tests/golden were made once, by ``python tests/test_golden.py``, which refuses to write over them. Needs
-numpy and pytest only.
+The files in tests/golden were made once, by ``python tests/promises/test_golden.py``, which refuses to write over them.
+Needs numpy and pytest only.
 """
 
 import json
@@ -16,7 +16,7 @@ from windrow.order.order import MemberOrder
 from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
 from windrow.windows.windows import Policy
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 NUMS = [1, 2, 3, 5, 8, 100, 255, 257, 65_535, 65_536, 65_537, 10**6, 2**32 + 1, 10**12, 2**62, MAX_SAMPLES]
 
 

@@ -18,13 +18,13 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import SHARED
 from windrow.errors import TokenizerError
 from windrow.tokens import bpe, tokenizer
 from windrow.tokens import disputed as unsettled
 from windrow.tokens.protocol import encode_documents, token_dtype
 from windrow.tokens.tokenizer import load_tokenizer
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 EOT = "<|endoftext|>"
 
 GOLDEN = {
