@@ -45,8 +45,8 @@ def cpu():
 WAYS = {
     "a": """
 import tempfile, gigatoken
-from windrow.bpe import tiktoken_form
-from windrow.tokenizer import load_tokenizer
+from windrow.tokens.bpe import tiktoken_form
+from windrow.tokens.tokenizer import load_tokenizer
 ranks = tempfile.mktemp(".tiktoken")
 open(ranks, "wb").write(tiktoken_form(load_tokenizer("gpt2")._model.ranks))
 tokenizer = gigatoken.Tokenizer.from_tiktoken(ranks, pretokenizer="gpt2", special_tokens={})
@@ -69,7 +69,7 @@ with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as dest:
 import tempfile
 from multiprocessing import Pool
 import tiktoken
-from windrow.tokenizer import load_tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
 ranks = load_tokenizer("gpt2")._model.ranks
 pattern = r"'(?:[sdmt]|ll|ve|re)| ?\\p{L}++| ?\\p{N}++| ?[^\\s\\p{L}\\p{N}]++|\\s++$|\\s+(?!\\S)|\\s"
 encoding = tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=ranks, special_tokens={EOT: 50256})
@@ -89,7 +89,7 @@ with Pool(cores) as pool, tempfile.NamedTemporaryFile(dir=os.path.dirname(path))
 """,
     "d": """
 from tokenizers import Tokenizer, models, pre_tokenizers
-from windrow.tokenizer import load_tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
 ranks = load_tokenizer("gpt2")._model.ranks
 letters = [b for b in (*range(33, 127), *range(161, 173), *range(174, 256))]
 table = {b: chr(b) for b in letters} | {b: chr(256 + n) for n, b in enumerate(sorted(set(range(256)) - set(letters)))}

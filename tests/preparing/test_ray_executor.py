@@ -23,7 +23,7 @@ JOB = textwrap.dedent("""
     import ray
     from ray.cluster_utils import Cluster
     from windrow.preparing.prepare import prepare
-    from windrow.preparing.ray_engine import RayExecutor
+    from windrow.preparing.ray_executor import RayExecutor
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     node = cluster.add_node(num_cpus=2)

@@ -21,15 +21,15 @@ ALL = bool(os.environ.get("WINDROW_EXHAUSTIVE"))
 WRITING = "write,fsync,rename,mkdir,unlink,unlinkat,rmdir,flock"
 JOB = """
 import os, sys
-from windrow import cuts
-from windrow.preparing import blocks, encode, encoder, items
-from windrow.preparing import publish  # megabytes become kilobytes
+from windrow.preparing import encode, items, publish  # megabytes become kilobytes
+from windrow.text import blocks
+from windrow.tokens import cuts, encoder
 for module in (blocks, cuts, encode, encoder):
     module.PIECE = module.LIMIT = 1 << 12
 items.ITEM = blocks._BLOCK = 1 << 13
 items._SMALL = {"": 1 << 13, "gz": 1 << 10, "zst": 1 << 10}
 publish.SHARD_TOKENS = 30_000
-from windrow.preparing.engine import Here
+from windrow.preparing.crew import Here
 from windrow.errors import WindrowError
 from windrow.preparing.prepare import prepare
 try:
