@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     __version__: str
 
     from windrow.audit.check_model import check_model
+    from windrow.audit.plan import plan
     from windrow.batches.batch import Batch
     from windrow.loader.from_text import from_text
     from windrow.loader.loader import Loader
+    from windrow.look.explain import explain
     from windrow.look.report import write_report
+    from windrow.look.when import sightings
     from windrow.preparing.prepare import prepare
     from windrow.store.store import TokenStore, open_store
     from windrow.tokens.tokenizer import load_tokenizer
@@ -28,10 +31,13 @@ __all__ = [
     "TokenStore",
     "Windows",
     "check_model",
+    "explain",
     "from_text",
     "load_tokenizer",
     "open_store",
+    "plan",
     "prepare",
+    "sightings",
     "write_report",
 ]
 
@@ -42,10 +48,13 @@ _HOMES = {
     "TokenStore": "store.store",
     "Windows": "windows.windows",
     "check_model": "audit.check_model",
+    "explain": "look.explain",
     "from_text": "loader.from_text",
     "load_tokenizer": "tokens.tokenizer",
     "open_store": "store.store",
+    "plan": "audit.plan",
     "prepare": "preparing.prepare",
+    "sightings": "look.when",
     "write_report": "look.report",
 }
 

@@ -18,9 +18,10 @@ from windrow.audit.check_subject import Failed, Subject
 from windrow.audit.sizes import Sizes
 from windrow.batches.boundaries import Boundaries
 from windrow.batches.delivery import NumpyDelivery
-from windrow.loader.samples import Rows
+from windrow.loader.progress import Progress
+from windrow.loader.samples import Samples
 from windrow.order.permutation import Permutation
-from windrow.windows.evaluation import EvaluationWindows
+from windrow.windows.sliding import Sliding
 
 NAMES = list(CHECKS)
 TEXTS = [f"Document {i} speaks of {'hay and rain and ' * (i % 9)}the row number {i}." for i in range(90)]
@@ -84,15 +85,16 @@ def test_a_document_in_train_and_valid_is_found(tmp_path: Path) -> None:
 
 
 def test_ranks_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Rows.__init__
-    monkeypatch.setattr(Rows, "__init__", lambda self, order, dp_rank: real(self, order, 0))
+    real = Samples.__init__
+    monkeypatch.setattr(Samples, "__init__", lambda self, order, members, dp_rank: real(self, order, members, 0))
     assert NAMES[2] in failing(corpus)
 
 
 def test_workers_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Loader._place
-    monkeypatch.setattr(Loader, "__setstate__", lambda self, s: self.__dict__.update(s, copied=True), raising=False)
-    monkeypatch.setattr(Loader, "_place", lambda self, step: real(self, step // 2 if hasattr(self, "copied") else step))
+    real = Progress.at_step
+    monkeypatch.setattr(Progress, "__setstate__", lambda self, s: self.__dict__.update(s, copied=True), raising=False)
+    halved = lambda self, step, rank: real(self, step // 2 if hasattr(self, "copied") else step, rank)  # noqa: E731
+    monkeypatch.setattr(Progress, "at_step", halved)
     assert NAMES[3] in failing(corpus)
 
 
@@ -200,12 +202,13 @@ def test_a_control_token_inside_a_document_is_found(corpus: Path) -> None:
 
 
 def test_an_evaluation_that_counts_targets_twice_is_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = EvaluationWindows.target_mask
+    real = Sliding.spans
 
     def all_of_them(self: Any, ids: Any, epoch: Any, *, key: Any) -> Any:
-        return real(self, 0 * ids, epoch, key=key)
+        spans = real(self, ids, epoch, key=key)
+        return spans._replace(context=np.ones_like(spans.context))
 
-    monkeypatch.setattr(EvaluationWindows, "target_mask", all_of_them)
+    monkeypatch.setattr(Sliding, "spans", all_of_them)
     assert NAMES[15] in failing(corpus)
 
 

@@ -53,9 +53,9 @@ def loader_hides(loader: Loader, step: int) -> list[bool]:
     hidden = []
     for s in samples:
         ids, epoch, key = np.array([s.window]), np.array([s.epoch]), (loader.seed, s.member)
-        member = loader._members[s.member]
-        hits = [e.hits(member, ids, epoch, key=key)[0] for e in loader._excluded if e.position <= s.position]
-        hidden.append(any(hit for hit, e in zip(hits, loader._excluded, strict=False) if e.member == s.member))
+        member = loader.members[s.member]
+        hits = [e.hits(member, ids, epoch, key=key)[0] for e in loader.exclusions if e.position <= s.position]
+        hidden.append(any(hit for hit, e in zip(hits, loader.exclusions, strict=False) if e.member == s.member))
     return hidden + [False] * loader.batch_size
 
 
@@ -106,7 +106,7 @@ def test_ledger(recipe: Any, batch_size: int, world: int, epochs: int, data: Any
         ids = data.draw(st.sets(st.integers(0, windows.num_samples - 1), max_size=2))
         skipped = data.draw(st.integers(0, 5))
         for loader in loaders:
-            loader._position += skipped * batch_size * world  # exclude() takes effect from here
+            loader._progress.position += skipped * batch_size * world  # exclude() takes effect from here
             loader.exclude(documents=documents, windows=ids)
     made = plan(loaders[0], epochs=epochs)
     (member,) = made.members.values()
@@ -176,9 +176,12 @@ def test_an_unbalanced_ledger_is_an_assertion_error() -> None:
             replace(member, **wrong).check()
 
 
-def test_a_member_that_is_no_windows_has_no_plan() -> None:
-    with pytest.raises(ValueError, match="is EvaluationWindows, and a plan is made of Windows"):
-        plan(Loader.evaluation(Windows(store_of(LENGTHS), 6), 2))
+@pytest.mark.parametrize("stride", [1, 4, 6])
+def test_the_ledger_of_an_evaluation_counts_each_target_once(stride: int) -> None:
+    made = plan(Loader.evaluation(Windows(store_of(LENGTHS), 6, stride), 2))
+    (member,) = made.members.values()
+    assert member.times_target == {0: 1, 1: member.num_tokens - 1}
+    assert member.masked.get("counted in another row", 0) == (member.num_rows - 1) * (6 - stride)
 
 
 @given(st.integers(2, 10**13), st.integers(1, 64))

@@ -315,11 +315,13 @@ def test_the_coverage_of_all_stretches_together_is_every_target_of_an_epoch(kind
     assert total == pytest.approx(sum(batch.num_targets for batch in loader))
 
 
-def test_a_report_of_what_is_no_windows_says_so(tmp_path: Path) -> None:
-    loader = Loader.evaluation(Windows(store_of("a few words and a few more"), 2), batch_size=1)
-    with pytest.raises(ValueError, match="made of Windows"):
-        write_report(loader, tmp_path / "report.html")
-    assert not list(tmp_path.iterdir())
+def test_an_evaluation_has_a_report_whose_stretches_count_each_target_once(tmp_path: Path) -> None:
+    loader = Loader.evaluation(Windows(store_of("a few words and a few more"), 4, 2), batch_size=1)
+    assert write_report(loader, tmp_path / "report.html") > 1000
+    (windows,) = loader.members.values()
+    stretches = coverage(loader, windows, "")
+    assert stretches
+    assert sum((stop - start) * times for start, stop, times in stretches) == pytest.approx(windows.num_tokens - 1)
 
 
 # -- train.html ----------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def loaders(draw: st.DrawFn) -> Loader:
 
 def on_rank(loader: Loader, rank: int) -> Loader:
     (windows,) = loader.members.values()
-    tail = loader._sizes.tail
+    tail = loader.sizes.tail
     made = Loader(
         windows,
         loader.batch_size,
@@ -78,7 +78,7 @@ def test_when_finds_exactly_the_rows_that_show_shows(loader: Loader, data: st.Da
     by_show = set()
     ranks = [on_rank(loader, rank) for rank in range(loader.dp_world_size)]
     step = 0
-    while loader._segments.position_of(step) < 2 * loader.epoch_samples:
+    while loader._progress.segments.position_of(step) < 2 * loader.epoch_samples:
         for rank, one in enumerate(ranks):
             for sample, row in zip(one.lookup(step), rows_of(one, step), strict=True):
                 last = windows.documents(np.array([sample.window]), np.array([sample.epoch]), key=(loader.seed, ""))[0]
@@ -256,7 +256,7 @@ def test_a_phrase_is_found_inside_tokens_and_the_tokens_that_hold_it_are_named()
 
 def test_a_notebook_shows_the_corpus_as_text_and_nothing_of_it_as_markup(corpus: Path) -> None:
     loader = Loader(Windows(wr.open_store(corpus), 64), batch_size=4)
-    html = "".join(loader.explain(step)._repr_html_() for step in range(len(loader)))
+    html = "".join(wr.explain(loader, step)._repr_html_() for step in range(len(loader)))
     assert "<script" not in html
     assert "\x1b" not in html
     assert "\u202e" not in html
@@ -269,7 +269,7 @@ def test_a_notebook_shows_the_corpus_as_text_and_nothing_of_it_as_markup(corpus:
 def test_explain_is_the_batch_of_the_loader_also_on_a_device_and_with_two_members() -> None:
     a, b = (Windows(store_of([50] * n), 8) for n in (4, 9))
     loader = Loader(Mixture({"a": (a, 0.5), "b": (b, 0.5)}), batch_size=3, seed=3, device="cpu")
-    made = loader.explain(2)
+    made = wr.explain(loader, 2)
     inputs, targets = loader[2]
     assert [row.inputs for row in made.rows] == inputs.tolist()
     assert [row.targets for row in made.rows] == targets.tolist()

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow.order.steps import Segments, Sizes
+from windrow.order.steps import Segments, StepSizes
 
 TAILS = st.sampled_from(["drop", "keep", "straddle"])
-SIZES = st.builds(Sizes, st.integers(1, 5), st.integers(1, 4), TAILS)
+SIZES = st.builds(StepSizes, st.integers(1, 5), st.integers(1, 4), TAILS)
 
 
-def walk(position: int, sizes: Sizes, epoch_samples: int) -> Iterator[int]:
+def walk(position: int, sizes: StepSizes, epoch_samples: int) -> Iterator[int]:
     """The start of every step from ``position`` on."""
     while True:
         left = epoch_samples - position % epoch_samples
@@ -23,12 +23,12 @@ def walk(position: int, sizes: Sizes, epoch_samples: int) -> Iterator[int]:
         position += sizes.global_batch if sizes.tail == "straddle" else min(left, sizes.global_batch)
 
 
-def usable(sizes: Sizes, epoch_samples: int) -> bool:
+def usable(sizes: StepSizes, epoch_samples: int) -> bool:
     return sizes.tail != "drop" or sizes.global_batch <= epoch_samples
 
 
 @given(SIZES, st.integers(1, 30), st.integers(0, 40), st.integers(0, 12))
-def test_the_position_some_steps_on_is_where_a_walk_gets(sizes: Sizes, n: int, first: int, num_steps: int) -> None:
+def test_the_position_some_steps_on_is_where_a_walk_gets(sizes: StepSizes, n: int, first: int, num_steps: int) -> None:
     if not usable(sizes, n):
         return
     steps = walk(first, sizes, n)
@@ -37,14 +37,14 @@ def test_the_position_some_steps_on_is_where_a_walk_gets(sizes: Sizes, n: int, f
 
 
 @given(SIZES, st.integers(1, 30), st.integers(0, 40), st.integers(0, 12))
-def test_between_undoes_after(sizes: Sizes, n: int, first: int, num_steps: int) -> None:
+def test_between_undoes_after(sizes: StepSizes, n: int, first: int, num_steps: int) -> None:
     if usable(sizes, n):
         first = sizes.start(first, n)
         assert sizes.between(first, sizes.after(first, num_steps, n), n) == num_steps
 
 
 @given(st.lists(st.tuples(SIZES, st.integers(0, 7)), min_size=1, max_size=5), st.integers(1, 25))
-def test_a_run_whose_sizes_change_keeps_every_step(plan: list[tuple[Sizes, int]], n: int) -> None:
+def test_a_run_whose_sizes_change_keeps_every_step(plan: list[tuple[StepSizes, int]], n: int) -> None:
     plan = [(sizes, count) for sizes, count in plan if usable(sizes, n)]
     if not plan:
         return

@@ -14,6 +14,7 @@ import pytest
 from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.order.order import MemberOrder
 from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
+from windrow.windows.document_rows import Pieces
 from windrow.windows.windows import Policy
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -39,7 +40,7 @@ def order_v1() -> dict[str, Any]:
             for name in ("", "web")
             for block in (None, 3)
         },
-        "phase": windows_of(100, phase="epoch").offsets(np.arange(20), key=(5, "web")).tolist(),
+        "phase": windows_of(100, phase="epoch").layout.offsets(np.arange(20), key=(5, "web")).tolist(),
     }
 
 
@@ -69,8 +70,9 @@ def pack_v1() -> dict[str, Any]:
     lengths = [1 + keyed % 700 % (keyed % 97 + 1) for keyed in map(int, keyed_integers(400, "lengths"))]
     store = TokenStore.from_ids(np.arange(sum(lengths)), eos_id=0, document_ends=np.cumsum(lengths))
     chosen: list[tuple[int, Policy]] = [(64, "pack"), (7, "pack"), (64, "pad"), (64, "bos")]
-    rows = {f"{policy} {length}": Windows(store, length, policy=policy).rows for length, policy in chosen}
-    return {name: {f: a.tolist() for f, a in r.pieces._asdict().items()} for name, r in rows.items() if r}
+    layouts = {f"{policy} {length}": Windows(store, length, policy=policy).layout for length, policy in chosen}
+    pieces = {name: layout for name, layout in layouts.items() if isinstance(layout, Pieces)}
+    return {name: {field: array.tolist() for field, array in one._asdict().items()} for name, one in pieces.items()}
 
 
 CASES = {"order_v1": order_v1, "mixture_v1": mixture_v1, "state_v1": state_v1, "pack_v1": pack_v1}

@@ -18,6 +18,7 @@ from windrow.errors import NotEnoughTokensError
 from windrow.store.cache import cache_folder
 from windrow.testing import assert_covers, assert_elastic, assert_resumes
 from windrow.text.demo import demo_documents
+from windrow.windows.document_rows import Pieces
 from windrow.windows.windows import Policy
 
 OTHERS: list[Policy] = ["pad", "pack", "bos"]
@@ -116,8 +117,8 @@ def test_pack_fills_rows_like_naive_best_fit_decreasing(corpus: Any) -> None:
     store, lengths, max_length = corpus
     rows, _ = rows_and_counted(windows := Windows(store, max_length, policy="pack"))
     naive = naive_rows("pack", lengths, max_length)
-    edges = windows.rows.pieces.edges
-    held = [sorted(windows.rows.pieces.lengths[a:b].tolist()) for a, b in pairwise(edges)]
+    edges = windows.layout.edges
+    held = [sorted(windows.layout.lengths[a:b].tolist()) for a, b in pairwise(edges)]
     assert sorted(held) == sorted(sorted(map(len, row)) for row in naive)
     assert len(rows) == len(naive)
 
@@ -251,11 +252,12 @@ def the_cache_file() -> Path:
 def test_the_index_is_kept_in_the_cache_and_never_in_the_store(tmp_path: Path) -> None:
     store = on_disk(tmp_path / "corpus")
     before = sorted(path for path in (tmp_path / "corpus").rglob("*"))
-    first = Windows(store, 16, policy="pack").rows
+    first = Windows(store, 16, policy="pack").layout
     written = the_cache_file().stat().st_mtime_ns
-    again = Windows(open_store(tmp_path / "corpus" / "train"), 16, policy="pack").rows
-    assert first is not None is not again
-    assert all(np.array_equal(a, b) for a, b in zip(first.pieces, again.pieces, strict=True))
+    again = Windows(open_store(tmp_path / "corpus" / "train"), 16, policy="pack").layout
+    assert isinstance(first, Pieces)
+    assert isinstance(again, Pieces)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert the_cache_file().stat().st_mtime_ns == written
     assert sorted(path for path in (tmp_path / "corpus").rglob("*")) == before
 
@@ -263,16 +265,17 @@ def test_the_index_is_kept_in_the_cache_and_never_in_the_store(tmp_path: Path) -
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty"])
 def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
     store = on_disk(tmp_path / "corpus")
-    expected = Windows(store, 16, policy="pack").rows
+    expected = Windows(store, 16, policy="pack").layout
     file = the_cache_file()
     data = bytearray(file.read_bytes())
     data[100] ^= 255
     file.write_bytes({"cut": data[:-40], "flipped": data, "foreign": b"no zip at all", "empty": b""}[damage])
-    again = Windows(store, 16, policy="pack").rows
-    assert expected is not None is not again
-    assert all(np.array_equal(a, b) for a, b in zip(expected.pieces, again.pieces, strict=True))
+    again = Windows(store, 16, policy="pack").layout
+    assert isinstance(expected, Pieces)
+    assert isinstance(again, Pieces)
+    assert all(np.array_equal(a, b) for a, b in zip(expected, again, strict=True))
     with np.load(the_cache_file()) as healed:
-        assert np.array_equal(healed["starts"], expected.pieces.starts)
+        assert np.array_equal(healed["starts"], expected.starts)
 
 
 def test_without_a_home_nothing_is_kept_and_that_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

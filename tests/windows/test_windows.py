@@ -92,7 +92,7 @@ def test_with_phase_every_offset_holds_the_same_number_of_windows(
     n = max_length + stride + extra
     windows = quiet(TokenStore.from_ids(np.arange(n)), max_length, stride, phase="epoch")
     starts = windows.starts(np.arange(windows.num_samples), epoch, key=(7, "web"))
-    offset = int(windows.offsets(epoch, key=(7, "web")))
+    offset = int(windows.layout.offsets(epoch, key=(7, "web")))
     assert windows.num_samples == (n - max_length) // stride
     assert 0 <= offset < stride
     assert starts.tolist() == [i * stride + offset for i in range(windows.num_samples)]
@@ -101,10 +101,10 @@ def test_with_phase_every_offset_holds_the_same_number_of_windows(
 
 def test_the_phase_moves_between_epochs_seeds_and_members() -> None:
     windows = Windows(TokenStore.from_ids(np.arange(10_000)), 64, phase="epoch")
-    by_epoch = windows.offsets(np.arange(500), key=(0, "")).tolist()
+    by_epoch = windows.layout.offsets(np.arange(500), key=(0, "")).tolist()
     assert set(by_epoch) == set(range(64))
-    assert by_epoch != windows.offsets(np.arange(500), key=(1, "")).tolist()
-    assert by_epoch != windows.offsets(np.arange(500), key=(0, "web")).tolist()
+    assert by_epoch != windows.layout.offsets(np.arange(500), key=(1, "")).tolist()
+    assert by_epoch != windows.layout.offsets(np.arange(500), key=(0, "web")).tolist()
 
 
 @pytest.mark.parametrize("name", ["max_length", "stride"])

@@ -96,7 +96,7 @@ def resume(subject: Subject) -> str:
 def reshuffled(subject: Subject) -> str:
     """Two epochs come in different orders."""
     loader = subject.loader()
-    num = loader._order.epoch_samples
+    num = loader.epoch_samples
     if num < 8:
         raise NotApplicable(f"an epoch has {num} samples: two orders of them may be equal by chance")
     steps = range(min(len(loader), 64))

@@ -39,7 +39,7 @@ def check_model(model: "nn.Module", loader: Loader, loss: Loss | None = None) ->
     """
     import torch
 
-    largest = max(_largest_id(member) for member in loader._members.values())
+    largest = max(_largest_id(member) for member in loader.members.values())
     with _at_rest(model), torch.no_grad():
         inputs = _row(model, loader, largest)
         wrong = [*_ids_that_do_not_fit(model, inputs, largest)]
@@ -49,20 +49,20 @@ def check_model(model: "nn.Module", loader: Loader, loss: Loss | None = None) ->
         raise WindrowError("\n".join(wrong))
 
 
-def _largest_id(member: Any) -> int:
+def _largest_id(windows: Windows) -> int:
     """The largest id of the store, and of padding."""
-    store = member.store if isinstance(member, Windows) else member._store
+    store = windows.store
     if store.manifest:
-        return max(int(store.manifest.max_token_id), int(member.eos_id))
+        return max(int(store.manifest.max_token_id), int(windows.eos_id))
     firsts = range(0, store.num_tokens, _AT_A_TIME)
-    return max(int(member.eos_id), *(int(store.tokens(first, first + _AT_A_TIME).max()) for first in firsts))
+    return max(int(windows.eos_id), *(int(store.tokens(first, first + _AT_A_TIME).max()) for first in firsts))
 
 
 def _row(model: "nn.Module", loader: Loader, largest: int) -> "Tensor":
     """Small different ids, (1, L) but no more than are needed, where the model is."""
     import torch
 
-    length = min(loader._max_length, _PLACES)
+    length = min(next(iter(loader.members.values())).max_length, _PLACES)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     return torch.from_numpy(np.arange(length)[None] % (largest + 1)).to(device)
 

@@ -9,34 +9,27 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64
 from windrow.loader.loader import Loader
 from windrow.order.order import MemberOrder
-from windrow.windows.windows import Windows
 
-__all__ = ["Drawn"]
-
-Int64 = NDArray[np.int64]
+__all__ = ["DrawCounts"]
 
 
-class Drawn:
-    """How often each sample of member ``number`` is drawn at the positions before ``stop`` that are not dropped."""
+class DrawCounts:
+    """How often each sample of member ``name`` is drawn at the positions before ``stop`` that are not dropped."""
 
-    def __init__(self, loader: Loader, number: int, stop: int, dropped: Int64) -> None:
-        self.name = list(loader._members)[number]
-        member = loader._members[self.name]
-        if not isinstance(member, Windows):
-            raise ValueError(f"member {self.name!r} is {type(member).__name__}, and a plan is made of Windows")
-        self.windows, self.key = member, (loader.seed, self.name)
-        self.masks_edges = loader._boundaries.mask_targets == "document_edges"
-        self._exclusions = sorted((e for e in loader._excluded if e.member == self.name), key=lambda e: e.position)
+    def __init__(self, loader: Loader, name: str, stop: int, dropped: Int64) -> None:
+        self.windows, self.key = loader.members[name], (loader.seed, name)
+        self.masks_edges = loader.mask_targets == "document_edges"
+        self._exclusions = sorted((e for e in loader.exclusions if e.member == name), key=lambda e: e.position)
         keyed: dict[str, Any] = {"shuffle": loader.shuffle, "shuffle_block": loader.shuffle_block}
-        self._own = MemberOrder(member.num_samples, seed=loader.seed, name=self.name, **keyed)
-        self._order, self._number = loader._order, number
+        self._own = MemberOrder(self.windows.num_samples, seed=loader.seed, name=name, **keyed)
+        self._order, self._number = loader.samples.order, loader.samples.number_of(name)
         self._stop = self._before(stop)
-        which, window, epoch = loader._order.at(dropped)
-        mine = which == number
+        which, window, epoch = self._order.at(dropped)
+        mine = which == self._number
         self._dropped = dropped[mine], window[mine], epoch[mine]
 
     def groups(self) -> Iterator[tuple[int, Int64, Int64]]:

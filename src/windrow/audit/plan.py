@@ -6,20 +6,18 @@ and documents, vectorised; no token is read and no batch is made. It does not do
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64
 from windrow.audit.coverage import Coverage
-from windrow.audit.draw_counts import Drawn
+from windrow.audit.draw_counts import DrawCounts
 from windrow.loader.loader import Loader
-from windrow.windows.spans import document_bounds
+from windrow.windows.spans import Key, document_bounds
 from windrow.windows.windows import Windows
 
 __all__ = ["MemberPlan", "Plan", "plan"]
-
-Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,9 @@ class Plan:
 def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Plan:
     """What ``loader`` trains on from its beginning, in ``epochs`` or in ``num_steps``; its position does not matter.
 
-    What was excluded counts from its position on. Raises ``ValueError`` when a member is not ``Windows``.
+    What was excluded counts from its position on.
     """
-    sizes, epoch_samples = loader._sizes, loader._order.epoch_samples  # with show.py, what looks inside a loader
+    sizes, epoch_samples = loader.sizes, loader.epoch_samples
     steps = epochs * len(loader) if num_steps is None else num_steps
     stop = sizes.after(0, steps, epoch_samples)
     passes, absent = stop // epoch_samples, 0
@@ -107,8 +105,7 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
         dropped = (np.arange(passes)[:, None] * epoch_samples + kept).reshape(-1)
     if sizes.tail == "keep" and sizes.dp_world_size > 1:
         absent = passes * (sizes.steps_in(epoch_samples) * sizes.global_batch - epoch_samples)
-    drawn = [Drawn(loader, number, stop, dropped) for number in range(len(loader._members))]
-    members = dict(zip(loader._members, (_member_plan(one) for one in drawn), strict=True))
+    members = {name: _member_plan(DrawCounts(loader, name, stop, dropped)) for name in loader.members}
     made = Plan(
         num_steps=steps,
         steps_per_epoch=len(loader),
@@ -125,77 +122,71 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
 # -- the ledger ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Pieces:
-    """The pieces (P,) of all samples: spans of the store, whose sample each is, and how often it is drawn."""
+class _Drawn(NamedTuple):
+    """The spans (n,) of all samples, and how often each is drawn."""
 
     starts: Int64
-    lengths: Int64
+    stops: Int64
+    targets: Int64  # the first token that is a target: those before it are context
     num_inputs: Int64
     times: Int64
     excluded: Int64
 
 
-def _member_plan(drawn: Drawn) -> MemberPlan:
+def _member_plan(drawn: DrawCounts) -> MemberPlan:
     windows, n, length = drawn.windows, drawn.windows.num_tokens, drawn.windows.max_length
-    groups = [(_pieces(windows, epoch, drawn.key, t, x), t, x) for epoch, t, x in drawn.groups()]
+    groups = [(_spans(windows, epoch, drawn.key, t, x), t, x) for epoch, t, x in drawn.groups()]
     num_rows = sum(int((t + x).sum()) for _, t, x in groups)
-    pieces = _joined([group[0] for group in groups])
-    all_times = pieces.times + pieces.excluded
-    within = pieces.lengths - 1  # targets in the same piece as their input
+    spans = _Drawn(*map(np.concatenate, zip(*(group[0] for group in groups), strict=True)))
+    all_times = spans.times + spans.excluded
+    within = spans.stops - spans.targets  # targets in the same span as their input
     edges = np.zeros_like(within)
-    if drawn.masks_edges and windows.policy in ("concat", "bos"):
-        ends = pieces.starts + pieces.lengths - 1
-        edges = windows.store.document_at(ends) - windows.store.document_at(pieces.starts)
+    if drawn.masks_edges and windows.policy not in ("pad", "pack"):  # whose spans lie within a document
+        edges = windows.store.document_at(spans.stops - 1) - windows.store.document_at(spans.targets - 1)
     masked = {
-        "document edges": int((pieces.times * edges).sum()),
+        "document edges": int((spans.times * edges).sum()),
         "between pieces": int(all_times.sum()) - num_rows,
-        "excluded": int((pieces.excluded * within).sum()),
+        "excluded": int((spans.excluded * within).sum()),
     }
-    trained = int((pieces.times * (within - edges)).sum())
-    read = int((all_times * pieces.lengths).sum())
+    if context := int((all_times * (spans.targets - spans.starts - 1)).sum()):
+        masked["counted in another row"] = context
+    trained = int((spans.times * (within - edges)).sum())
+    read = int((all_times * (spans.stops - spans.starts)).sum())
     made = MemberPlan(
         policy=windows.policy,
         max_length=length,
         num_samples=windows.num_samples,
         num_tokens=n,
         num_documents=windows.store.num_documents,
-        documents_cut=_num_cut(windows, pieces),
+        documents_cut=_num_cut(windows, spans),
         num_rows=num_rows,
         repeats=num_rows / windows.num_samples,
         trained=trained,
         masked=masked,
         padded=num_rows * (length + 1) - read,
         nbytes_read=read * windows.store.dtype.itemsize,
-        **_tokens(windows, pieces, drawn.masks_edges),
+        **_tokens(windows, spans, drawn.masks_edges),
     )
     made.check()
     return made
 
 
-def _pieces(windows: Windows, epoch: int, key: tuple[int, str], times: Int64, excluded: Int64) -> _Pieces:
-    ids, length = np.arange(windows.num_samples), windows.max_length
-    if windows.rows:
-        starts, lengths, counts = windows.rows.pieces.of(ids)
-    else:
-        starts, counts = windows.starts(ids, epoch, key=key), np.ones_like(ids)
-        lengths = np.minimum(length + 1, windows.num_tokens - starts)
-    full = np.add.reduceat(lengths, np.cumsum(counts) - counts) == length + 1  # (N,) the last token is a target only
-    num_inputs = lengths.copy()
-    num_inputs[np.cumsum(counts)[full] - 1] -= 1
-    return _Pieces(starts, lengths, num_inputs, times.repeat(counts), excluded.repeat(counts))
+def _spans(windows: Windows, epoch: int, key: Key, times: Int64, excluded: Int64) -> _Drawn:
+    """The spans of an epoch's samples, each drawn ``times`` (N,) and ``excluded`` (N,) as often as its sample."""
+    spans = windows.spans(np.arange(windows.num_samples), epoch, key=key)
+    full = spans.per_row(spans.lengths) == windows.max_length + 1  # (N,) the last token is a target only
+    num_inputs = spans.lengths.copy()
+    num_inputs[np.flatnonzero(np.diff(spans.row, append=-1))[full]] -= 1  # of each row's last span
+    stops, targets = spans.starts + spans.lengths, spans.starts + spans.context
+    return _Drawn(spans.starts, stops, targets, num_inputs, times[spans.row], excluded[spans.row])
 
 
-def _joined(parts: list[_Pieces]) -> _Pieces:
-    return _Pieces(*(np.concatenate([getattr(part, name) for part in parts]) for name in _Pieces.__dataclass_fields__))
-
-
-def _tokens(windows: Windows, pieces: _Pieces, masks_edges: bool) -> dict[str, Any]:
+def _tokens(windows: Windows, spans: _Drawn, masks_edges: bool) -> dict[str, Any]:
     """Each token of the store once: how often it is a target, or why not."""
-    starts, stops, n = pieces.starts, pieces.starts + pieces.lengths, windows.num_tokens
-    targets = Coverage(starts + 1, stops, pieces.times, n)
-    read = Coverage(starts, stops, pieces.times, n)
-    drawn = Coverage(starts, stops, pieces.times + pieces.excluded, n)
+    starts, stops, n = spans.starts, spans.stops, windows.num_tokens
+    targets = Coverage(spans.targets, stops, spans.times, n)
+    read = Coverage(starts, stops, spans.times, n)
+    drawn = Coverage(starts, stops, spans.times + spans.excluded, n)
     there = Coverage(starts, stops, np.ones_like(starts), n)
     times, only_masked = targets.histogram(), 0
     if masks_edges:
@@ -204,7 +195,7 @@ def _tokens(windows: Windows, pieces: _Pieces, masks_edges: bool) -> dict[str, A
         for level, count in zip(*map(np.ndarray.tolist, np.unique(masked_times, return_counts=True)), strict=True):
             times[level] -= count
             times[0] += count
-        inputs = Coverage(starts, starts + pieces.num_inputs, pieces.times, n)
+        inputs = Coverage(starts, starts + spans.num_inputs, spans.times, n)
         only_masked = int(np.count_nonzero((masked_times > 0) & (inputs.at(firsts) == 0)))
     dropped = {
         **_not_in_rows(windows, there),
@@ -226,18 +217,18 @@ def _not_in_rows(windows: Windows, there: Coverage) -> dict[str, int]:
     left_out = windows.num_tokens - there.num_covered
     if windows.policy == "bos":
         return {"cropped": left_out}
-    if windows.policy != "concat":
+    if windows.policy in ("pad", "pack"):
         return {"documents of one token": left_out}
     ends = {"before the first window": first, "after the last window": windows.num_tokens - stop}
     return {**ends, "between windows": left_out - sum(ends.values())}
 
 
-def _num_cut(windows: Windows, pieces: _Pieces) -> int:
+def _num_cut(windows: Windows, spans: _Drawn) -> int:
     """Documents of which some row holds a token, and no row all."""
     starts, ends = document_bounds(windows.store)
-    order = np.argsort(pieces.starts, kind="stable")
-    begins = pieces.starts[order]
-    furthest = np.append(-1, np.maximum.accumulate((pieces.starts + pieces.lengths)[order]))
+    order = np.argsort(spans.starts, kind="stable")
+    begins = spans.starts[order]
+    furthest = np.append(-1, np.maximum.accumulate(spans.stops[order]))
     whole = furthest[np.searchsorted(begins, starts, side="right")] >= ends
     touched = furthest[np.searchsorted(begins, ends, side="left")] > starts
     return int(np.count_nonzero(touched & ~whole))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from windrow.batches.attention import block_mask, dense_mask
 from windrow.batches.batch import Batch
-from windrow.windows.member import Member
+from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ class Boundaries:
     """
 
     def __init__(
-        self, outputs: Collection[str], mask_targets: MaskTargets | None, members: Iterable[Member], *, on_device: bool
+        self, outputs: Collection[str], mask_targets: MaskTargets | None, members: Iterable[Windows], *, on_device: bool
     ) -> None:
         self.outputs = _checked(outputs, mask_targets, on_device)
         self.mask_targets = mask_targets

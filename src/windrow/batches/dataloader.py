@@ -2,56 +2,74 @@
 
 Guarantee: the same batches for any number of workers, in order; its state counts the batches that have been received,
 not those fetched ahead. One item is one batch, so that workers never see single samples. The plain ``Loader`` needs no
-workers and is usually faster; this is a door for frameworks, and the one module that may use the loader's inner parts.
+workers and is usually faster; this is a door for frameworks.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from windrow.batches.batch import Batch
-from windrow.batches.delivery import TorchDelivery
 
-if TYPE_CHECKING:
-    from windrow.loader.loader import Loader
+__all__ = ["StepDataLoader", "Steps"]
 
-__all__ = ["StepDataLoader"]
+
+class Steps(Protocol):
+    """What a ``StepDataLoader`` asks of the loader that it serves; a pickle of it makes the batches in a worker."""
+
+    def __len__(self) -> int:
+        """Steps in a whole pass."""
+        ...
+
+    def to_come(self) -> Iterator[tuple[int, int]]:
+        """The position of each step that is still to come in this pass, and the position after it."""
+        ...
+
+    def batch_at(self, position: int) -> Batch:
+        """The batch of the step there, as CPU tensors: workers must not touch the accelerator."""
+        ...
+
+    def receive(self, make: Callable[[], Iterator[Iterable[tuple[int, Batch]]]]) -> Iterator[Batch]:
+        """The batches that ``make`` gives with the positions after them, each counted when it is received."""
+        ...
+
+    def state_dict(self) -> dict[str, int | str]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None: ...
 
 
 class _Batches(Dataset[Batch]):
-    """Batch by position, as CPU tensors: workers must not touch the accelerator."""
+    """Batch by position."""
 
-    def __init__(self, loader: "Loader") -> None:
-        self._loader = loader
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
 
     def __getitem__(self, position: int) -> Batch:
-        loader = self._loader
-        delivery = TorchDelivery(loader._maker.dtype)
-        return loader._maker.batch(position, loader._sizes, loader._excluded, delivery)
+        return self._steps.batch_at(position)
 
 
 class _Positions(Sampler[int]):
     """The positions of the steps that are still to come in this pass."""
 
-    def __init__(self, loader: "Loader") -> None:
-        self._loader = loader
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
 
     def __iter__(self) -> Iterator[int]:
-        return (position for position, _ in _steps_to_come(self._loader))
+        return (position for position, _ in self._steps.to_come())
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self._steps)
 
 
 class StepDataLoader(DataLoader[Batch]):
     """See ``Loader.dataloader``."""
 
-    def __init__(self, loader: "Loader", *, num_workers: int, pin_memory: bool) -> None:
-        self._stream = loader
+    def __init__(self, steps: Steps, *, num_workers: int, pin_memory: bool) -> None:
+        self._steps = steps
         super().__init__(
-            _Batches(loader),
-            sampler=_Positions(loader),
+            _Batches(steps),
+            sampler=_Positions(steps),
             batch_size=None,
             num_workers=num_workers,
             pin_memory=pin_memory,
@@ -59,30 +77,20 @@ class StepDataLoader(DataLoader[Batch]):
         )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a private iterator class
-        return self._stream._receive(self._blocks)
+        return self._steps.receive(self._blocks)
 
     def _blocks(self) -> Iterator[Iterable[tuple[int, Batch]]]:
-        after = (position for _, position in _steps_to_come(self._stream))
+        after = (position for _, position in self._steps.to_come())
         received = super().__iter__()
         return ([pair] for pair in zip(after, received, strict=True))
 
     def state_dict(self) -> dict[str, int | str]:
         """The loader's state after the last batch received."""
-        return self._stream.state_dict()
+        return self._steps.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue after the last batch that the saved run had received; see ``Loader.load_state_dict``."""
-        self._stream.load_state_dict(state)
-
-
-def _steps_to_come(loader: "Loader") -> Iterator[tuple[int, int]]:
-    """Where each step from here to the end of the pass starts, and where it ends."""
-    epoch_samples = loader._order.epoch_samples
-    for position, num_steps in loader._maker.steps_to_come(loader._position, loader._sizes):
-        for _ in range(num_steps):
-            after = loader._sizes.after(position, 1, epoch_samples)
-            yield position, after
-            position = after
+        self._steps.load_state_dict(state)
 
 
 def _as_it_is(batch: Any) -> Any:

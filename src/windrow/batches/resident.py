@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64
 from windrow.batches.delivery import check_fits, narrow_views
 from windrow.errors import WindrowError
 from windrow.windows.draw import Draw
-from windrow.windows.member import Member
 from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ResidentDraw"]
 
-Int64 = NDArray[np.int64]
 _SLICE = 1 << 26  # tokens copied at a time
 
 
@@ -28,12 +26,12 @@ class ResidentDraw(Draw):
     """A ``Draw`` whose tokens are tensors on ``device``. Members must be windows without a padded tail."""
 
     def __init__(
-        self, members: Mapping[str, Member], seed: int, device: "torch.device | None", dtype: np.dtype[Any]
+        self, members: Mapping[str, Windows], seed: int, device: "torch.device | None", dtype: np.dtype[Any]
     ) -> None:
         super().__init__(members, seed)
         if device is None:
             raise ValueError('resident=True keeps the tokens on a device, and device is None. Give device="cuda".')
-        if any(not isinstance(member, Windows) or member.may_mask for member in members.values()):
+        if any(member.may_mask for member in members.values()):
             raise ValueError(
                 "resident=True gathers plain windows on the device: give Windows of policy='concat' without tail='pad'."
             )
@@ -42,10 +40,10 @@ class ResidentDraw(Draw):
         self._device, self._out = device, dtype
         self._stores = {name: self._copied(member) for name, member in members.items()}
 
-    def _copied(self, member: Member) -> Any:
+    def _copied(self, member: Windows) -> Any:
+        """The member's tokens on the device, (num_tokens,)."""
         import torch
 
-        assert isinstance(member, Windows)
         store, num_tokens = member.store, member.num_tokens
         try:
             empty = narrow_views(np.empty(0, dtype=store.dtype))
@@ -62,20 +60,17 @@ class ResidentDraw(Draw):
             flat[first : first + len(part)] = torch.from_numpy(part)
         return flat
 
-    def tokens(self, rows: Int64) -> tuple[Any, None]:
+    def _drawn(self, samples: Int64) -> tuple[Any, None]:
         import torch
 
-        length = next(iter(self._members.values())).max_length + 1
+        length = next(iter(self.members.values())).max_length + 1
         dtype = next(iter(self._stores.values())).dtype
-        out = torch.empty((rows.shape[1], length), dtype=dtype, device=self._device)
-        for number, (name, member) in enumerate(self._members.items()):
-            here = np.flatnonzero(rows[0] == number)
-            assert isinstance(member, Windows)
-            starts = member.starts(rows[1, here], rows[2, here], key=(self._seed, name))
-            spans = self._stores[name].unfold(0, length, 1)
+        out = torch.empty((samples.shape[1], length), dtype=dtype, device=self._device)
+        for here, member, key in self.parts(samples):
+            starts = member.starts(samples[1, here], samples[2, here], key=key)
+            spans = self._stores[key[1]].unfold(0, length, 1)
             out[torch.from_numpy(here).to(self._device)] = spans[torch.from_numpy(starts).to(self._device)]
         return out, None
 
-    def _fill(self, tokens: Any, num_rows: int) -> None:
-        eos = np.array([next(iter(self._members.values())).eos_id], dtype=self._dtype)
-        tokens[num_rows:] = int(narrow_views(eos)[0])
+    def _fill(self, tokens: Any, first: int) -> None:
+        tokens[first:] = int(narrow_views(np.array([self.eos_id], dtype=self.dtype))[0])

@@ -5,19 +5,18 @@ excluded when is part of the state, not of the recipe, so that steps of before s
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from windrow.errors import whole_number
-from windrow.windows.member import Key, Member
+from windrow.arrays import Int64, Mask
+from windrow.errors import WindrowError, whole_number
+from windrow.windows.spans import Key
+from windrow.windows.windows import Windows
 
-__all__ = ["Exclusion", "dump_exclusions", "load_exclusions"]
-
-Int64 = NDArray[np.int64]
+__all__ = ["Exclusion", "dump_exclusions", "hidden", "load_exclusions"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,32 @@ class Exclusion:
         ]
         return cls(position, member, tuple(sorted(numbers[0])), tuple(sorted(numbers[1])))
 
-    def hits(self, member: Member, ids: Int64, epoch: Int64, *, key: Key) -> NDArray[np.bool_]:
-        """Which of the samples ``ids`` (B,) are left out: (B,)."""
+    def hits(self, windows: Windows, ids: Int64, epoch: Int64, *, key: Key) -> Mask:
+        """Which of the samples ``ids`` (B,) of the member's ``windows`` are left out: (B,)."""
         hit = np.isin(ids, self.windows)
         if self.documents:
-            hit |= member.touches(ids, epoch, np.array(self.documents, dtype=np.int64), key=key)
+            hit |= windows.touches(ids, epoch, np.array(self.documents, dtype=np.int64), key=key)
         return hit
+
+    def require_there(self, windows: Windows) -> None:
+        """Raise ``WindrowError`` when the member's ``windows`` have no such documents or windows to exclude."""
+        if windows.policy == "evaluation":
+            raise WindrowError("an evaluation scores every target once, so nothing can be excluded from it")
+        counts = (windows.num_samples, windows.store.num_documents)
+        for name, numbers, count in zip(("window", "document"), (self.windows, self.documents), counts, strict=True):
+            if numbers and numbers[-1] >= count:
+                raise WindrowError(f"there is no {name} {numbers[-1]} to exclude: they are 0 to {count - 1}")
+
+
+def hidden(
+    exclusions: Sequence[Exclusion], members: Mapping[str, Windows], seed: int, samples: Int64, positions: Int64
+) -> Mask:
+    """Which ``samples`` (3, n) at ``positions`` (n,) are excluded: (n,)."""
+    out = np.zeros(samples.shape[1], dtype=np.bool_)
+    for one in exclusions:
+        here = np.flatnonzero((samples[0] == list(members).index(one.member)) & (positions >= one.position))
+        out[here] |= one.hits(members[one.member], samples[1, here], samples[2, here], key=(seed, one.member))
+    return out
 
 
 def dump_exclusions(exclusions: Sequence[Exclusion]) -> str:

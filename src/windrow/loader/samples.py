@@ -1,64 +1,23 @@
-"""Steps -> this rank's rows of the order, computed for many steps at a time.
+"""Which samples the stream and its steps hold, and where each comes.
 
-Guarantee: rows depend on position, sizes and rank only; the look-ahead is a cache of arithmetic. Rows are (3, n):
-member number, window, epoch.
+Guarantee: the answers depend on recipe, sizes and rank only; the look-ahead is a cache of arithmetic. Cost: arithmetic;
+no token is read. Samples as an array are (3, n): member number, window, epoch.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64
+from windrow.errors import WindrowError, whole_number
 from windrow.order.order import Order
-from windrow.order.steps import Sizes
+from windrow.order.steps import Segments, StepSizes
+from windrow.windows.windows import Windows
 
-__all__ = ["Place", "Rows", "Sample"]
+__all__ = ["Place", "Sample", "Samples"]
 
-Int64 = NDArray[np.int64]
 _AHEAD = 1 << 13  # positions of the order worked out at a time: amortizes NumPy's cost of a call
-
-
-class Rows:
-    """The rows of rank ``dp_rank``: samples ``[dp_rank * B, (dp_rank + 1) * B)`` of each step's global batch."""
-
-    def __init__(self, order: Order, dp_rank: int) -> None:
-        self._order, self._dp_rank = order, dp_rank
-        self._ahead: tuple[int, Sizes | None, Int64] = (0, None, np.empty((3, 0), dtype=np.int64))
-
-    def positions(self, position: int, sizes: Sizes, num_steps: int) -> Int64:
-        """The positions of this rank's samples in ``num_steps`` steps from ``position`` on: (num_steps * B,)."""
-        steps = position + np.arange(num_steps, dtype=np.int64) * sizes.global_batch
-        mine = self._dp_rank * sizes.batch_size + np.arange(sizes.batch_size, dtype=np.int64)
-        return (steps[:, None] + mine).reshape(-1)
-
-    def at(self, position: int, sizes: Sizes, num_steps: int = 1) -> Int64:
-        """The rows of ``num_steps`` steps from ``position`` on: (3, num_steps * B)."""
-        return np.stack(self._order.at(self.positions(position, sizes, num_steps)))
-
-    def next(self, position: int, sizes: Sizes, num_steps: int) -> Int64:
-        """The same, for one who goes on from there: computed ahead."""
-        first, known, rows = self._ahead
-        step, off = divmod(position - first, sizes.global_batch)
-        begin, end = step * sizes.batch_size, (step + num_steps) * sizes.batch_size
-        if known != sizes or off or begin < 0 or end > rows.shape[1]:
-            begin, end = 0, num_steps * sizes.batch_size
-            rows = self.at(position, sizes, max(num_steps, _AHEAD // sizes.batch_size))
-            self._ahead = (position, sizes, rows)
-        return rows[:, begin:end]
-
-    def num_within(self, position: int, sizes: Sizes) -> int:
-        """How many of this rank's rows of the step at ``position`` lie within the pass."""
-        if sizes.tail == "straddle":
-            return sizes.batch_size
-        left = self._order.epoch_samples - position % self._order.epoch_samples
-        return min(max(left - self._dp_rank * sizes.batch_size, 0), sizes.batch_size)
-
-    def steps_within(self, position: int, sizes: Sizes, at_most: int) -> int:
-        """How many steps from ``position`` on lie wholly within the pass, up to ``at_most``."""
-        if sizes.tail == "straddle":
-            return at_most
-        left = self._order.epoch_samples - position % self._order.epoch_samples
-        return min(at_most, left // sizes.global_batch)
 
 
 class Sample(NamedTuple):
@@ -77,3 +36,87 @@ class Place(NamedTuple):
     step: int | None
     dp_rank: int
     row: int
+
+
+class Samples:
+    """The samples of ``members`` in ``order``, as rank ``dp_rank`` takes them.
+
+    Of each step's global batch these are the samples ``[dp_rank * B, (dp_rank + 1) * B)``.
+    """
+
+    def __init__(self, order: Order, members: Mapping[str, Windows], dp_rank: int) -> None:
+        self.order, self._members, self._dp_rank = order, members, dp_rank
+        self._ahead: tuple[int, StepSizes | None, Int64] = (0, None, np.empty((3, 0), dtype=np.int64))
+
+    # -- as arrays, for the batches --------------------------------------------------------------------------------
+
+    def positions(self, position: int, sizes: StepSizes, num_steps: int) -> Int64:
+        """The positions of this rank's samples in ``num_steps`` steps from ``position`` on: (num_steps * B,)."""
+        steps = position + np.arange(num_steps, dtype=np.int64) * sizes.global_batch
+        mine = self._dp_rank * sizes.batch_size + np.arange(sizes.batch_size, dtype=np.int64)
+        return (steps[:, None] + mine).reshape(-1)
+
+    def at(self, position: int, sizes: StepSizes, num_steps: int = 1) -> Int64:
+        """The samples of ``num_steps`` steps from ``position`` on: (3, num_steps * B)."""
+        return np.stack(self.order.at(self.positions(position, sizes, num_steps)))
+
+    def next(self, position: int, sizes: StepSizes, num_steps: int) -> Int64:
+        """What ``at`` gives, for one who goes on from there: worked out ahead."""
+        first, known, samples = self._ahead
+        step, off = divmod(position - first, sizes.global_batch)
+        begin, end = step * sizes.batch_size, (step + num_steps) * sizes.batch_size
+        if known != sizes or off or begin < 0 or end > samples.shape[1]:
+            begin, end = 0, num_steps * sizes.batch_size
+            samples = self.at(position, sizes, max(num_steps, _AHEAD // sizes.batch_size))
+            self._ahead = (position, sizes, samples)
+        return samples[:, begin:end]
+
+    def num_within(self, position: int, sizes: StepSizes) -> int:
+        """How many of this rank's samples of the step at ``position`` lie within the pass."""
+        if sizes.tail == "straddle":
+            return sizes.batch_size
+        left = self.order.epoch_samples - position % self.order.epoch_samples
+        return min(max(left - self._dp_rank * sizes.batch_size, 0), sizes.batch_size)
+
+    def steps_within(self, position: int, sizes: StepSizes, at_most: int) -> int:
+        """How many steps from ``position`` on lie wholly within the pass, up to ``at_most``."""
+        if sizes.tail == "straddle":
+            return at_most
+        left = self.order.epoch_samples - position % self.order.epoch_samples
+        return min(at_most, left // sizes.global_batch)
+
+    # -- by name, for people ---------------------------------------------------------------------------------------
+
+    def of_step(self, position: int, sizes: StepSizes) -> list[Sample]:
+        """This rank's samples of the step at ``position``, those beyond the pass left out."""
+        held = self.at(position, sizes)[:, : self.num_within(position, sizes)]  # (3, B)
+        return self._named(position + self._dp_rank * sizes.batch_size, held)
+
+    def of_stream(self, first: int, count: int) -> list[Sample]:
+        """The samples at ``count`` positions from ``first`` on, over all ranks."""
+        whole_number("first", first, at_least=0)
+        return self._named(first, np.stack(self.order.at(np.arange(first, first + count, dtype=np.int64))))
+
+    def _named(self, first: int, samples: Int64) -> list[Sample]:
+        """``samples`` (3, n), which stand at the positions from ``first`` on."""
+        names = list(self._members)
+        rows = enumerate(samples.T.tolist(), start=first)
+        return [Sample(position, names[member], window, epoch) for position, (member, window, epoch) in rows]
+
+    def places_of(self, windows: Any, epoch: int, member: str, segments: Segments) -> list[Place]:
+        """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search."""
+        number, windows = self.number_of(member), np.asarray(windows, dtype=np.int64)
+        num_samples, epoch = self._members[member].num_samples, whole_number("epoch", epoch, at_least=0)
+        if len(windows) and not (windows.min() >= 0 and windows.max() < num_samples):
+            raise IndexError(
+                f"windows {windows.min()} to {windows.max()} of {num_samples}, which are 0 to {num_samples - 1}"
+            )
+        positions = self.order.positions_of(number, windows, np.full(len(windows), epoch)).tolist()
+        found = (segments.place_of(position) if position >= 0 else None for position in positions)
+        return [Place(p, *(place or (None, 0, 0))) for p, place in zip(positions, found, strict=True)]
+
+    def number_of(self, member: str) -> int:
+        """The number of the member of this name. Raises ``WindrowError`` when there is none."""
+        if member not in self._members:
+            raise WindrowError(f"there is no member {member!r}. Members: {list(self._members)}.")
+        return list(self._members).index(member)

@@ -7,25 +7,19 @@ does not do: printing (``show.py``).
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from windrow.batches.batch import IGNORE_INDEX
+from windrow.loader.loader import Loader
+from windrow.loader.samples import Sample
 from windrow.shown import safe
 from windrow.store.origins import Origin, Origins
 from windrow.tokens.protocol import Tokenizer
-from windrow.windows.spans import lay_out, runs
 from windrow.windows.windows import Windows
 
-if TYPE_CHECKING:
-    from windrow.loader.loader import Loader
-    from windrow.loader.samples import Sample
-
-__all__ = ["Explanation", "Row", "explain", "explanation_html", "places_of", "row_facts", "rows_of", "token_text"]
-
-Int64 = NDArray[np.int64]
+__all__ = ["Explanation", "Row", "explain", "explanation_html", "row_facts", "rows_of", "token_text"]
 
 
 @dataclass(frozen=True)
@@ -69,29 +63,26 @@ class Explanation:
         return {"step": self.step, "dp_rank": self.dp_rank, "rows": rows}
 
 
-def explain(loader: "Loader", step: int) -> Explanation:
+def explain(loader: Loader, step: int) -> Explanation:
     """``loader[step]`` and where it comes from. Raises ``ValueError`` when this rank has no such step."""
-    tokenizers = {name: _tokenizer_of(member) for name, member in loader.members.items()}
+    tokenizers = {name: _tokenizer_of(windows) for name, windows in loader.members.items()}
     return Explanation(step, loader.dp_rank, loader.recipe, rows_of(loader, step), tokenizers)
 
 
-def rows_of(loader: "Loader", step: int) -> list[Row]:
+def rows_of(loader: Loader, step: int) -> list[Row]:
     """The rows of ``loader[step]``, each with where it comes from. Raises ``ValueError`` when this rank has none."""
     try:
         inputs, targets = (np.asarray(part.cpu() if hasattr(part, "cpu") else part) for part in loader[step])
     except IndexError as error:
         raise ValueError(str(error)) from error
-    origins = {name: Origins(_windows(member).store) for name, member in loader.members.items()}
+    origins = {name: Origins(windows.store) for name, windows in loader.members.items()}
     samples = enumerate(loader.lookup(step))
     return [_row(loader, n, s, inputs[n].tolist(), targets[n].tolist(), origins[s.member]) for n, s in samples]
 
 
-def _row(
-    loader: "Loader", number: int, sample: "Sample", inputs: list[int], targets: list[int], origins: Origins
-) -> Row:
-    windows = _windows(loader.members[sample.member])
-    ids, epochs = np.array([sample.window]), np.array([sample.epoch])
-    places = places_of(windows, ids, epochs, key=(loader.seed, sample.member))[0, :-1]  # (L,)
+def _row(loader: Loader, number: int, sample: Sample, inputs: list[int], targets: list[int], origins: Origins) -> Row:
+    windows, key = loader.members[sample.member], (loader.seed, sample.member)
+    places = windows.places(np.array([sample.window]), sample.epoch, key=key)[0, :-1]  # (L,)
     held = places >= 0
     documents, positions = np.full((2, len(places)), -1)
     documents[held] = windows.store.document_at(places[held])
@@ -102,27 +93,9 @@ def _row(
     return Row(number, *place, inputs, targets, *about)
 
 
-def places_of(windows: Windows, ids: Int64, epochs: Int64, *, key: tuple[int, str]) -> Int64:
-    """The token of the store at each place of windows ``ids`` (B,): (B, max_length + 1), -1 where there is none."""
-    width = windows.max_length + 1
-    if windows.rows:
-        starts, lengths, counts = windows.rows.pieces.of(ids)
-        of_rows = np.add.reduceat(lengths.astype(np.int64), np.cumsum(counts) - counts)
-        return lay_out(runs(starts, lengths), of_rows, width, -1)
-    starts = windows.starts(ids, epochs, key=key)
-    lengths = np.minimum(width, windows.num_tokens - starts)
-    return lay_out(runs(starts, lengths), lengths, width, -1)
-
-
-def _windows(member: Any) -> Windows:
-    if not isinstance(member, Windows):
-        raise ValueError(f"this loader draws from {type(member).__name__}, and only Windows can be explained")
-    return member
-
-
-def _tokenizer_of(member: Any) -> Tokenizer | None:
+def _tokenizer_of(windows: Windows) -> Tokenizer | None:
     try:
-        return _windows(member).store.tokenizer
+        return windows.store.tokenizer
     except ValueError:
         return None  # ids without a tokenizer, or one whose file has moved: shown as numbers
 

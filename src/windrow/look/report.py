@@ -19,7 +19,6 @@ from windrow.look.report_sections import COMMAND, Facts, sections
 from windrow.shown import safe
 from windrow.store.manifest import publish
 from windrow.tokens.protocol import Tokenizer
-from windrow.windows.windows import Windows
 
 __all__ = ["write_report"]
 
@@ -30,7 +29,7 @@ def write_report(loader: Loader, path: str | os.PathLike[str], *, tokenizer: str
     """Write the page about ``loader`` to ``path``, whole or not at all; returns its size in bytes.
 
     ``tokenizer`` is what decodes, when the store's own cannot be loaded by its name. The loader's position does not
-    matter and does not move. Raises ``ValueError`` for a loader that draws from something else than ``Windows``.
+    matter and does not move.
     """
     page = _page(_facts(loader, tokenizer)).encode()
     publish(Path(path), page)
@@ -41,8 +40,6 @@ def _facts(loader: Loader, tokenizer: str | Tokenizer | None) -> Facts:
     from windrow.tokens.tokenizer import load_tokenizer
 
     name, windows = next(iter(loader.members.items()))
-    if not isinstance(windows, Windows):
-        raise ValueError(f"this loader draws from {type(windows).__name__}, and a report is made of Windows")
     try:
         decoder = load_tokenizer(tokenizer) if tokenizer else windows.store.tokenizer
     except ValueError:

@@ -78,13 +78,8 @@ def coverage(loader: Loader, windows: Windows, name: str, bars: int = 60) -> lis
     """``(start, stop, times)``: how often on average a token of each stretch is a target in an epoch of windows."""
     if windows.num_samples > _MOST_WINDOWS:
         return None
-    ids = np.arange(windows.num_samples)
-    if windows.rows:
-        starts, lengths, _ = windows.rows.pieces.of(ids)
-        first, stops = starts + 1, starts + lengths
-    else:
-        first = windows.starts(ids, 0, key=(loader.seed, name)) + 1
-        stops = np.minimum(first + windows.max_length, windows.num_tokens)
+    spans = windows.spans(np.arange(windows.num_samples), 0, key=(loader.seed, name))
+    first, stops = spans.starts + spans.context, spans.starts + spans.lengths
     edges = np.unique(np.linspace(0, windows.num_tokens, bars + 1).astype(np.int64))
     below = [int(np.clip(edge - first, 0, stops - first).sum()) for edge in edges]
     parts = zip(edges[:-1].tolist(), edges[1:].tolist(), np.diff(below).tolist(), strict=True)

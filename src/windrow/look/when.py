@@ -23,13 +23,10 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from windrow.windows.windows import Windows
 
 __all__ = ["Sighting", "Stretch", "print_sightings", "sightings", "sightings_of", "stretches"]
-
-Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -68,17 +65,10 @@ def sightings(
     if not 0 <= start < stop <= windows.num_tokens:
         raise WindrowError(f"tokens {start} to {stop} are no stretch of a store of {windows.num_tokens} tokens")
     bounds = (first_epoch * loader.epoch_samples, (first_epoch + epochs) * loader.epoch_samples)
-    found = []
-    for epoch in _own_epochs(loader, name, windows, bounds):
-        held = _rows_that_hold(windows, start, stop, epoch, (loader.seed, name))
-        places = loader.places_of(held.ids, epoch, member=name)
-        spans = zip(places, *(part.tolist() for part in held), strict=True)
-        found += [
-            Sighting(at.position, at.step, at.dp_rank, at.row, epoch, name, window, first, last, place, targets)
-            for at, window, first, last, place, targets in spans
-            if bounds[0] <= at.position < bounds[1]
-        ]
-    return sorted(found, key=lambda one: (one.position, one.place))
+    epochs_of_its_own = _own_epochs(loader, name, windows, bounds)
+    found = [one for epoch in epochs_of_its_own for one in _sightings_in(loader, name, epoch, (start, stop))]
+    within = [one for one in found if bounds[0] <= one.position < bounds[1]]
+    return sorted(within, key=lambda one: (one.position, one.place))
 
 
 def _windows(loader: Loader, member: str | None) -> tuple[str, Windows]:
@@ -88,10 +78,7 @@ def _windows(loader: Loader, member: str | None) -> tuple[str, Windows]:
     name = names[0] if member is None else member
     if name not in names:
         raise WindrowError(f"there is no member {name!r}. Members: {names}.")
-    windows = loader.members[name]
-    if not isinstance(windows, Windows):
-        raise WindrowError(f"this loader draws from {type(windows).__name__}, and only Windows can be looked up")
-    return name, windows
+    return name, loader.members[name]
 
 
 def _own_epochs(loader: Loader, name: str, windows: Windows, bounds: tuple[int, int]) -> Iterator[int]:
@@ -100,42 +87,20 @@ def _own_epochs(loader: Loader, name: str, windows: Windows, bounds: tuple[int, 
     yield from range(first // windows.num_samples, -(-stop // windows.num_samples))
 
 
-class _Held:
-    """Rows ``ids`` (K,) of an epoch: tokens ``[first, stop)`` that each holds, their place, how many are targets."""
-
-    def __init__(self, ids: Int64, starts: Int64, stops: Int64, places: Int64, span: tuple[int, int]) -> None:
-        self.ids, self._first = ids, np.maximum(starts, span[0])
-        self._stop = np.minimum(stops, span[1])
-        self._place = places + self._first - starts
-        self._num_targets = self._stop - np.maximum(self._first, starts + 1)  # a piece's first token is no target
-
-    def __iter__(self) -> Iterator[Int64]:
-        yield from (self.ids, self._first, self._stop, self._place, np.maximum(self._num_targets, 0))
-
-
-def _rows_that_hold(windows: Windows, start: int, stop: int, epoch: int, key: tuple[int, str]) -> _Held:
-    span = (start, stop)
-    if windows.rows:
-        return _pieces_that_hold(windows, span)
-    offset = int(windows.starts(np.array([0]), np.array([epoch]), key=key)[0])
-    # A window holds [s, s + max_length], s = offset + id * stride: it holds one of [start, stop) when
-    # start - max_length <= s < stop.
-    first = max(0, -(-(start - windows.max_length - offset) // windows.stride))
-    last = min(windows.num_samples - 1, (stop - 1 - offset) // windows.stride)
-    ids = np.arange(first, last + 1)
-    starts = windows.starts(ids, np.full(len(ids), epoch), key=key)
-    stops = np.minimum(starts + windows.max_length + 1, windows.num_tokens)
-    return _Held(ids, starts, stops, np.zeros_like(starts), span)
-
-
-def _pieces_that_hold(windows: Windows, span: tuple[int, int]) -> _Held:
-    assert windows.rows is not None
-    pieces = windows.rows.pieces
-    hit = np.flatnonzero((pieces.starts < span[1]) & (pieces.starts + pieces.lengths > span[0]))
-    ids = np.searchsorted(pieces.edges, hit, side="right") - 1
-    lengths = np.concatenate([[0], np.cumsum(pieces.lengths.astype(np.int64))])
-    places = lengths[hit] - lengths[pieces.edges[ids]]
-    return _Held(ids, pieces.starts[hit], pieces.starts[hit] + pieces.lengths[hit], places, span)
+def _sightings_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) -> Iterator[Sighting]:
+    """Each row of the member's ``epoch`` that holds tokens of ``span``; several when it holds several stretches."""
+    windows, key = loader.members[name], (loader.seed, name)
+    ids = windows.holding(*span, epoch, key=key)
+    spans, places = windows.spans(ids, epoch, key=key), loader.places_of(ids, epoch, member=name)
+    first = np.maximum(spans.starts, span[0])
+    stop = np.minimum(spans.starts + spans.lengths, span[1])
+    place = spans.in_row() + first - spans.starts
+    targets = np.maximum(stop - np.maximum(first, spans.starts + spans.context), 0)
+    for n in np.flatnonzero(first < stop).tolist():
+        row = int(spans.row[n])
+        held = (int(first[n]), int(stop[n]), int(place[n]), int(targets[n]))
+        at = places[row]
+        yield Sighting(at.position, at.step, at.dp_rank, at.row, epoch, name, int(ids[row]), *held)
 
 
 Stretch = dict[str, Any]  # label, start, stop

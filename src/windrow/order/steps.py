@@ -1,6 +1,6 @@
 """Steps as arithmetic: which position a step starts at, and back, whatever the sizes were before.
 
-Guarantee: pure integers; O(number of changes of size). ``Sizes`` knows how a pass over ``epoch_samples`` positions
+Guarantee: pure integers; O(number of changes of size). ``StepSizes`` knows how a pass over ``epoch_samples`` positions
 is cut into steps; ``Segments`` strings together the stretches of a run that had different sizes.
 """
 
@@ -12,7 +12,7 @@ from typing import Literal, Self, get_args
 
 from windrow.errors import NotEnoughTokensError
 
-__all__ = ["Segments", "Sizes", "Tail", "tail_of"]
+__all__ = ["Segments", "StepSizes", "Tail", "tail_of"]
 
 Tail = Literal["drop", "keep", "straddle"]
 
@@ -30,7 +30,7 @@ def tail_of(epochs: int | None, drop_last: bool) -> Tail:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class StepSizes:
     """How the stream is cut: ``batch_size`` samples a rank and step, ``dp_world_size`` ranks, and what happens to
     the last positions of a pass that fill no step: "drop" them, "keep" them in a short step, or let the step
     "straddle" the edge into the next epoch.
@@ -95,10 +95,10 @@ class Segments:
     """The stretches of a run: ``(position, step, sizes)`` where each began. Immutable; the last one is in force."""
 
     epoch_samples: int
-    parts: tuple[tuple[int, int, Sizes], ...]
+    parts: tuple[tuple[int, int, StepSizes], ...]
 
     @classmethod
-    def begin(cls, epoch_samples: int, sizes: Sizes) -> Self:
+    def begin(cls, epoch_samples: int, sizes: StepSizes) -> Self:
         """A run that starts at position 0, step 0."""
         return cls(epoch_samples, ((0, 0, sizes),))
 
@@ -107,7 +107,7 @@ class Segments:
         first, first_step, sizes = next(part for part in reversed(self.parts) if part[1] <= step)
         return sizes.after(first, step - first_step, self.epoch_samples)
 
-    def sizes_of(self, step: int) -> Sizes:
+    def sizes_of(self, step: int) -> StepSizes:
         """The sizes that ``step`` was, or will be, made with."""
         return next(part[2] for part in reversed(self.parts) if part[1] <= step)
 
@@ -128,11 +128,11 @@ class Segments:
         within = position - sizes.after(first, step - first_step, self.epoch_samples)
         return (step, *divmod(within, sizes.batch_size)) if 0 <= within < sizes.global_batch else None
 
-    def changed(self, position: int, sizes: Sizes) -> Self:
+    def changed(self, position: int, sizes: StepSizes) -> Self:
         """The run going on from ``position`` with ``sizes``."""
         return self if sizes == self.parts[-1][2] else self.jumped(position, position, sizes)
 
-    def jumped(self, position: int, to: int, sizes: Sizes) -> Self:
+    def jumped(self, position: int, to: int, sizes: StepSizes) -> Self:
         """The run going on from position ``to`` with ``sizes``, what lies between ``position`` and it passed over."""
         kept = tuple(part for part in self.parts if part[0] < position)
         start = sizes.start(to, self.epoch_samples)
@@ -146,14 +146,14 @@ class Segments:
     def from_json(cls, epoch_samples: int, text: str) -> Self:
         """Undo ``to_json``. Raises ``ValueError`` when the stretches are none, or do not rise."""
         rows: Sequence[tuple[int, int, int, int, Tail]] = json.loads(text)
-        parts = tuple((p, s, Sizes(b, w, tail)) for p, s, b, w, tail in rows)
+        parts = tuple((p, s, StepSizes(b, w, tail)) for p, s, b, w, tail in rows)
         numbers = all(type(number) is int for *four, _ in rows for number in four)
         if not parts or not numbers or not _rise(parts):
             raise ValueError(f"{text} is no list of stretches that begins at step 0 and rises")
         return cls(epoch_samples, parts)
 
 
-def _rise(parts: Sequence[tuple[int, int, Sizes]]) -> bool:
+def _rise(parts: Sequence[tuple[int, int, StepSizes]]) -> bool:
     positions, steps, sizes = zip(*parts, strict=True)
     known = all(min(z.batch_size, z.dp_world_size) >= 1 and z.tail in get_args(Tail) for z in sizes)
     return (

@@ -7,24 +7,27 @@ index gives it, in the store's order, then eos; no target counts across two piec
 the documents, ten million of them in seconds. Knows no order.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.arrays import Int64
 from windrow.store.cache import kept
 from windrow.store.store import TokenStore
 from windrow.windows.best_fit import best_fit_decreasing
-from windrow.windows.spans import document_bounds, documents_of, lay_out, runs
+from windrow.windows.spans import Key, Spans, document_bounds, runs
 
-__all__ = ["INDEX_VERSION", "DocumentRows", "Pieces", "find_pieces", "pack"]
+__all__ = ["INDEX_VERSION", "Pieces", "find_pieces", "pack"]
 
 INDEX_VERSION = 1
-Int64 = NDArray[np.int64]
 
 
 class Pieces(NamedTuple):
-    """Row r holds pieces ``edges[r]`` to ``edges[r + 1]``, each ``lengths`` tokens of the store from ``starts`` on."""
+    """Row r holds pieces ``edges[r]`` to ``edges[r + 1]``, each ``lengths`` tokens of the store from ``starts`` on.
+
+    The rows of every epoch are the same.
+    """
 
     starts: Int64  # (P,)
     lengths: NDArray[np.int32]  # (P,)
@@ -32,58 +35,30 @@ class Pieces(NamedTuple):
 
     @property
     def num_rows(self) -> int:
+        """Rows in all."""
         return len(self.edges) - 1
 
-    def of(self, rows: Int64) -> tuple[Int64, Int64, Int64]:
-        """``(starts, lengths, counts)``: the pieces of ``rows`` (B,), (K,) each, and how many each has, (B,)."""
-        counts = self.edges[rows + 1] - self.edges[rows]
-        chosen = runs(self.edges[rows], counts)
-        return self.starts[chosen], self.lengths[chosen].astype(np.int64), counts
-
-
-class DocumentRows:
-    """The rows that ``pieces`` of ``store`` make, ``max_length + 1`` tokens each, filled up with ``eos_id``."""
-
-    def __init__(self, store: TokenStore, max_length: int, pieces: Pieces, eos_id: int) -> None:
-        self.pieces, self._store, self._width, self._eos_id = pieces, store, max_length + 1, eos_id
+    @property
+    def may_mask(self) -> bool:
+        """Whether there is a row in which some target does not count: nearly all have padding or several pieces."""
+        return True
 
     @property
-    def max_documents(self) -> int:
+    def most_in_a_row(self) -> int:
         """The most pieces in a row."""
-        return int(np.diff(self.pieces.edges).max(initial=0))
+        return int(np.diff(self.edges).max(initial=0))
 
-    def starts(self, ids: Int64) -> Int64:
-        """The first token of each row."""
-        return self.pieces.starts[self.pieces.edges[ids]]
+    def spans(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Spans:
+        """The pieces of rows ``ids`` (B,)."""
+        counts = self.edges[ids + 1] - self.edges[ids]
+        chosen = runs(self.edges[ids], counts)
+        row = np.repeat(np.arange(len(ids)), counts)
+        return Spans(self.starts[chosen], self.lengths[chosen].astype(np.int64), row, np.ones_like(row))
 
-    def gather(self, ids: Int64) -> NDArray[Any]:
-        starts, lengths, counts = self.pieces.of(ids)
-        tokens = self._store.gather(runs(starts, lengths), 1)[:, 0]
-        return lay_out(tokens, _sums(lengths, counts), self._width, self._eos_id)
-
-    def target_mask(self, ids: Int64) -> NDArray[np.bool_]:
-        _, lengths, counts = self.pieces.of(ids)
-        followed = np.ones(int(lengths.sum()), dtype=np.bool_)
-        followed[np.cumsum(lengths) - 1] = False  # the last token of a piece: what comes next is another document
-        mask: NDArray[np.bool_] = lay_out(followed, _sums(lengths, counts), self._width, False)[:, :-1]
-        return mask  # (B, L)
-
-    def documents(self, ids: Int64) -> Int64:
-        starts, lengths, counts = self.pieces.of(ids)
-        return lay_out(documents_of(self._store, starts, lengths), _sums(lengths, counts), self._width, -1)
-
-    def touches(self, ids: Int64, documents: Int64) -> NDArray[np.bool_]:
-        starts, lengths, counts = self.pieces.of(ids)
-        first, last = self._store.document_at(starts), self._store.document_at(starts + lengths - 1)
-        hit = np.searchsorted(documents, first, side="left") < np.searchsorted(documents, last, side="right")
-        touched: NDArray[np.bool_] = _sums(hit, counts) > 0
-        return touched
-
-
-def _sums(values: NDArray[Any], counts: Int64) -> Int64:
-    """Sums over groups of ``counts`` (B,) neighbouring values, each of one or more: (B,)."""
-    first = np.cumsum(counts) - counts
-    return np.add.reduceat(values.astype(np.int64), first) if len(first) else first
+    def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
+        """The rows that hold one of the tokens ``[start, stop)``: (K,), rising."""
+        hit = np.flatnonzero((self.starts < stop) & (self.starts + self.lengths > start))
+        return np.unique(np.searchsorted(self.edges, hit, side="right") - 1)
 
 
 def find_pieces(store: TokenStore, max_length: int, policy: str) -> Pieces:

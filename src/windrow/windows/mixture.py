@@ -11,7 +11,7 @@ from typing import Any
 
 from windrow.errors import WindrowError, whole_number
 from windrow.order.mixture_order import BLOCK, MixtureOrder
-from windrow.windows.member import Member
+from windrow.windows.windows import Windows
 
 __all__ = ["Mixture"]
 
@@ -32,7 +32,7 @@ class Mixture:
 
     def __init__(
         self,
-        members: Mapping[str, tuple[Member, float]],
+        members: Mapping[str, tuple[Windows, float]],
         *,
         stages: Mapping[int, Mapping[str, float]] | None = None,
         epoch_samples: int | None = None,

@@ -1,25 +1,91 @@
-"""Rows made of spans of a store: which documents they hold, and how short ones are laid out.
+"""Rows as spans of a store: the one idea that everything about a row is written over.
 
-Guarantee: arithmetic on the boundary index; no token is read. Cost: two searches per span and one number per place.
+Guarantee: tokens, documents and masks of a row follow from its spans and the store's boundaries alone. Cost: that of
+the store's gather for tokens; else arithmetic, two searches a span and one number a place. Knows no policy.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.arrays import Int64, Mask
 from windrow.store.store import TokenStore
 
-__all__ = ["document_bounds", "documents_of", "lay_out", "most_documents", "runs"]
+__all__ = ["Key", "Spans", "document_bounds", "most_documents", "runs"]
 
-Int64 = NDArray[np.int64]
+Key = tuple[int, str]  # seed and member name: what draws by chance within a member is keyed by
 _AT_A_TIME = 1 << 20
 
 
-def document_bounds(store: TokenStore) -> tuple[Int64, Int64]:
-    """``(starts, ends)``, each (num_documents,), of all documents of ``store``."""
-    ends = store.document_ends(np.arange(store.num_documents))
-    return np.concatenate([[0], ends[:-1]]) if len(ends) else ends, ends
+class Spans(NamedTuple):
+    """Which stretches of the store, in order, make up each of the rows that were asked for; n spans in all.
+
+    The first ``context`` tokens of a span are inputs only; each one after them is the target of the token before it.
+    """
+
+    starts: Int64  # (n,) the first token of each
+    lengths: Int64  # (n,) its tokens, 1 or more
+    row: Int64  # (n,) which of the rows it is a part of, from 0, rising
+    context: Int64  # (n,) 1 or more
+
+    @property
+    def num_rows(self) -> int:
+        """B, the rows that were asked for: each has a span."""
+        return int(self.row[-1]) + 1 if len(self.row) else 0
+
+    def per_row(self, values: NDArray[Any]) -> Int64:
+        """Sums of ``values`` (n,) over the spans of each row: (B,)."""
+        return np.bincount(self.row, values).astype(np.int64)
+
+    def in_row(self) -> Int64:
+        """The place in its row at which each span begins: (n,)."""
+        before = np.cumsum(self.lengths) - self.lengths
+        return before - before[np.searchsorted(self.row, self.row)]
+
+    def laid_out(self, values: NDArray[Any], width: int, fill: Any) -> NDArray[Any]:
+        """A value for each token, (lengths.sum(),), as rows of ``width`` places, the rest of a row ``fill``."""
+        held = self.per_row(self.lengths)  # (B,)
+        if len(values) == len(held) * width:
+            return values.reshape(len(held), width)
+        out = np.full((len(held), width), fill, dtype=values.dtype)
+        out[np.arange(width) < held[:, None]] = values
+        return out
+
+    def places(self) -> Int64:
+        """The token of the store at each place of the rows, one after the other: (lengths.sum(),)."""
+        return runs(self.starts, self.lengths)
+
+    def tokens(self, store: TokenStore, width: int, fill: int) -> NDArray[Any]:
+        """The rows' tokens, (B, width) in the store's dtype; rows of one whole span are one gather."""
+        if len(self.row) == self.num_rows and (self.lengths == width).all():
+            return store.gather(self.starts, width)
+        return self.laid_out(store.gather(self.places(), 1)[:, 0], width, fill)
+
+    def targets(self, width: int) -> Mask:
+        """Which places of the rows are the target of the place before: (B, width)."""
+        counts = np.ones(int(self.lengths.sum()), dtype=np.bool_)
+        counts[runs(np.cumsum(self.lengths) - self.lengths, np.minimum(self.context, self.lengths))] = False
+        return self.laid_out(counts, width, False)
+
+    def documents(self, store: TokenStore, width: int) -> Int64:
+        """The document of each place of the rows, (B, width), -1 where there is none."""
+        first, last = self._ends(store)
+        num = last - first + 1
+        documents = runs(first, num)
+        begins = np.maximum(store.document_ends(documents - 1), np.repeat(self.starts, num))
+        ends = np.minimum(store.document_ends(documents), np.repeat(self.starts + self.lengths, num))
+        return self.laid_out(np.repeat(documents, ends - begins), width, -1)
+
+    def touches(self, store: TokenStore, documents: Int64) -> Mask:
+        """Which rows hold a token of one of ``documents`` (sorted numbers): (B,)."""
+        first, last = self._ends(store)
+        hit = np.searchsorted(documents, first, side="left") < np.searchsorted(documents, last, side="right")
+        return self.per_row(hit) > 0
+
+    def _ends(self, store: TokenStore) -> tuple[Int64, Int64]:
+        """The documents of the first and the last token of each span, (n,) each."""
+        return store.document_at(self.starts), store.document_at(self.starts + self.lengths - 1)
 
 
 def runs(first: Int64, lengths: Int64) -> Int64:
@@ -29,23 +95,10 @@ def runs(first: Int64, lengths: Int64) -> Int64:
     return out
 
 
-def documents_of(store: TokenStore, starts: Int64, lengths: Int64) -> Int64:
-    """The document of each token of the spans (K,), each of one token or more: (lengths.sum(),)."""
-    first, last = store.document_at(starts), store.document_at(starts + lengths - 1)
-    num = last - first + 1
-    documents = runs(first, num)
-    begins = np.maximum(store.document_ends(documents - 1), np.repeat(starts, num))
-    ends = np.minimum(store.document_ends(documents), np.repeat(starts + lengths, num))
-    return np.repeat(documents, ends - begins)
-
-
-def lay_out(values: NDArray[Any], lengths: Int64, width: int, fill: Any) -> NDArray[Any]:
-    """Rows of ``lengths`` (B,) values each, the rest of a row ``fill``: (B, width)."""
-    if len(values) == len(lengths) * width:
-        return values.reshape(len(lengths), width)
-    out = np.full((len(lengths), width), fill, dtype=values.dtype)
-    out[np.arange(width) < lengths[:, None]] = values
-    return out
+def document_bounds(store: TokenStore) -> tuple[Int64, Int64]:
+    """``(starts, ends)``, each (num_documents,), of all documents of ``store``."""
+    ends = store.document_ends(np.arange(store.num_documents))
+    return np.concatenate([[0], ends[:-1]]) if len(ends) else ends, ends
 
 
 def most_documents(store: TokenStore, length: int) -> int:

@@ -1,27 +1,27 @@
-"""Windows over a store: window id, epoch -> start token = id * stride + phase. Nothing is materialised.
+"""Windows over a store: window id, epoch -> the spans of tokens that make up the row. Nothing is materialised.
 
-Guarantee: window ``id`` is the ``max_length + 1`` tokens from its start: ``max_length`` inputs and, moved on by one,
-``max_length`` targets. The count is arithmetic; cost is that of the store's gather. Knows no order and no ranks.
+Guarantee: a row is ``max_length + 1`` tokens: ``max_length`` inputs and, moved on by one, ``max_length`` targets. Its
+spans are what the policy's layout says, and all else is written over them. Cost: that of the store's gather. Knows no
+order and no ranks.
 """
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.arrays import Int64, Mask
 from windrow.errors import NotEnoughTokensError, whole_number
-from windrow.order.permutation import keyed_integers
 from windrow.store.store import TokenStore
-from windrow.windows.document_rows import INDEX_VERSION, DocumentRows, find_pieces
-from windrow.windows.member import Key
-from windrow.windows.spans import documents_of, lay_out, most_documents
+from windrow.windows.document_rows import INDEX_VERSION, Pieces, find_pieces
+from windrow.windows.sliding import Sliding
+from windrow.windows.spans import Key, Spans, most_documents
 
 __all__ = ["POLICIES", "Policy", "Windows"]
 
-Int64 = NDArray[np.int64]
-Policy = Literal["concat", "pad", "pack", "bos"]
-POLICIES: tuple[Policy, ...] = ("concat", "pad", "pack", "bos")
+Policy = Literal["concat", "pad", "pack", "bos", "evaluation"]
+POLICIES: tuple[Policy, ...] = ("concat", "pad", "pack", "bos")  # to train with
 
 
 class Windows:
@@ -39,7 +39,8 @@ class Windows:
             tokens. ``"pad"``: a document a row, a long one in several, the rest of a row padded. ``"pack"``: as many
             pieces of documents in a row as fit, over the whole store, by best-fit-decreasing. ``"bos"``: each row
             starts where a document starts, and what its end cuts off is left out. With pad and pack no target counts
-            that lies in another document than its input. stride, phase and tail are concat's alone.
+            that lies in another document than its input. stride, phase and tail are concat's alone. ``"evaluation"``
+            is what ``Loader.evaluation`` makes of concat: each target of the store counts exactly once.
 
     Without phase there are ``(n - max_length - 1) // stride + 1`` windows in n tokens, with it
     ``(n - max_length) // stride``: the number that fits at every offset.
@@ -63,12 +64,26 @@ class Windows:
         self.stride = whole_number("stride", max_length if stride is None else stride)
         self.phase, self.tail, self.policy = phase, tail, policy
         self._check_choices()
-        self.rows = None if policy == "concat" else self._make_rows(policy)
-        self._num_full = self._count_full() if self.rows is None else self.rows.pieces.num_rows
-        self.num_samples = self._num_full + self._num_padded()
+        self.layout: Sliding | Pieces = self._laid_out()
+        self.num_samples = self.layout.num_rows
         if not self.num_samples:
             raise NotEnoughTokensError(self._too_short())
         self._warn_about_gaps()
+
+    def evaluation(self) -> Self:
+        """These windows for exact evaluation: all n - 1 targets of n tokens count exactly once, whatever the stride.
+
+        With ``stride < max_length`` the overlap is context only: a window after the first counts its last ``stride``
+        targets; the last window is padded. (Sliding-window perplexity, as language-model evaluation uses it, e.g.
+        Baevski and Auli, "Adaptive input representations", 2018.) Raises ``ValueError`` for another policy than
+        concat, and when ``stride > max_length`` would leave targets out.
+        """
+        if self.policy != "concat":
+            raise ValueError(
+                f"policy is {self.policy!r}, and evaluation slides over the concatenation. Give windows of policy "
+                '"concat", or score these rows by Loader(windows, batch_size, shuffle=False, drop_last=False).'
+            )
+        return type(self)(self.store, self.max_length, self.stride, policy="evaluation")
 
     def __len__(self) -> int:
         return self.num_samples
@@ -96,8 +111,8 @@ class Windows:
 
     @property
     def may_mask(self) -> bool:
-        """Whether there is a padded window, or rows of documents."""
-        return self.rows is not None or self.num_samples > self._num_full
+        """Whether there is a row in which some target does not count."""
+        return self.layout.may_mask
 
     @property
     def eos_id(self) -> int:
@@ -105,114 +120,91 @@ class Windows:
         return self.store.eos_id or 0
 
     def recipe(self) -> dict[str, Any]:
-        """The part of the recipe that windows fix."""
-        if self.rows:
-            return {"policy": self.policy, "max_length": self.max_length, "index": INDEX_VERSION}
-        fields = {
-            "max_length": self.max_length,
-            "stride": self.stride,
-            "phase": self.phase,
-            "tail": self.tail,
-        }
-        return {"policy": "concat", **fields}
+        """The part of the recipe that windows fix, as JSON values."""
+        fixed: dict[str, Any] = {"policy": self.policy, "max_length": self.max_length}
+        if self.policy == "concat":
+            return fixed | {"stride": self.stride, "phase": self.phase, "tail": self.tail}
+        return fixed | ({"stride": self.stride} if self.policy == "evaluation" else {"index": INDEX_VERSION})
 
-    def starts(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
-        """The first token of each window: (B,) int64 for ``ids`` (B,) and ``epoch`` (B,) or one for all."""
-        if self.rows:
-            return self.rows.starts(np.asarray(ids, dtype=np.int64))
-        starts = np.asarray(ids, dtype=np.int64) * self.stride
-        return starts if self.phase == 0 else starts + self.offsets(epoch, key=key)
+    def spans(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Spans:
+        """The stretches of the store that make up windows ``ids`` (B,) of ``epoch`` (B,) or one for all, in order.
 
-    def offsets(self, epoch: Int64 | int, *, key: Key = (0, "")) -> Int64:
-        """The phase of each of ``epoch`` (any shape): int64 in ``[0, stride)``, same shape."""
-        epochs, inverse = np.unique(np.asarray(epoch, dtype=np.int64), return_inverse=True)
-        offsets = [int(keyed_integers(1, "phase", *key, int(e))[0]) % self.stride for e in epochs]
-        return np.array(offsets, dtype=np.int64)[inverse].reshape(np.shape(epoch))
-
-    def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
-        """Windows ``ids`` (B,) of ``epoch`` (B,) or one for all: (B, max_length + 1) in the store's dtype."""
+        Raises ``IndexError`` for an id that is none.
+        """
         ids = np.asarray(ids, dtype=np.int64)
-        if not self.may_mask and self.phase == 0:
-            return self.store.gather(self.starts(ids), self.max_length + 1)  # an id that is none leaves the store
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_samples):
             raise IndexError(f"window ids {ids.min()} to {ids.max()} of {self.num_samples}")
-        if self.rows:
-            return self.rows.gather(ids)
-        starts, length = self.starts(ids, epoch, key=key), self.max_length + 1
-        if not self.may_mask or not (padded := ids >= self._num_full).any():
-            return self.store.gather(starts, length)
-        out = np.empty((len(ids), length), dtype=self.store.dtype)
-        out[~padded] = self.store.gather(starts[~padded], length)
-        out[padded] = self._padded_row()
-        return out
+        return self.layout.spans(ids, epoch, key=key)
 
-    def target_mask(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[np.bool_] | None:
+    def holding(self, start: int, stop: int, epoch: int = 0, *, key: Key = (0, "")) -> Int64:
+        """The windows of ``epoch`` that hold one of the store's tokens ``[start, stop)``: (K,), rising."""
+        return self.layout.holding(start, stop, epoch, key=key)
+
+    def starts(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
+        """The first token of each of windows ``ids`` (B,): (B,) int64."""
+        spans = self.spans(ids, epoch, key=key)
+        starts: Int64 = spans.starts[spans.in_row() == 0]
+        return starts
+
+    def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
+        """Windows ``ids`` (B,) of ``epoch`` (B,) or one for all: (B, max_length + 1) in the store's dtype, fresh."""
+        length, layout = self.max_length + 1, self.layout
+        if isinstance(layout, Sliding) and layout.is_plain:  # an id that is none leaves the store
+            return self.store.gather(np.asarray(ids, dtype=np.int64) * layout.stride, length)
+        return self.spans(ids, epoch, key=key).tokens(self.store, length, self.eos_id)
+
+    def target_mask(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Mask | None:
         """Which targets count, (B, max_length) bool, or None when all do."""
         if not self.may_mask:
             return None
-        if self.rows:
-            return self.rows.target_mask(np.asarray(ids))
-        padded = np.asarray(ids) >= self._num_full
-        if not padded.any():
-            return None
-        mask = np.ones((len(padded), self.max_length), dtype=np.bool_)
-        mask[padded, self._num_left() - 1 :] = False
-        return mask
+        mask = self.spans(ids, epoch, key=key).targets(self.max_length + 1)[:, 1:]
+        return None if mask.all() else mask
 
-    def touches(self, ids: Int64, epoch: Int64 | int, documents: Int64, *, key: Key = (0, "")) -> NDArray[np.bool_]:
+    def touches(self, ids: Int64, epoch: Int64 | int, documents: Int64, *, key: Key = (0, "")) -> Mask:
         """Which windows ``ids`` (B,) hold a token of one of ``documents`` (sorted numbers): (B,) bool."""
-        if self.rows:
-            return self.rows.touches(ids, documents)
-        starts = self.starts(ids, epoch, key=key)
-        first = self.store.document_at(starts)
-        last = self.store.document_at(np.minimum(starts + self.max_length, self.store.num_tokens - 1))
-        return np.searchsorted(documents, first, side="left") < np.searchsorted(documents, last, side="right")
+        return self.spans(ids, epoch, key=key).touches(self.store, documents)
 
     def documents(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
-        """The document of each token of windows ``ids`` (B,): (B, max_length + 1) int64, -1 where there is none."""
-        if self.rows:
-            return self.rows.documents(np.asarray(ids))
-        starts = self.starts(ids, epoch, key=key)
-        lengths = np.minimum(self.max_length + 1, self.num_tokens - starts)
-        return lay_out(documents_of(self.store, starts, lengths), lengths, self.max_length + 1, -1)
+        """The document of each token of windows ``ids`` (B,): (B, max_length + 1) int64, -1 where there is none.
+
+        Within a row two stretches of one document never meet with a gap between them.
+        """
+        return self.spans(ids, epoch, key=key).documents(self.store, self.max_length + 1)
+
+    def places(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
+        """The token of the store at each place of windows ``ids`` (B,): (B, max_length + 1), -1 where there is none."""
+        spans = self.spans(ids, epoch, key=key)
+        return spans.laid_out(spans.places(), self.max_length + 1, -1)
 
     @property
     def max_documents(self) -> int:
         """The most documents in a window's inputs; costs a pass over the document index."""
-        if self.rows and self.policy != "bos":
-            return self.rows.max_documents
+        if isinstance(self.layout, Pieces) and self.policy != "bos":
+            return self.layout.most_in_a_row
         return most_documents(self.store, self.max_length)
 
-    # -- arithmetic ------------------------------------------------------------------------------------------------
+    # -- checks ----------------------------------------------------------------------------------------------------
 
-    def _make_rows(self, policy: Policy) -> DocumentRows:
-        return DocumentRows(self.store, self.max_length, find_pieces(self.store, self.max_length, policy), self.eos_id)
-
-    def _count_full(self) -> int:
-        spare = self.store.num_tokens - self.max_length - (self.phase == 0)
-        return max(0, spare // self.stride + (self.phase == 0))
-
-    def _num_left(self) -> int:
-        return self.store.num_tokens - self._num_full * self.stride  # tokens from the next window's start on
-
-    def _num_padded(self) -> int:
-        last_target = (self._num_full - 1) * self.stride + self.max_length if self._num_full else 0
-        left_over = self.store.num_tokens - 1 > last_target and self._num_left() >= 2
-        return int(self.tail == "pad" and left_over)
-
-    def _padded_row(self) -> NDArray[Any]:
-        row = np.full(self.max_length + 1, self.eos_id, dtype=self.store.dtype)
-        row[: self._num_left()] = self.store.tokens(self._num_full * self.stride)
-        return row
+    def _laid_out(self) -> Sliding | Pieces:
+        if self.policy not in ("concat", "evaluation"):
+            return find_pieces(self.store, self.max_length, self.policy)
+        once = self.policy == "evaluation"
+        pads, moves = once or self.tail == "pad", self.phase == "epoch"
+        return Sliding(self.store.num_tokens, self.max_length, self.stride, moves, pads, once)
 
     def _check_choices(self) -> None:
         if self.phase not in (0, "epoch") or self.tail not in ("drop", "pad"):
             raise ValueError(f'phase is {self.phase!r} (0 or "epoch"), tail is {self.tail!r} ("drop" or "pad")')
         if self.phase == "epoch" and self.tail == "pad":
             raise ValueError('tail="pad" pads one fixed end, and phase="epoch" moves it: choose one of them')
-        if self.policy not in POLICIES:
+        if self.policy == "evaluation" and self.stride > self.max_length:
+            raise ValueError(
+                f"stride is {self.stride} > max_length {self.max_length}: the targets in between would never be "
+                f"scored. Use stride <= {self.max_length}."
+            )
+        if self.policy not in get_args(Policy):
             raise ValueError(f"policy is {self.policy!r}, and the policies are {', '.join(POLICIES)}")
-        given = (self.stride, self.phase, self.tail)
+        given = (self.max_length if self.policy == "evaluation" else self.stride, self.phase, self.tail)
         if self.policy != "concat" and given != (self.max_length, 0, "drop"):
             raise ValueError(
                 f'stride, phase and tail are {given}, and policy="{self.policy}" takes none of them: its rows are made '
@@ -221,7 +213,7 @@ class Windows:
 
     def _too_short(self) -> str:
         n, length = self.store.num_tokens, self.max_length
-        if self.rows:
+        if isinstance(self.layout, Pieces):
             return f"none of the store's {self.store.num_documents} documents has 2 tokens, an input and its target."
         if n < 2:
             return f"the store has {n} tokens, and the shortest window needs 2: an input and its target. Add text."

@@ -1,0 +1,114 @@
+"""Where a run stands: its position, the stretches before it that had other sizes, and what it leaves out.
+
+Guarantee: the position moves only here: with a batch that reaches the user, a skip, or a state. Only one iterator goes
+on; what was made ahead of a change is made again. Cost: a few numbers.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from windrow.batches.batch import Batch
+from windrow.errors import ResumeError
+from windrow.loader.batch_maker import Blocks
+from windrow.loader.exclusions import Exclusion
+from windrow.loader.meter import Meter
+from windrow.loader.recipe import Recipe
+from windrow.loader.state import data_of, dump_state, read_state
+from windrow.order.steps import Segments, StepSizes
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """A run of ``recipe`` with ``sizes``, from its beginning; an epoch is ``epoch_samples`` positions."""
+
+    def __init__(self, recipe: Recipe, sizes: StepSizes, epoch_samples: int) -> None:
+        self._recipe, self._sizes, self._epoch_samples = recipe, sizes, epoch_samples
+        self.position = 0
+        self.segments = Segments.begin(epoch_samples, sizes)
+        self.excluded: list[Exclusion] = []
+        self.meter = Meter()
+        self._own: list[Exclusion] = []  # of what is excluded, what was asked for here, not loaded
+        self._iteration = 0  # the number of the iterator that may go on
+        self._revision = 0  # how often what is to come was changed by skip() or exclude()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next sample belongs to."""
+        return self.position // self._epoch_samples
+
+    def at_step(self, step: int, dp_rank: int) -> tuple[int, StepSizes]:
+        """The position at which ``step`` starts, and its sizes. Raises ``IndexError`` when the rank has none."""
+        if step < 0:
+            raise IndexError(f"step {step}: the steps of a run count from 0, and a run has no last one")
+        sizes = self.segments.sizes_of(step)
+        if dp_rank >= sizes.dp_world_size:
+            raise IndexError(f"step {step} was made by {sizes.dp_world_size} ranks, and this is rank {dp_rank}")
+        return self.segments.position_of(step), sizes
+
+    def receive(self, make_blocks: Callable[[], Blocks]) -> Iterator[Batch]:
+        """Batches as they reach the user; the position moves on with each."""
+        self._iteration += 1
+        return self._received(make_blocks, self._iteration)
+
+    def _received(self, make_blocks: Callable[[], Blocks], iteration: int) -> Iterator[Batch]:
+        revision, epoch = -1, self.epoch
+        while revision != self._revision:  # skip() or exclude() was called: what was made ahead is no longer right
+            revision, asked = self._revision, perf_counter()
+            for position, batch in chain.from_iterable(make_blocks()):
+                if iteration != self._iteration:
+                    return
+                if revision != self._revision:
+                    break  # and go on from where we are now, if that is still within this pass
+                # Moved on before the yield: a state taken in the loop's body is after this batch, also at an epoch's
+                # last one, where a trainer that counts steps never comes back for StopIteration.
+                self.position = position
+                given = perf_counter()
+                self.meter.count(given - asked)
+                yield batch
+                asked = perf_counter()
+                self.meter.work_seconds += asked - given
+            else:
+                return
+            if self._sizes.tail != "straddle" and self.epoch != epoch:
+                return
+
+    def to_state(self) -> dict[str, int | str]:
+        """The state, as ``Loader.state_dict`` gives it."""
+        recipe, data = self._recipe.to_json(), data_of(self._recipe.members)
+        return dump_state(self.position, recipe, data, self.segments, self.excluded)
+
+    def load(self, state: Mapping[str, Any], dtype: np.dtype[Any]) -> None:
+        """Stand where ``state`` stood; batches are of ``dtype``.
+
+        Raises ``ResumeError``, and is then unchanged, when the state is of another run.
+        """
+        recipe, data = self._recipe.to_json(), data_of(self._recipe.members)
+        position, segments, excluded = read_state(state, recipe, data, self._epoch_samples)
+        if lost := [one for one in self._own if one not in excluded]:
+            raise ResumeError(
+                f"exclude() was called on this loader ({len(lost)} times) and the state does not know of it, so "
+                "loading would undo it. Load into a new loader, then exclude."
+            )
+        if excluded and dtype.kind == "u":
+            raise ResumeError(f"the state excludes samples, and dtype {dtype} cannot hold -100. Use dtype='int32'.")
+        self._iteration += 1
+        self.position = self._sizes.start(position, self._epoch_samples)
+        self.segments, self.excluded, self._own = segments.changed(position, self._sizes), excluded, []
+
+    def skip(self, num_samples: int) -> None:
+        """Pass over the next ``num_samples`` of the global stream; steps count on."""
+        to = self.position + num_samples
+        self._revision += 1
+        self.segments = self.segments.jumped(self.position, to, self._sizes)
+        self.position = self._sizes.start(to, self._epoch_samples)
+
+    def exclude(self, one: Exclusion) -> None:
+        """Leave out ``one`` from here on."""
+        self._revision += 1
+        self.excluded.append(one)
+        self._own.append(one)

@@ -1,0 +1,70 @@
+"""The recipe: everything that fixes the order and the targets, frozen when a loader is made.
+
+Guarantee: equal recipes over equal data give equal batches; batch size, ranks and devices are no part of it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from windrow.batches.boundaries import MaskTargets
+from windrow.errors import whole_number
+from windrow.order.order import Order, PlainOrder
+from windrow.order.permutation import ORDER_VERSION
+from windrow.windows.mixture import Mixture
+from windrow.windows.windows import Windows
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is drawn from, and how it is shuffled; each field is the ``Loader``'s argument of that name."""
+
+    data: Windows | Mixture
+    seed: int
+    shuffle: bool
+    shuffle_block: int | None
+    mask_targets: MaskTargets | None
+
+    @classmethod
+    def of(cls, data: Any, seed: object, shuffle: object, shuffle_block: object, mask_targets: Any) -> "Recipe":
+        """The recipe of a loader's arguments. Raises ``ValueError`` for what is none of them."""
+        if not isinstance(data, Windows | Mixture):
+            raise ValueError(
+                f"a loader draws from Windows or a Mixture of them, and this is a {type(data).__name__}. Give "
+                "Loader(Windows(store, max_length=256), ...)."
+            )
+        block = None if shuffle_block is None else whole_number("shuffle_block", shuffle_block)
+        return cls(data, whole_number("seed", seed, at_least=None), bool(shuffle), block, mask_targets)
+
+    @property
+    def members(self) -> Mapping[str, Windows]:
+        """What is drawn from, by name; a plain loader's only member is ``""``."""
+        return dict(self.data.members) if isinstance(self.data, Mixture) else {"": self.data}
+
+    @property
+    def max_repeats(self) -> int | None:
+        """How many epochs of its own a member may run; None: any."""
+        return self.data.max_repeats if isinstance(self.data, Mixture) else None
+
+    def order(self) -> Order:
+        """The order that the recipe fixes."""
+        keyed: dict[str, Any] = {"seed": self.seed, "shuffle": self.shuffle, "shuffle_block": self.shuffle_block}
+        data = self.data
+        return data.order(**keyed) if isinstance(data, Mixture) else PlainOrder(data.num_samples, **keyed)
+
+    def to_json(self) -> str:
+        """The recipe as canonical JSON; what it was before a field existed has not that field."""
+        fields: dict[str, Any] = {
+            "order": ORDER_VERSION,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "shuffle_block": self.shuffle_block,
+            "members": {name: member.recipe() for name, member in self.members.items()},
+            "mixture": self.data.recipe() if isinstance(self.data, Mixture) else None,
+        }
+        if self.mask_targets:
+            fields["mask_targets"] = self.mask_targets
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,82 @@
+"""Windows that slide over the concatenation of all documents: window id, epoch -> one span.
+
+Guarantee: window ``id`` begins at ``id * stride + phase``. Nothing is materialised; the count is arithmetic.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from windrow.arrays import Int64
+from windrow.order.permutation import keyed_integers
+from windrow.windows.spans import Key, Spans
+
+__all__ = ["Sliding"]
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """A window of ``max_length + 1`` tokens every ``stride`` tokens of ``num_tokens``.
+
+    ``moves`` shifts all windows of an epoch by an offset drawn for it; ``pads`` adds a last, shorter window where
+    targets are left over; ``once`` makes the overlap of a window with the one before it context, so that every target
+    counts once.
+    """
+
+    num_tokens: int
+    max_length: int
+    stride: int
+    moves: bool = False
+    pads: bool = False
+    once: bool = False
+
+    @cached_property
+    def num_full(self) -> int:
+        """Windows that the tokens fill, at every offset."""
+        spare = self.num_tokens - self.max_length - (not self.moves)
+        return max(0, spare // self.stride + (not self.moves))
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Windows in all."""
+        last_target = (self.num_full - 1) * self.stride + self.max_length if self.num_full else 0
+        num_left = self.num_tokens - self.num_full * self.stride  # tokens from the next window's start on
+        left_over = self.num_tokens - 1 > last_target and num_left >= 2
+        return self.num_full + (self.pads and left_over)
+
+    @property
+    def may_mask(self) -> bool:
+        """Whether there is a window in which some target does not count."""
+        return self.once or self.num_rows > self.num_full
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every window is whole, and in the same place in every epoch."""
+        return not (self.may_mask or self.moves)
+
+    def starts(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Int64:
+        """The first token of each of the windows ``ids`` (B,): (B,)."""
+        starts = ids * self.stride
+        return starts + self.offsets(epoch, key=key) if self.moves else starts
+
+    def spans(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Spans:
+        """One span for each of the windows ``ids`` (B,)."""
+        starts, context = self.starts(ids, epoch, key=key), np.ones_like(ids)
+        if self.once:
+            context[ids > 0] += self.max_length - self.stride
+        lengths = np.minimum(self.max_length + 1, self.num_tokens - starts)
+        return Spans(starts, lengths, np.arange(len(ids)), context)
+
+    def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
+        """The windows of ``epoch`` that hold one of the tokens ``[start, stop)``: (K,), rising."""
+        offset = int(self.starts(np.zeros(1, dtype=np.int64), epoch, key=key)[0])
+        first = max(0, -(-(start - self.max_length - offset) // self.stride))  # the first that reaches ``start``
+        last = min(self.num_rows - 1, (stop - 1 - offset) // self.stride)
+        return np.arange(first, last + 1)
+
+    def offsets(self, epoch: Int64 | int, *, key: Key) -> Int64:
+        """The phase of each of ``epoch`` (any shape): int64 in ``[0, stride)``, of that shape."""
+        epochs, inverse = np.unique(np.asarray(epoch, dtype=np.int64), return_inverse=True)
+        offsets = [int(keyed_integers(1, "phase", *key, int(e))[0]) % self.stride for e in epochs]
+        return np.array(offsets, dtype=np.int64)[inverse].reshape(np.shape(epoch))
