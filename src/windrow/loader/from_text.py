@@ -3,11 +3,11 @@
 ``from_text`` is the long way with defaults: ``TokenStore.from_ids`` -> ``Windows`` -> ``Loader``.
 """
 
-import os
 from typing import TYPE_CHECKING, Literal
 
 from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
+from windrow.text.sources import refuse_path
 from windrow.tokens.protocol import Tokenizer, encode_documents
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows
@@ -15,7 +15,7 @@ from windrow.windows.windows import Windows
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["from_text", "refuse_path"]
+__all__ = ["from_text"]
 
 
 def from_text(
@@ -42,23 +42,3 @@ def from_text(
     (ids,) = encode_documents(loaded, [text])
     windows = Windows(TokenStore.from_ids(ids, tokenizer=loaded), max_length, stride, tail=tail)
     return Loader(windows, batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last, epochs=epochs, device=device)
-
-
-def refuse_path(text: object) -> None:
-    """Raise ``ValueError`` when ``text`` is no text, or the path of a file: its name is not what to train on."""
-    if isinstance(text, os.PathLike) or (isinstance(text, str) and _is_file(text)):
-        raise ValueError(
-            f"{os.fspath(text)!r} is the path of a file, and the text itself is wanted. Read it first: "
-            f"Path({os.fspath(text)!r}).read_text(encoding='utf-8'), or use windrow.prepare, which takes paths."
-        )
-    if not isinstance(text, str):
-        raise ValueError(f"text is a {type(text).__name__}, and it must be a str. Decode bytes with .decode('utf-8').")
-
-
-def _is_file(text: str) -> bool:
-    if len(text) > 4096 or "\n" in text or "\0" in text:
-        return False
-    try:
-        return os.path.isfile(text)
-    except (OSError, ValueError):
-        return False  # longer than a name can be, or not encodable: certainly text

@@ -15,7 +15,7 @@ from typing import Any
 
 from windrow.errors import SourceError
 
-__all__ = ["Inputs", "Reading", "Source", "decode_utf8", "find_sources", "require_unchanged"]
+__all__ = ["Inputs", "Reading", "Source", "find_sources", "refuse_path", "require_unchanged"]
 
 Documents = Iterable[str] | Iterable[Mapping[str, Any]]
 Inputs = str | Path | list[str] | list[Path] | tuple[str, ...] | tuple[Path, ...] | Documents
@@ -187,13 +187,16 @@ def require_unchanged(sources: Iterable[Source]) -> None:
             )
 
 
-def decode_utf8(data: bytes, name: str, offset: int = 0) -> str:
-    """``data`` as text. Raises ``SourceError`` with ``name`` and the byte's offset in the file when it is not UTF-8."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        place = offset + error.start
-        raise SourceError(
-            f"{name} is not UTF-8: byte 0x{data[error.start]:02x} at offset {place} ({error.reason}). Replacing it "
-            "would change the text in silence. Save the file as UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8"
-        ) from None
+def refuse_path(text: object, name: str = "text") -> None:
+    """Raise ``ValueError`` when ``text`` is no text, or the path of a file: its name is not what to train on."""
+    if isinstance(text, os.PathLike) or (isinstance(text, str) and len(text) <= 4096 and os.path.isfile(text)):
+        path = os.fspath(text)
+        raise ValueError(
+            f"{name} is the path of a file, {path!r}, and the text itself is wanted, not these {len(path)} characters. "
+            f"Read it first: {name} = Path({path!r}).read_text(encoding='utf-8'), or use windrow.prepare, which takes "
+            "paths."
+        )
+    if not isinstance(text, str):
+        raise ValueError(
+            f"{name} is a {type(text).__name__}, and it must be a str. Decode bytes with .decode('utf-8')."
+        )
