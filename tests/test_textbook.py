@@ -382,11 +382,13 @@ def test_the_configuration_has_the_defaults_of_the_courses() -> None:
 
 
 def test_text_too_short_for_one_window_is_an_error_with_the_arithmetic() -> None:
-    message = r"txt has 4 tokens, and one window needs max_length \+ 1 = 9. Use max_length <= 3, or more text, or "
-    with pytest.raises(NotEnoughTokensError, match=message + r".*\(1 window, 5 targets masked\)"):
+    message = r"txt has 4 tokens, and one window needs max_length \+ 1 = 9. Use max_length <= 3, or windrow.Windows"
+    with pytest.raises(NotEnoughTokensError, match=message + r".*\(1 window, 5 targets masked\), or add text."):
         GPTDatasetV1("abcd", Letters(), 8, 1)
     for text, count in (("", 0), ("a", 1)):
-        with pytest.raises(NotEnoughTokensError, match=f"txt has {count} tokens.*max_length . 1 = 257. Use more text"):
+        with pytest.raises(
+            NotEnoughTokensError, match=f"txt has {count} tokens, and the shortest window needs 2.*Add text"
+        ):
             create_dataloader_v1(text)
     with pytest.raises(ValueError, match=r"tokens has 3 tokens.*block_size \+ 1 = 4. Use block_size <= 2"):
         LMSequenceDataset([1, 2, 3], 3)
@@ -395,15 +397,16 @@ def test_text_too_short_for_one_window_is_an_error_with_the_arithmetic() -> None
 def test_a_loader_without_a_batch_is_an_error_with_the_arithmetic() -> None:
     dataset = GPTDatasetV1(letters(19), Letters(), 4, 4)
     message = (
-        r"19 tokens give \(19 - 4 - 1\) // 4 \+ 1 = 4 windows, and batch_size is 8.*"
-        r"batch_size <= 4, drop_last=False \(1 batch of 4\), stride <= 2, or more text"
+        r"has 4 samples, and one step takes batch_size 8, so with drop_last=True.*"
+        r"batch_size <= 4, or drop_last=False \(1 short step\), or stride <= 2 "
+        r"\(there are \(19 - 4 - 1\) // stride \+ 1 windows\), or more text"
     )
     with pytest.raises(NotEnoughTokensError, match=message):
         create_dataloader(dataset, batch_size=8)
     assert len(create_dataloader(dataset, batch_size=8, drop_last=False)) == 1
     assert len(create_dataloader(dataset, batch_size=4)) == 1
     assert len(create_dataloader(GPTDatasetV1(letters(19), Letters(), 4, 2), batch_size=8)) == 1  # the remedy helps
-    with pytest.raises(NotEnoughTokensError, match="1 batch of 4\\), or more text"):  # no stride would
+    with pytest.raises(NotEnoughTokensError, match="1 short step\\), or more text"):  # no stride would
         create_dataloader(dataset, batch_size=99)
 
 
@@ -413,7 +416,7 @@ def test_any_dataset_may_be_loaded_but_none_without_a_batch() -> None:
             return map(torch.tensor, itertools.count())
 
     assert next(iter(create_dataloader(Endless(), 2, shuffle=False))).tolist() == [0, 1]
-    with pytest.raises(NotEnoughTokensError, match="the dataset has 3 samples, and batch_size is 4"):
+    with pytest.raises(NotEnoughTokensError, match=r"has 3 samples.*batch_size 4.*short step\), or more text"):
         create_dataloader(TensorDataset(torch.zeros(3)), 4)
     with pytest.raises(NotEnoughTokensError, match="0 samples"):
         create_dataloader(TensorDataset(torch.zeros(0)), 4, drop_last=False)
@@ -443,7 +446,7 @@ def test_a_stride_longer_than_the_window_warns_of_what_is_never_trained_on() -> 
 def test_the_path_of_a_file_is_not_its_text(kind: Any, tmp_path: Path) -> None:
     path = tmp_path / "story.txt"
     path.write_text(STORY)
-    with pytest.raises(ValueError, match=r"txt is the path of a file.*Read it first: txt = open\("):
+    with pytest.raises(ValueError, match=r"txt is the path of a file.*Read it first: txt = Path\("):
         create_dataloader_v1(kind(path))
     assert len(GPTDatasetV1(str(tmp_path / "no such file"), Letters(), 2, 1)) > 0
     assert len(GPTDatasetV1("a\0b\ud800c", Letters(), 2, 1)) == 3
@@ -473,8 +476,9 @@ def test_a_split_too_short_for_one_window_is_an_error_whose_remedies_help(tmp_pa
     with pytest.raises(NotEnoughTokensError) as info:
         make_dataloader(cfg, path)
     message = str(info.value)
-    assert message.startswith(f"split 'valid' has {num_valid} tokens, and one window needs block_size + 1 = ")
-    assert f"Use block_size <= {num_valid - 1}, or train_frac=0." in message
+    assert message.startswith(f"split 'valid': tokens has {num_valid} tokens, and one window needs block_size + 1 = ")
+    assert f"Use block_size <= {num_valid - 1}, or " in message
+    assert "Or use train_frac=0." in message
     assert 'tail="pad") (1 window, 10 targets masked)' in message
     train_frac = float(message.split("train_frac=")[1][:4])
     assert len(make_dataloader(cfg, path, train_frac, num_workers=0)["valid_dl"]) >= 1
@@ -482,12 +486,14 @@ def test_a_split_too_short_for_one_window_is_an_error_whose_remedies_help(tmp_pa
         make_dataloader(cfg, path, train_frac=0.05)
     with pytest.raises(NotEnoughTokensError, match="at least 2002 tokens of text"):
         make_dataloader(GPT2DataConfig(block_size=1000), path)
+    with pytest.raises(ValueError, match=r"train_frac is 1.5: .* use 0 < train_frac < 1"):
+        make_dataloader(cfg, path, train_frac=1.5)
 
 
 def test_a_file_that_is_not_utf8_or_not_there_is_an_error_that_says_where(tmp_path: Path) -> None:
     path = tmp_path / "latin1.txt"
     path.write_bytes(b"x" * 100_000 + b"caf\xe9 au lait")
-    with pytest.raises(SourceError, match=r"latin1.txt: byte 100003 \(0xe9\) is not UTF-8"):
+    with pytest.raises(SourceError, match=r"latin1.txt is not UTF-8: byte 0xe9 at offset 100003"):
         load_tokens(GPT2DataConfig(), path)
     with pytest.raises(SourceError, match=r"missing.txt cannot be read: No such file"):
         load_tokens(GPT2DataConfig(), tmp_path / "missing.txt")

@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from windrow.batches.map_dataset import Pair, WindowDataset, check_one_batch, check_size, cut_windows, too_short
-from windrow.errors import NotEnoughTokensError, SourceError
+from windrow.batches.map_dataset import Pair, WindowDataset, cut_windows, require_batch
+from windrow.errors import NotEnoughTokensError, SourceError, whole_number
 from windrow.text.demo import demo_text
+from windrow.text.parse import not_utf8
+from windrow.text.sources import refuse_path
 from windrow.tokens.tokenizer import TextTokenizer, load_tokenizer
 
 __all__ = [
@@ -70,7 +72,7 @@ def create_dataloader_v1(
     Raises ValueError when txt is the path of a file or a size is < 1, and NotEnoughTokensError when the text is
     too short for one window or, with drop_last, for one batch. Warns when stride > max_length.
     """
-    check_size("batch_size", batch_size)
+    whole_number("batch_size", batch_size)
     dataset = GPTDatasetV1(txt, load_tokenizer("gpt2"), max_length, stride)
     return create_dataloader(dataset, batch_size, shuffle, drop_last, num_workers)
 
@@ -108,9 +110,9 @@ def create_dataloader(
     Raises ValueError when batch_size < 1, and NotEnoughTokensError when the dataset is empty or, with drop_last,
     has fewer samples than batch_size.
     """
-    check_size("batch_size", batch_size)
+    batch_size = whole_number("batch_size", batch_size)
     if isinstance(dataset, Sized):
-        check_one_batch(dataset, batch_size, drop_last)
+        require_batch(dataset, batch_size, drop_last)
     return DataLoader(dataset, batch_size, shuffle, drop_last=drop_last, num_workers=num_workers, **options)
 
 
@@ -129,9 +131,9 @@ class GPTDatasetV1(WindowDataset):
     """
 
     def __init__(self, txt: str, tokenizer: Encodes, max_length: int, stride: int) -> None:
-        check_size("max_length", max_length)
-        check_size("stride", stride)
-        _check_text(txt)
+        whole_number("max_length", max_length)
+        whole_number("stride", stride)
+        refuse_path(txt, "txt")
         ids = np.array(tokenizer.encode(txt, allowed_special=ALLOWED_SPECIAL), dtype=np.int64)
         super().__init__(cut_windows("txt", ids, "max_length", max_length, stride))
 
@@ -145,8 +147,7 @@ class LMSequenceDataset(WindowDataset):
     """
 
     def __init__(self, tokens: Sequence[int] | NDArray[Any] | Tensor, block_size: int) -> None:
-        check_size("block_size", block_size)
-        self.block_size = block_size
+        self.block_size = whole_number("block_size", block_size)
         array = tokens.numpy(force=True) if isinstance(tokens, Tensor) else np.asarray(tokens)
         super().__init__(cut_windows("tokens", array, "block_size", block_size, stride=1))
 
@@ -179,18 +180,27 @@ def make_dataloader(
     Raises ValueError for a size < 1 or train_frac outside (0, 1), SourceError as `load_tokens` does, and
     NotEnoughTokensError when a part is too short for one window.
     """
-    check_size("block_size", cfg.block_size)
-    check_size("batch_size", cfg.batch_size)
+    whole_number("block_size", cfg.block_size)
+    whole_number("batch_size", cfg.batch_size)
+    _require_share("train_frac", train_frac)
     _, tokens, encoder = load_tokens(cfg, text_path)
-    train, valid = train_valid_split(np.asarray(tokens), train_frac)
-    _check_split(len(train), len(valid), cfg.block_size, train_frac)
+    parts = _datasets_of_parts(np.asarray(tokens), cfg.block_size, train_frac)
     options = {"num_workers": num_workers, "pin_memory": _pins_memory()}
     torch.manual_seed(cfg.seed)
-    train_dl, valid_dl = (
-        create_dataloader(LMSequenceDataset(part, cfg.block_size), cfg.batch_size, cfg.shuffle, False, **options)
-        for part in (train, valid)
-    )
+    train_dl, valid_dl = (create_dataloader(part, cfg.batch_size, cfg.shuffle, False, **options) for part in parts)
     return {"train_dl": train_dl, "valid_dl": valid_dl, "encoder": encoder}
+
+
+def _datasets_of_parts(tokens: NDArray[Any], block_size: int, train_frac: float) -> list[LMSequenceDataset]:
+    """That of the train part and that of the valid part; a part too short for a window is named, with the way out."""
+    datasets = []
+    for name, part in zip(("train", "valid"), train_valid_split(tokens, train_frac), strict=True):
+        try:
+            datasets.append(LMSequenceDataset(part, block_size))
+        except NotEnoughTokensError as error:
+            remedy = _split_remedy(len(tokens), block_size, train_frac)
+            raise NotEnoughTokensError(f"split {name!r}: {error} Or use {remedy}.") from None
+    return datasets
 
 
 def load_tokens(
@@ -213,8 +223,7 @@ def train_valid_split(tokens: Any, split_frac: float = 0.9) -> tuple[Any, Any]:
     Parts of an array or a tensor are slices of it. Parts of a list, whose slices would be copies, are read-only
     sequences that index, iterate and compare like lists. Raises ValueError when split_frac is outside (0, 1).
     """
-    if not 0 < split_frac < 1:
-        raise ValueError(f"split_frac is {split_frac}: the part of the tokens to train on, so use 0 < split_frac < 1.")
+    _require_share("split_frac", split_frac)
     cut = int(len(tokens) * split_frac)
     if not isinstance(tokens, np.ndarray | Tensor | _ListView):
         tokens = _ListView(tokens, range(len(tokens)))
@@ -255,10 +264,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{path}: byte {error.start} ({error.object[error.start]:#04x}) is not UTF-8 ({error.reason}). A guess "
-            "would train on wrong text: convert the file to UTF-8 first (iconv does)."
-        ) from None
+        raise SourceError(f"{path} is {not_utf8(error.object, error, 0)}") from None
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
 
@@ -274,22 +280,15 @@ def _pins_memory() -> bool:
 # Bad input
 
 
-def _check_text(txt: object) -> None:
-    if isinstance(txt, os.PathLike) or (isinstance(txt, str) and len(txt) < 4096 and os.path.isfile(txt)):
-        path = os.fspath(txt)
-        raise ValueError(
-            f"txt is the path of a file, {path!r}, and would be trained on as these {len(path)} characters. "
-            f'Read it first: txt = open({path!r}, encoding="utf-8").read().'
-        )
+def _require_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} is {value}: the part of the tokens to train on, so use 0 < {name} < 1.")
 
 
-def _check_split(num_train: int, num_valid: int, block_size: int, train_frac: float) -> None:
-    name, num_tokens = min(("train", num_train), ("valid", num_valid), key=lambda part: part[1])
-    if num_tokens > block_size:
-        return
-    total = num_train + num_valid
-    cuts = {percent / 100: int(total * (percent / 100)) for percent in range(1, 100)}
-    fits = [frac for frac, cut in cuts.items() if min(cut, total - cut) > block_size]
-    nearest = min(fits, key=lambda frac: abs(frac - train_frac), default=None)
-    remedy = f"at least {2 * block_size + 2} tokens of text" if nearest is None else f"train_frac={nearest:.2f}"
-    raise NotEnoughTokensError(too_short(f"split {name!r}", num_tokens, "block_size", block_size, remedy))
+def _split_remedy(num_tokens: int, block_size: int, train_frac: float) -> str:
+    """What gives both parts of a split a window: the nearest ``train_frac``, or more text where none does."""
+    fractions = [percent / 100 for percent in range(1, 100)]
+    fits = [frac for frac in fractions if block_size < int(num_tokens * frac) < num_tokens - block_size]
+    if not fits:
+        return f"at least {2 * block_size + 2} tokens of text"
+    return f"train_frac={min(fits, key=lambda frac: abs(frac - train_frac)):.2f}"

@@ -2,7 +2,7 @@
 
 Guarantee: `dataset[i]` is window i as (inputs, targets), two int64 tensors that share no memory; a batch is one
 gather. Cost: memory is that of the store, whatever the stride, and a pickle is as small. It does not know texts,
-tokenizers or the order: `windrow.textbook` holds the doors to it.
+tokenizers, positions or the seeded order: `windrow.textbook` holds the doors to it.
 """
 
 import operator
@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from windrow.errors import NotEnoughTokensError
+from windrow.order.steps import Sizes, tail_of
 from windrow.store.store import TokenStore
 from windrow.windows.windows import Windows
 
-__all__ = ["Rows", "WindowDataset", "check_one_batch", "check_size", "cut_windows", "too_short"]
+__all__ = ["Pair", "TensorList", "WindowDataset", "cut_windows", "require_batch"]
 
 Pair = tuple[Tensor, Tensor]  # inputs and targets, int64
 
@@ -52,14 +53,14 @@ class WindowDataset(Dataset[Pair]):
         return list(zip(inputs, targets, strict=True))
 
     @property
-    def input_ids(self) -> "Rows":
+    def input_ids(self) -> "TensorList":
         """All inputs, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
-        return Rows(self, slice(None, -1))
+        return TensorList(self, slice(None, -1))
 
     @property
-    def target_ids(self) -> "Rows":
+    def target_ids(self) -> "TensorList":
         """All targets, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
-        return Rows(self, slice(1, None))
+        return TensorList(self, slice(1, None))
 
     def _gather(self, indices: Collection[int]) -> NDArray[Any]:
         ids = np.array([operator.index(index) for index in indices], dtype=np.int64)  # (B,)
@@ -70,7 +71,7 @@ class WindowDataset(Dataset[Pair]):
         return self._windows.gather(np.where(ids < 0, ids + num_windows, ids))
 
 
-class Rows(Sequence[Tensor]):
+class TensorList(Sequence[Tensor]):
     """The inputs, or the targets, of a dataset as if they were a list of tensors; a slice is such a list."""
 
     def __init__(self, dataset: WindowDataset, columns: slice) -> None:
@@ -103,61 +104,25 @@ def _widened(tokens: NDArray[Any]) -> Tensor:
     return torch.from_numpy(tokens.astype(np.int64))  # a copy: inputs and targets share no memory
 
 
-# Bad input
+# Bad input, by the library's own checks, in the words of the doors
 
 
-def cut_windows(what: str, tokens: NDArray[Any], length_name: str, max_length: int, stride: int) -> Windows:
-    """Windows over ids (n,); what they are of and `max_length`'s name are for the message when none fits."""
+def cut_windows(name: str, ids: NDArray[Any], length_name: str, max_length: int, stride: int) -> Windows:
+    """Windows over ids (n,); the message that none fits calls them, and ``max_length``, what the door calls them."""
     try:
-        return Windows(TokenStore.from_ids(tokens), max_length, stride)
-    except NotEnoughTokensError:
-        message = too_short(what, len(tokens), length_name, max_length)
-        raise NotEnoughTokensError(message) from None
+        return Windows(TokenStore.from_ids(ids), max_length, stride)
+    except NotEnoughTokensError as error:
+        message = str(error).replace("the store", name).replace("max_length", length_name)
+        raise NotEnoughTokensError(message.replace('tail="pad"', 'windrow.Windows(..., tail="pad")')) from None
 
 
-def check_size(name: str, value: int) -> None:
-    """Raises ValueError for anything but a whole number of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is {value!r}, and it must be a whole number, 1 or more.")
-
-
-def check_one_batch(dataset: Sized, batch_size: int, drop_last: bool) -> None:
-    """Raises NotEnoughTokensError where a loader would have length 0, and pass in silence."""
-    num_samples = len(dataset)
-    if num_samples >= (batch_size if drop_last else 1):
-        return
-    if not num_samples:
+def require_batch(dataset: Sized, batch_size: int, drop_last: bool) -> None:
+    """Raise ``NotEnoughTokensError`` where a loader would have length 0, and pass in silence."""
+    if not len(dataset):
         raise NotEnoughTokensError("the dataset has 0 samples, so there is no batch at all. Give it more text.")
-    raise NotEnoughTokensError(
-        f"{_samples(dataset)}, and batch_size is {batch_size}: with drop_last=True that is no batch at all. "
-        f"Use batch_size <= {num_samples}, drop_last=False (1 batch of {num_samples}), "
-        f"{_stride_remedy(dataset, batch_size)}or more text."
-    )
-
-
-def _samples(dataset: Sized) -> str:
-    """How many samples, with the arithmetic where it is ours."""
-    if not isinstance(dataset, WindowDataset):
-        return f"the dataset has {len(dataset)} samples"
-    n, length, stride = dataset._windows.num_tokens, dataset._windows.max_length, dataset._windows.stride
-    return f"{n} tokens give ({n} - {length} - 1) // {stride} + 1 = {len(dataset)} windows"
-
-
-def _stride_remedy(dataset: Sized, batch_size: int) -> str:
-    if not isinstance(dataset, WindowDataset):
-        return ""
-    largest = (dataset._windows.num_tokens - dataset._windows.max_length - 1) // (batch_size - 1)
-    return f"stride <= {largest}, " if largest else ""
-
-
-def too_short(what: str, num_tokens: int, length_name: str, length: int, remedy: str = "more text") -> str:
-    """The message that no window fits, with the arithmetic and what would help."""
-    remedies = [remedy]
-    if num_tokens >= 2:
-        masked = length + 1 - num_tokens
-        remedies = [f"{length_name} <= {num_tokens - 1}", remedy]
-        remedies += [f'windrow.Windows(..., tail="pad") (1 window, {masked} targets masked)']
-    return (
-        f"{what} has {num_tokens} tokens, and one window needs {length_name} + 1 = {length + 1}. "
-        f"Use {', or '.join(remedies)}."
-    )
+    remedies = ["more text"]
+    if isinstance(dataset, WindowDataset) and batch_size > 1:
+        n, length = dataset._windows.num_tokens, dataset._windows.max_length
+        if largest := (n - length - 1) // (batch_size - 1):
+            remedies.insert(0, f"stride <= {largest} (there are ({n} - {length} - 1) // stride + 1 windows)")
+    Sizes(batch_size, 1, tail_of(1, drop_last)).require_step(len(dataset), remedies)

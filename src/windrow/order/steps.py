@@ -49,17 +49,24 @@ class StepSizes:
         """Steps that ``num_samples`` positions at the end of a pass give."""
         return -(-num_samples // self.global_batch) if self.tail == "keep" else num_samples // self.global_batch
 
-    def require_step(self, num_samples: int) -> None:
-        """Raise ``NotEnoughTokensError`` when a pass over ``num_samples`` would have no step."""
+    def require_step(
+        self, num_samples: int, remedies: Sequence[str] = ("a smaller stride or max_length", "more text")
+    ) -> None:
+        """Raise ``NotEnoughTokensError`` when a pass over ``num_samples`` would have no step.
+
+        ``remedies`` are what gives the data more samples; those that the sizes offer come before them.
+        """
         if self.tail != "drop" or self.steps_in(num_samples):
             return
-        need = f"batch_size {self.batch_size} * dp_world_size {self.dp_world_size} = {self.global_batch}"
-        remedies = ["drop_last=False (1 short step)", "a smaller stride or max_length", "more text"]
+        need = f"batch_size {self.batch_size}"
+        if self.dp_world_size > 1:
+            need += f" * dp_world_size {self.dp_world_size} = {self.global_batch}"
+        ways = ["drop_last=False (1 short step)", *remedies]
         if num_samples >= self.dp_world_size:
-            remedies.insert(0, f"batch_size <= {num_samples // self.dp_world_size}")
+            ways.insert(0, f"batch_size <= {num_samples // self.dp_world_size}")
         raise NotEnoughTokensError(
             f"the data has {num_samples} samples, and one step takes {need}, so with drop_last=True an epoch would "
-            f"have no step. Use {', or '.join(remedies)}."
+            f"have no step. Use {', or '.join(ways)}."
         )
 
     def start(self, position: int, epoch_samples: int) -> int:
