@@ -21,22 +21,22 @@ types: $(VENV)/.dev
 # Figures of docs/order.md: the shuffle's statistics, and its cost beside others'.
 bench-order: $(VENV)/.bench
 	$(BIN)/python bench/order_quality.py
-	$(BIN)/python bench/bench_order.py
+	$(BIN)/python bench/order.py
 	$(BIN)/python bench/render.py
 
 # Figures of docs/prepare.md: text to store beside bare tokenizers, on 200 MB and more.
 bench-prepare: $(VENV)/.dev
-	$(BIN)/python bench/bench_prepare.py
+	$(BIN)/python bench/prepare.py
 	$(BIN)/python bench/render.py
 
 # Figures of docs/documents.md: packing ten million documents, beside others' packers.
 bench-pack: $(VENV)/.dev
-	$(BIN)/python bench/bench_pack.py
+	$(BIN)/python bench/pack.py
 	$(BIN)/python bench/render.py
 
 # docs/benchmarks.md and the README's table: windrow beside every loader, each in an environment of its own.
 bench: $(VENV)/.dev
-	$(BIN)/python bench/bench_loaders.py
+	$(BIN)/python bench/loaders.py
 	$(BIN)/python bench/render.py
 
 docs: $(VENV)/.dev

@@ -1,6 +1,6 @@
 """The statistics of the shuffle: z-scores that a random permutation keeps within a few units.
 
-Run: python bench/order_quality.py            (writes bench/order_quality.json; a minute)
+Run: python bench/order_quality.py            (writes bench/results/order_quality.json; a minute)
 The test suite asserts |z| < 5 for the same figures; docs/order.md shows them, beside a Fisher-Yates shuffle's.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from windrow.order.order import MemberOrder
 from windrow.quality import Shuffle, Values, figures
 
-RESULTS = Path(__file__).with_suffix(".json")
+RESULTS = Path(__file__).parent / "results" / "order_quality.json"
 SIZES = [2**k + d for k in (8, 10, 13, 16, 18) for d in (-1, 0, 1)] + [300, 4**5 + 1, 10**5, 10**6]
 SEEDS = range(3)
 

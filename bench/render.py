@@ -1,4 +1,4 @@
-"""Puts the figures of bench/*.json into the documents that show them.
+"""Puts the figures of bench/results/*.json into the documents that show them.
 
 Run: python bench/render.py [--check]
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACE = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -206,23 +207,23 @@ def loaders_long(results: dict[str, Any]) -> str:
 
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "order-quality": ("order_quality.json", order_quality),
-    "order-cost": ("bench_order.json", order_cost),
-    "loader-cost": ("bench_order.json", loader_cost),
+    "order-cost": ("order.json", order_cost),
+    "loader-cost": ("order.json", loader_cost),
     "prepare": ("prepare.json", prepare_speed),
-    "loaders-machine": ("results.json", loaders_machine),
-    "loaders-short": ("results.json", loaders_short),
-    "loaders-limits": ("results.json", loaders_limits),
-    "loaders-speed": ("results.json", loaders_speed),
-    "loaders-first": ("results.json", loaders_first),
-    "loaders-resume": ("results.json", loaders_resume),
-    "loaders-long": ("results.json", loaders_long),
+    "loaders-machine": ("loaders.json", loaders_machine),
+    "loaders-short": ("loaders.json", loaders_short),
+    "loaders-limits": ("loaders.json", loaders_limits),
+    "loaders-speed": ("loaders.json", loaders_speed),
+    "loaders-first": ("loaders.json", loaders_first),
+    "loaders-resume": ("loaders.json", loaders_resume),
+    "loaders-long": ("loaders.json", loaders_long),
 }
 
 
 def rendered(text: str) -> str:
     def fill(place: re.Match[str]) -> str:
         file, render = FIGURES[place[2]]
-        return place[1] + render(json.loads((ROOT / "bench" / file).read_text(encoding="utf-8"))) + place[3]
+        return place[1] + render(json.loads((RESULTS / file).read_text(encoding="utf-8"))) + place[3]
 
     return PLACE.sub(fill, text)
 

@@ -20,7 +20,7 @@ SCRIPTS = sorted((ROOT / "bench").rglob("*.py"))
 def bench() -> Iterator[ModuleType]:
     folders = [str(ROOT / "bench"), str(ROOT / "bench" / "peers")]
     sys.path[:0] = folders
-    yield importlib.import_module("bench_loaders")
+    yield importlib.import_module("loaders")
     for folder in folders:
         sys.path.remove(folder)
 
@@ -34,7 +34,7 @@ def tokens(bench: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contenders() -> list[Any]:
     sys.path.insert(0, str(ROOT / "bench"))
     try:
-        found: list[Any] = importlib.import_module("bench_loaders").CONTENDERS
+        found: list[Any] = importlib.import_module("loaders").CONTENDERS
         return found
     finally:
         sys.path.pop(0)
@@ -45,6 +45,14 @@ def test_every_script_compiles_and_says_what_it_is(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     compile(text, path.name, "exec")
     assert text.startswith('"""')
+
+
+def test_every_benchmark_has_its_results_under_its_own_name() -> None:
+    benchmarks = {path.stem for path in (ROOT / "bench").glob("*.py")} - {"render"}
+    assert {path.stem for path in (ROOT / "bench" / "results").iterdir()} == benchmarks
+    for name in benchmarks:
+        text = (ROOT / "bench" / f"{name}.py").read_text(encoding="utf-8")
+        assert f'"results" / "{name}.json"' in text
 
 
 def test_every_contender_has_its_script_and_a_windrow_beside_it() -> None:

@@ -1,6 +1,6 @@
 """How fast text becomes a store, and in how much memory.
 
-Run: make bench-prepare        (writes bench/prepare.json; ten minutes; --small for a try)
+Run: make bench-prepare        (writes bench/results/prepare.json; ten minutes; --small for a try)
 
 On the same text, in one run, each in a process of its own, interleaved:
 (a) gigatoken's bare ``encode_batch`` on a list of texts in memory, the limit;
@@ -24,7 +24,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).with_name("prepare.json")
+RESULTS = Path(__file__).parent / "results" / "prepare.json"
 EOT = "<|endoftext|>"
 ROUNDS = 5
 

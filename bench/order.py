@@ -1,6 +1,6 @@
 """What the order costs: nanoseconds per position, time and memory to make a loader, time to resume.
 
-Run: make bench-order        (writes bench/bench_order.json; a minute)
+Run: make bench-order        (writes bench/results/order.json; a minute)
 Beside it, in the same run and interleaved: ``torch.randperm(n).tolist()``, which a map-style loader's sampler makes
 once an epoch, and Grain's ``index_shuffle``, called position by position as its sampler does.
 """
@@ -23,7 +23,7 @@ from windrow import Loader, Windows, open_store, prepare
 from windrow.order.permutation import Permutation
 from windrow.store.manifest import MANIFEST
 
-RESULTS = Path(__file__).with_suffix(".json")
+RESULTS = Path(__file__).parent / "results" / "order.json"
 ROUNDS = 7
 
 

@@ -1,6 +1,6 @@
 """Packing of ten million documents: time, memory and rows, beside TRL's and OLMo-core's packers.
 
-Run: python bench/bench_pack.py [NUM_DOCUMENTS]            (writes bench/pack.json; minutes)
+Run: python bench/pack.py [NUM_DOCUMENTS]            (writes bench/results/pack.json; minutes)
 The others run under the interpreter named by PACKERS_PYTHON, an environment of their own with trl, datasets and
 ai2-olmo-core, on as many documents as they pack in TIME_LIMIT seconds; one that is not there is named as such. Lengths
 are log-normal (median 400 tokens, a long tail: about those of web text), rows of 1024 tokens. TRL packs a thousand
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).with_name("pack.json")
+RESULTS = Path(__file__).parent / "results" / "pack.json"
 MAX_LENGTH, TIME_LIMIT = 1023, 60  # rows of 1024 tokens: OLMo-core's packer wants a power of two
 
 

@@ -1,12 +1,12 @@
 """The comparison: windrow beside every loader that people train GPT-like models with, over one token file, in one run.
 
-Run: python bench/bench_loaders.py [--rounds 5] [--seconds 1.5] [--only NAME,...] [--skip-install] [--fresh]
+Run: python bench/loaders.py [--rounds 5] [--seconds 1.5] [--only NAME,...] [--skip-install] [--fresh]
 
 Every round runs each contender once, in a process and, for packages, an environment of its own (.venv-bench/NAME), with
 the file in the page cache; the first batches are not timed. A ratio is windrow's speed by the contender's *in the same
 round*; the median of the rounds is reported. Before anything is timed, each contender's rows are looked up in the
 file. A run that was stopped goes on where it stopped (build/bench/partial.json); --fresh starts over.
-Results: bench/results.json, from which bench/render.py makes the tables of docs/benchmarks.md.
+Results: bench/results/loaders.json, from which bench/render.py makes the tables of docs/benchmarks.md.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "bench" / "peers"
-RESULTS = ROOT / "bench" / "results.json"
+RESULTS = ROOT / "bench" / "results" / "loaders.json"
 WORK = ROOT / "build" / "bench"
 NUM_TOKENS = 200_000_000
 WORKER_COUNTS = (1, 2, 4)
