@@ -49,8 +49,7 @@ def bit_agreement(values: Values) -> float:
     inputs = (whole[:, None] >> np.arange(bits) & 1) * 2 - 1
     outputs = (values[whole, None] >> np.arange(bits) & 1) * 2 - 1
     z = (inputs.T @ outputs) / np.sqrt(len(whole))  # (bits, bits)
-    largest = float(np.abs(z).max())
-    return float(largest * np.sign(z.flat[np.abs(z).argmax()]))
+    return float(z.flat[np.abs(z).argmax()])
 
 
 def block_chi_square(values: Values) -> float:
