@@ -18,8 +18,8 @@ from windrow.audit.check_subject import Failed, Subject
 from windrow.audit.sizes import Sizes
 from windrow.batches.boundaries import Boundaries
 from windrow.batches.delivery import NumpyDelivery
-from windrow.loader.progress import Progress
 from windrow.loader.samples import Samples
+from windrow.loader.stream import Stream
 from windrow.order.permutation import Permutation
 from windrow.windows.sliding import Sliding
 
@@ -91,10 +91,10 @@ def test_ranks_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) ->
 
 
 def test_workers_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Progress.at_step
-    monkeypatch.setattr(Progress, "__setstate__", lambda self, s: self.__dict__.update(s, copied=True), raising=False)
+    real = Stream.at_step
+    monkeypatch.setattr(Stream, "__setstate__", lambda self, s: self.__dict__.update(s, copied=True), raising=False)
     halved = lambda self, step, rank: real(self, step // 2 if hasattr(self, "copied") else step, rank)  # noqa: E731
-    monkeypatch.setattr(Progress, "at_step", halved)
+    monkeypatch.setattr(Stream, "at_step", halved)
     assert NAMES[3] in failing(corpus)
 
 

@@ -106,7 +106,7 @@ def test_ledger(recipe: Any, batch_size: int, world: int, epochs: int, data: Any
         ids = data.draw(st.sets(st.integers(0, windows.num_samples - 1), max_size=2))
         skipped = data.draw(st.integers(0, 5))
         for loader in loaders:
-            loader._progress.position += skipped * batch_size * world  # exclude() takes effect from here
+            loader._stream.position += skipped * batch_size * world  # exclude() takes effect from here
             loader.exclude(documents=documents, windows=ids)
     made = plan(loaders[0], epochs=epochs)
     (member,) = made.members.values()

@@ -18,11 +18,10 @@ from windrow.batches.delivery import check_device
 from windrow.errors import WindrowError, whole_number
 from windrow.loader.batch_maker import BatchMaker
 from windrow.loader.exclusions import Exclusion
-from windrow.loader.progress import Progress
 from windrow.loader.ranks import coordinate
 from windrow.loader.recipe import Recipe
 from windrow.loader.samples import Place, Sample, Samples
-from windrow.loader.worker_steps import WorkerSteps
+from windrow.loader.stream import Stream
 from windrow.order.steps import StepSizes, tail_of
 from windrow.windows.mixture import Mixture
 from windrow.windows.windows import Windows
@@ -97,13 +96,11 @@ class Loader:
         self.sizes.require_step(self.epoch_samples)
         if isinstance(data, Mixture):
             data.check_repeats({name: int(row["samples"]) for name, row in self.shares().items()})
-        self._progress = Progress(self._recipe, self.sizes, self.epoch_samples)
         self._resident, self._prefetch = resident, whole_number("prefetch", prefetch, at_least=0)
         boundaries = Boundaries(outputs, mask_targets, self.members.values(), on_device=self.device is not None)
-        checked = self._checked(np.dtype(dtype))
-        self._maker = BatchMaker(
-            self._recipe, self.samples, boundaries, device=self.device, dtype=checked, resident=resident
-        )
+        asked: dict[str, Any] = {"device": self.device, "dtype": self._checked(np.dtype(dtype)), "resident": resident}
+        self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
+        self._stream = Stream(self._recipe, self._maker, self.sizes, self.epoch_samples)
 
     @classmethod
     def evaluation(
@@ -146,22 +143,19 @@ class Loader:
     # -- iterating -------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Batch]:
-        progress = self._progress
-        return progress.receive(
-            lambda: self._maker.blocks(progress.position, self.sizes, progress.excluded, self._prefetch)
-        )
+        return self._stream.batches(self._prefetch)
 
     def __len__(self) -> int:
         """Steps in a whole epoch; constant, also after a resume in the middle of one."""
-        return max(1, self.sizes.steps_in(self.epoch_samples))
+        return len(self._stream)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of ``step`` of the run, for this rank, with the sizes that the step had or will have."""
-        return self._maker.batch(*self._progress.at_step(step, self.dp_rank), self._progress.excluded)
+        return self._maker.batch(*self._stream.at_step(step, self.dp_rank), self._stream.excluded)
 
     def lookup(self, step: int) -> list[Sample]:
         """Which samples ``step`` holds for this rank, a ``Sample`` for each row; costs no reading."""
-        return self.samples.of_step(*self._progress.at_step(step, self.dp_rank))
+        return self.samples.of_step(*self._stream.at_step(step, self.dp_rank))
 
     def samples_at(self, first: int, count: int) -> list[Sample]:
         """The samples at ``count`` positions from ``first`` on, over all ranks: the stream before it is cut."""
@@ -173,7 +167,7 @@ class Loader:
 
     def places_of(self, windows: Int64, epoch: int, *, member: str = "") -> list[Place]:
         """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search."""
-        return self.samples.places_of(windows, epoch, member, self._progress.segments)
+        return self.samples.places_of(windows, epoch, member, self._stream.segments)
 
     def dataloader(self, num_workers: int = 0, *, pin_memory: bool = False) -> "DataLoader[Batch]":
         """A ``torch.utils.data.DataLoader`` over the same stream: one item is one batch of CPU tensors.
@@ -188,8 +182,7 @@ class Loader:
             )
         from windrow.batches.dataloader import StepDataLoader
 
-        steps = WorkerSteps(self._maker, self._progress, self.sizes, self.epoch_samples)
-        return StepDataLoader(steps, num_workers=num_workers, pin_memory=pin_memory)
+        return StepDataLoader(self._stream, num_workers=num_workers, pin_memory=pin_memory)
 
     # -- where we are ----------------------------------------------------------------------------------------------
 
@@ -206,22 +199,22 @@ class Loader:
     @property
     def exclusions(self) -> tuple[Exclusion, ...]:
         """What ``exclude`` left out, and from which position on."""
-        return tuple(self._progress.excluded)
+        return tuple(self._stream.excluded)
 
     @property
     def position(self) -> int:
         """The position of the next sample, counted over all ranks and epochs."""
-        return self._progress.position
+        return self._stream.position
 
     @property
     def step(self) -> int:
         """The number of the next step of the run."""
-        return self._progress.segments.step_of(self.position)
+        return self._stream.segments.step_of(self.position)
 
     @property
     def epoch(self) -> int:
         """The epoch that the next sample belongs to."""
-        return self._progress.epoch
+        return self._stream.epoch
 
     @property
     def epoch_samples(self) -> int:
@@ -252,11 +245,11 @@ class Loader:
 
     def stats(self) -> dict[str, float | str]:
         """How long the loop waited for data: seconds, share, tokens per second of waiting, and a verdict."""
-        return self._progress.meter.stats(self.batch_size * self._recipe.data.max_length)
+        return self._stream.meter.stats(self.batch_size * self._recipe.data.max_length)
 
     def state_dict(self) -> dict[str, int | str]:
         """The state, a flat dict of ints and strings, the same on every rank. See ``load_state_dict``."""
-        return self._progress.to_state()
+        return self._stream.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue with the next unseen sample, whatever batch size and number of ranks the state was saved with.
@@ -264,11 +257,11 @@ class Loader:
         What the saved run excluded is excluded here too; call ``exclude`` after loading, not before. Raises
         ``ResumeError`` when the state is of another recipe or other data; the loader is then unchanged.
         """
-        self._progress.load(state, self._maker.dtype)
+        self._stream.load_state_dict(state)
 
     def skip(self, num_samples: int) -> None:
         """Pass over the next ``num_samples`` of the global stream, after a loss spike, say; steps count on."""
-        self._progress.skip(whole_number("num_samples", num_samples, at_least=0))
+        self._stream.skip(whole_number("num_samples", num_samples, at_least=0))
 
     def exclude(self, *, documents: Iterable[int] = (), windows: Iterable[int] = (), member: str = "") -> None:
         """From here on, mask all targets of each sample that touches one of ``documents`` or is one of ``windows``.
@@ -283,7 +276,7 @@ class Loader:
         self.samples.number_of(member)
         one = Exclusion.of(self.position, member, documents, windows)
         one.require_there(self.members[member])
-        self._progress.exclude(one)
+        self._stream.exclude(one)
 
     # -- checks --------------------------------------------------------------------------------------------
 

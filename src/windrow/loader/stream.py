@@ -1,7 +1,7 @@
-"""Where a run stands: its position, the stretches before it that had other sizes, and what it leaves out.
+"""The stream of one rank's batches, and where it stands: position, stretches of other sizes before it, exclusions.
 
 Guarantee: the position moves only here: with a batch that reaches the user, a skip, or a state. Only one iterator goes
-on; what was made ahead of a change is made again. Cost: a few numbers.
+on; what was made ahead of a change is made again. Cost: a few numbers; a pickle holds no token of a store on disk.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,25 +9,23 @@ from itertools import chain
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from windrow.batches.batch import Batch
 from windrow.errors import ResumeError
-from windrow.loader.batch_maker import Blocks
+from windrow.loader.batch_maker import BatchMaker, Blocks
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.meter import Meter
 from windrow.loader.recipe import Recipe
 from windrow.loader.state import data_of, dump_state, read_state
 from windrow.order.steps import Segments, StepSizes
 
-__all__ = ["Progress"]
+__all__ = ["Stream"]
 
 
-class Progress:
-    """A run of ``recipe`` with ``sizes``, from its beginning; an epoch is ``epoch_samples`` positions."""
+class Stream:
+    """The batches of ``maker`` under ``recipe`` with ``sizes``, from the beginning; ``StepDataLoader`` reads it too."""
 
-    def __init__(self, recipe: Recipe, sizes: StepSizes, epoch_samples: int) -> None:
-        self._recipe, self._sizes, self._epoch_samples = recipe, sizes, epoch_samples
+    def __init__(self, recipe: Recipe, maker: BatchMaker, sizes: StepSizes, epoch_samples: int) -> None:
+        self._recipe, self._maker, self._sizes, self._epoch_samples = recipe, maker, sizes, epoch_samples
         self.position = 0
         self.segments = Segments.begin(epoch_samples, sizes)
         self.excluded: list[Exclusion] = []
@@ -41,6 +39,9 @@ class Progress:
         """The epoch that the next sample belongs to."""
         return self.position // self._epoch_samples
 
+    def __len__(self) -> int:
+        return max(1, self._sizes.steps_in(self._epoch_samples))
+
     def at_step(self, step: int, dp_rank: int) -> tuple[int, StepSizes]:
         """The position at which ``step`` starts, and its sizes. Raises ``IndexError`` when the rank has none."""
         if step < 0:
@@ -49,6 +50,22 @@ class Progress:
         if dp_rank >= sizes.dp_world_size:
             raise IndexError(f"step {step} was made by {sizes.dp_world_size} ranks, and this is rank {dp_rank}")
         return self.segments.position_of(step), sizes
+
+    def batch_at(self, position: int) -> Batch:
+        """The batch of the step at ``position``, as CPU tensors."""
+        return self._maker.batch(position, self._sizes, self.excluded, on_cpu=True)
+
+    def to_come(self) -> Iterator[tuple[int, int]]:
+        """The position of each step that is still to come in this pass, and the position after it."""
+        for position, num_steps in self._maker.steps_to_come(self.position, self._sizes):
+            for _ in range(num_steps):
+                after = self._sizes.after(position, 1, self._epoch_samples)
+                yield position, after
+                position = after
+
+    def batches(self, prefetch: int) -> Iterator[Batch]:
+        """The batches from here to the end of the pass, ``prefetch`` steps of them made ahead."""
+        return self.receive(lambda: self._maker.blocks(self.position, self._sizes, self.excluded, prefetch))
 
     def receive(self, make_blocks: Callable[[], Blocks]) -> Iterator[Batch]:
         """Batches as they reach the user; the position moves on with each."""
@@ -77,13 +94,13 @@ class Progress:
             if self._sizes.tail != "straddle" and self.epoch != epoch:
                 return
 
-    def to_state(self) -> dict[str, int | str]:
-        """The state, as ``Loader.state_dict`` gives it."""
+    def state_dict(self) -> dict[str, int | str]:
+        """Where the stream stands, as a flat dict."""
         recipe, data = self._recipe.to_json(), data_of(self._recipe.members)
         return dump_state(self.position, recipe, data, self.segments, self.excluded)
 
-    def load(self, state: Mapping[str, Any], dtype: np.dtype[Any]) -> None:
-        """Stand where ``state`` stood; batches are of ``dtype``.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Stand where ``state`` stood.
 
         Raises ``ResumeError``, and is then unchanged, when the state is of another run.
         """
@@ -94,8 +111,10 @@ class Progress:
                 f"exclude() was called on this loader ({len(lost)} times) and the state does not know of it, so "
                 "loading would undo it. Load into a new loader, then exclude."
             )
-        if excluded and dtype.kind == "u":
-            raise ResumeError(f"the state excludes samples, and dtype {dtype} cannot hold -100. Use dtype='int32'.")
+        if excluded and self._maker.dtype.kind == "u":
+            raise ResumeError(
+                f"the state excludes samples, and dtype {self._maker.dtype} cannot hold -100. Use dtype='int32'."
+            )
         self._iteration += 1
         self.position = self._sizes.start(position, self._epoch_samples)
         self.segments, self.excluded, self._own = segments.changed(position, self._sizes), excluded, []
