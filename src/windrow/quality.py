@@ -8,7 +8,8 @@ Meant for num of 200 and more. Cost: a few passes over the values.
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+
+from windrow.arrays import Int64
 
 __all__ = [
     "Shuffle",
@@ -20,7 +21,7 @@ __all__ = [
     "lag_one",
 ]
 
-Values = NDArray[np.int64]
+Values = Int64
 Shuffle = Callable[[int, int, int], Values]  # num, seed, epoch -> a permutation of range(num)
 
 

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.arrays import Int64
+
 __all__ = ["assert_covers", "assert_elastic", "assert_resumes", "stream"]
 
 
@@ -56,7 +58,7 @@ def assert_resumes(make: Make, num_batches: int) -> None:
             _assert_continues(fresh, batches, place)
 
 
-def assert_elastic(make: MakeRank, plan: Sequence[tuple[int, int, int]], whole: NDArray[np.int64]) -> None:
+def assert_elastic(make: MakeRank, plan: Sequence[tuple[int, int, int]], whole: Int64) -> None:
     """Other batch sizes and ranks continue one and the same stream of samples.
 
     ``plan`` rows are (batch_size, dp_world_size, steps); each stretch resumes from the state that the one before left.

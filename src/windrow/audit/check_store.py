@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.arrays import Mask, UInt64
 from windrow.audit.check_subject import Failed, NotApplicable, Subject
 from windrow.store.store import TokenStore
 from windrow.windows.spans import document_bounds, runs
@@ -135,7 +136,7 @@ def shared_documents(subject: Subject) -> str:
     return f"none of {len(valid):,} documents of valid is among {len(train):,} of train"
 
 
-def _hashes(store: TokenStore) -> NDArray[np.uint64]:
+def _hashes(store: TokenStore) -> UInt64:
     """A number for each document (num_documents,), equal for equal ones; 0 for those of one token."""
     starts, ends = document_bounds(store)
     out, first = np.zeros(len(ends), dtype=np.uint64), 0
@@ -183,6 +184,6 @@ def _chunks(store: TokenStore) -> Iterator[NDArray[Any]]:
         yield store.tokens(first, first + _AT_A_TIME)
 
 
-def _longest_run(flags: NDArray[np.bool_]) -> int:
+def _longest_run(flags: Mask) -> int:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
     return int((edges[1::2] - edges[::2]).max(initial=0))

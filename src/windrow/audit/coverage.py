@@ -4,11 +4,10 @@ Guarantee: exact integers. Cost: a sort of the spans' ends; memory for the spans
 """
 
 import numpy as np
-from numpy.typing import NDArray
+
+from windrow.arrays import Int64
 
 __all__ = ["Coverage"]
-
-Int64 = NDArray[np.int64]
 
 
 class Coverage:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.arrays import Int64, Mask
 from windrow.batches.attention import block_mask, dense_mask
 from windrow.batches.batch import Batch
 from windrow.windows.windows import Windows
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MASK_TARGETS", "OUTPUTS", "Boundaries", "MaskTargets"]
 
-Int64 = NDArray[np.int64]
 MaskTargets = Literal["document_edges"]
 MASK_TARGETS = ("document_edges",)
 OUTPUTS = ("block_mask", "cu_seqlens", "dense_mask", "document_ids", "max_seqlen", "position_ids")
@@ -47,11 +47,11 @@ class Boundaries:
     def __bool__(self) -> bool:
         return bool(self.outputs or self.mask_targets)
 
-    def counting(self, documents: Int64, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    def counting(self, documents: Int64, mask: Mask | None) -> Mask | None:
         """Which targets count, (B, L), of those that ``mask`` leaves; ``documents`` is (B, L + 1)."""
         if self.mask_targets is None:
             return mask
-        same: NDArray[np.bool_] = documents[:, 1:] == documents[:, :-1]
+        same: Mask = documents[:, 1:] == documents[:, :-1]
         return same if mask is None else same & mask
 
     def attached(self, batches: Iterable[Batch], documents: Int64, num_steps: int) -> Iterator[Batch]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.arrays import Mask
 from windrow.batches.batch import IGNORE_INDEX, Batch
 from windrow.errors import WindrowError
 
@@ -28,7 +29,6 @@ __all__ = [
     "narrow_views",
 ]
 
-Mask = NDArray[np.bool_]
 _WIDEN_BYTES = 1 << 20  # of inputs and targets widened at a time: in a core's cache
 _NUM_BUFFERS = 3  # one being filled, one in flight, one being read
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64
 from windrow.order.order import MemberOrder
 from windrow.order.permutation import Permutation
 
@@ -18,15 +18,14 @@ __all__ = ["BLOCK", "MixtureOrder"]
 
 BLOCK = 65_536
 _KEPT = 4
-Int64 = NDArray[np.int64]
 
 
 class _Table(NamedTuple):
     """One block: whose each slot is, its rank among that member's slots, and the slots sorted by member and rank."""
 
-    member: NDArray[np.int64]  # (BLOCK,)
-    rank: NDArray[np.int64]  # (BLOCK,)
-    slots: NDArray[np.int64]  # (BLOCK,)
+    member: Int64  # (BLOCK,)
+    rank: Int64  # (BLOCK,)
+    slots: Int64  # (BLOCK,)
 
 
 class MixtureOrder:

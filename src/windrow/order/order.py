@@ -9,7 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from windrow.order.permutation import Int64, Permutation
+from windrow.arrays import Int64
+from windrow.order.permutation import Permutation
 
 __all__ = [
     "MemberOrder",

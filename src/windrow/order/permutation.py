@@ -14,20 +14,15 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["MAX_SAMPLES", "ORDER_VERSION", "Int64", "Permutation", "Tweak", "UInt64", "keyed_integers"]
+from windrow.arrays import Int64, UInt64
+
+__all__ = ["MAX_SAMPLES", "ORDER_VERSION", "Permutation", "Tweak", "keyed_integers"]
 
 ORDER_VERSION = 1
 
 
 MAX_SAMPLES = 2**63 - 1
-
-
-Int64 = NDArray[np.int64]
-
-
-UInt64 = NDArray[np.uint64]
 
 
 Tweak = Int64 | int

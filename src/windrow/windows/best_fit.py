@@ -14,9 +14,9 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["best_fit_decreasing"]
+from windrow.arrays import Int64
 
-Int64 = NDArray[np.int64]
+__all__ = ["best_fit_decreasing"]
 
 
 def best_fit_decreasing(lengths: NDArray[np.int32], capacity: int) -> Int64:
