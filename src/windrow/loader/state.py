@@ -9,11 +9,12 @@ with both values. It loads with ``torch.load(weights_only=True)`` and survives J
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from windrow.errors import ResumeError
 from windrow.loader.exclusions import Exclusion, dump_exclusions, load_exclusions
 from windrow.order.steps import Segments
+from windrow.windows.windows import Windows
 
 __all__ = ["STATE_VERSION", "data_of", "dump_state", "read_state"]
 
@@ -21,14 +22,7 @@ STATE_VERSION = 1
 _FIELDS = {"version": int, "position": int, "recipe": str, "data": str, "segments": str, "excluded": str}
 
 
-class _Data(Protocol):
-    @property
-    def num_tokens(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-
-
-def data_of(members: Mapping[str, _Data]) -> str:
+def data_of(members: Mapping[str, Windows]) -> str:
     """What the members draw from, as canonical JSON."""
     rows = {name: {"num_tokens": m.num_tokens, "fingerprint": m.fingerprint} for name, m in members.items()}
     return json.dumps(rows, sort_keys=True, separators=(",", ":"))
