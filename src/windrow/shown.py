@@ -1,12 +1,17 @@
-"""Text of a corpus made harmless: for a terminal (``visible``) and for HTML (``safe``).
+"""Text of a corpus made harmless: for a terminal (``visible``), in its tables, and for HTML (``safe``).
 
 Guarantee: no character of the text moves the cursor, changes a colour, turns the direction of what follows, or is
-markup. It does not do: printing.
+markup. Cost: rich is imported when a table is made. It does not do: printing.
 """
 
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-__all__ = ["safe", "visible"]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["pairs", "safe", "table", "visible"]
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -20,3 +25,31 @@ def visible(text: str, *, keep: str = "") -> str:
 def safe(text: str) -> str:
     """``text`` for HTML, in an element or an attribute: controls written as escapes, markup escaped."""
     return escape(visible(text), quote=True)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = ()) -> "Table":
+    """A table for the terminal, each cell through ``visible``; columns numbered in ``left`` are text, not figures.
+
+    A line end in a heading stays one, so that a caller whose headings are not its own words calls ``visible`` on them.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for number, heading in enumerate(headings):
+        made.add_column(visible(heading, keep="\n"), justify="left" if number in left else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*map(visible, row))
+    return made
+
+
+def pairs(facts: Iterable[tuple[str, str]]) -> "Table":
+    """Labels and values in two columns, each through ``visible``; a long value wraps beside its label."""
+    from rich.table import Table
+
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for fact in facts:
+        made.add_row(*map(visible, fact))
+    return made

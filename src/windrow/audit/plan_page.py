@@ -4,18 +4,15 @@ Guarantee: every figure is ``plan``'s. Cost: a plan for each policy. It does not
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from windrow.audit.plan import MemberPlan, Plan
-from windrow.shown import visible
+from windrow.shown import table, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "print_plan",
-    "print_policies",
-]
+__all__ = ["print_plan", "print_policies"]
 
 
 def print_plan(console: "Console", made: Plan) -> None:
@@ -24,23 +21,18 @@ def print_plan(console: "Console", made: Plan) -> None:
         f"{made.num_steps:,} steps of {made.batch_size:,} x {made.dp_world_size:,} samples; an epoch is "
         f"{made.steps_per_epoch:,} steps, {made.num_samples:,} samples"
     )
-    table = _table(["", *(visible(name) or "tokens" for name in made.members)])
     columns = [list(_lines(member)) for member in made.members.values()]
-    for lines in _aligned(columns):
-        table.add_row(*lines)
-    console.print(table)
+    console.print(table(["", *(visible(name) or "tokens" for name in made.members)], _aligned(columns), left=[0]))
     if made.rows_without_data:
         console.print(f"and {made.rows_without_data:,} rows of padding that keep the ranks in step")
 
 
 def print_policies(console: "Console", plans: Mapping[str, Plan | str]) -> None:
     """What each policy would make of the store, a row each: shares of tokens, places, documents."""
-    table = _table(["policy", "rows", "steps", "trained", "dropped", "masked", "padded", "cut"])
-    for policy, made in plans.items():
-        if isinstance(made, Plan):
-            table.add_row(policy, *_figures(made))
+    headings = ["policy", "rows", "steps", "trained", "dropped", "masked", "padded", "cut"]
+    rows = [[policy, *_figures(made)] for policy, made in plans.items() if isinstance(made, Plan)]
     console.print()
-    console.print(table)
+    console.print(table(headings, rows, left=[0]))
     for policy, made in plans.items():
         if isinstance(made, str):
             console.print(f"{policy}: {visible(made)}", soft_wrap=True)
@@ -98,13 +90,3 @@ def _aligned(columns: list[list[tuple[str, str]]]) -> Iterator[list[str]]:
 
 def _share(part: int, whole: int) -> str:
     return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
-
-
-def _table(headings: list[str]) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left", overflow="fold")
-    return table

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windrow.cli.terminal import documents_progress, error_console, output_console, training_progress
-from windrow.shown import visible
+from windrow.shown import pairs, visible
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import TRAIN_PAGE
 from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train
@@ -103,13 +103,13 @@ def _say_start(console: "Console", trainer: Trainer) -> None:
 
 
 def _print_result(console: "Console", trainer: Trainer) -> None:
-    from rich.table import Table
-
-    table, out, log = Table(box=None, show_header=False, pad_edge=False), trainer.run.folder, trainer.log
+    out, log = trainer.run.folder, trainer.log
     valid = [row["valid_loss"] for row in log if "valid_loss" in row]
-    table.add_row("steps", f"{len(log)}")
-    table.add_row("train loss", f"{log[0]['loss']:.4f} at the first step, {log[-1]['loss']:.4f} at the last")
-    table.add_row("valid loss", f"{valid[0]:.4f} at first, {valid[-1]:.4f} at last" if valid else "not measured")
-    for label, name in (("checkpoint", CHECKPOINT), ("losses", LOG), ("loss curve", CURVE), ("page", TRAIN_PAGE)):
-        table.add_row(label, visible(str(out / name)))
-    console.print(table)
+    files = [("checkpoint", CHECKPOINT), ("losses", LOG), ("loss curve", CURVE), ("page", TRAIN_PAGE)]
+    facts = [
+        ("steps", f"{len(log)}"),
+        ("train loss", f"{log[0]['loss']:.4f} at the first step, {log[-1]['loss']:.4f} at the last"),
+        ("valid loss", f"{valid[0]:.4f} at first, {valid[-1]:.4f} at last" if valid else "not measured"),
+        *[(label, str(out / name)) for label, name in files],
+    ]
+    console.print(pairs(facts))

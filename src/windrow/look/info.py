@@ -6,7 +6,7 @@ Guarantee: every figure is the manifest's. Cost: opening the stores.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from windrow.shown import visible
+from windrow.shown import table, visible
 from windrow.store.store import TokenStore
 
 if TYPE_CHECKING:
@@ -37,17 +37,9 @@ def store_facts(store: TokenStore) -> dict[str, Any]:
 
 def print_stores(console: "Console", facts: dict[str, dict[str, Any]]) -> None:
     """A table with a column per store."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("")
-    for name in facts:
-        table.add_column(visible(name), overflow="fold")
-    lines = [list(_store_lines(fact)) for fact in facts.values()]
-    for number, (label, _) in enumerate(lines[0]):
-        table.add_row(label, *[visible(str(column[number][1])) for column in lines])
-    console.print(table)
+    columns = [[*_store_lines(fact)] for fact in facts.values()]
+    rows = [[lines[0][0], *(value for _, value in lines)] for lines in zip(*columns, strict=True)]
+    console.print(table(["", *map(visible, facts)], rows, left=range(len(facts) + 1)))
 
 
 def _store_lines(fact: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What ``windrow info`` and ``windrow show`` print: a store, and a batch, as a person wants to see them.
+"""What ``windrow show`` prints: a batch, as a person wants to see it.
 
 Guarantee: the batch is the one that the loader gives at that step; every token is printed with what it is, where it
 lies and what it shall predict; text is printed through ``visible``. Cost: the batch, and no more of the store. It does
@@ -6,30 +6,19 @@ not do: choosing a loader (the command line does), or moving its position.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from windrow.batches.batch import IGNORE_INDEX
 from windrow.look.explain import Row, row_facts, rows_of, token_text
-from windrow.shown import visible
+from windrow.shown import table, visible
 from windrow.tokens.protocol import Tokenizer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "Row",
-    "print_batch",
-    "print_raw",
-    "row_facts",
-    "rows_of",
-    "token_text",
-]
-
+__all__ = ["Row", "print_batch", "print_raw", "row_facts", "rows_of", "token_text"]
 
 _MOST_ORIGINS = 4  # named of a row
-
-
-# -- a batch -------------------------------------------------------------------------------------------------------
 
 
 def print_batch(console: "Console", rows: Sequence[Row], tokenizer: Tokenizer, *, num_places: int) -> None:
@@ -39,7 +28,8 @@ def print_batch(console: "Console", rows: Sequence[Row], tokenizer: Tokenizer, *
         console.print(_headline(row), style="bold")
         console.print(_excerpt(row, tokenizer), style="dim")
         shown = min(num_places or len(row.inputs), len(row.inputs))
-        console.print(_table(row, tokenizer, shown))
+        headings = ["place", "token", "id", "target", "target\nid", "docu-\nment", "position\nin it", "counts"]
+        console.print(table(headings, _cells(row, tokenizer, shown), left=[1, 3, 7]))
         if shown < len(row.inputs):
             console.print(f"  ... and {len(row.inputs) - shown} more places (--places 0 prints all)", style="dim")
 
@@ -76,19 +66,6 @@ def _excerpt(row: Row, tokenizer: Tokenizer) -> str:
     return f"{text[:230]} ..." if len(text) > 230 or len(row.inputs) > 120 else text
 
 
-def _table(row: Row, tokenizer: Tokenizer, num_places: int) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("place", "token", "id", "target", "target\nid", "docu-\nment", "position\nin it", "counts"):
-        is_text = heading in ("token", "target", "counts")
-        table.add_column(heading, justify="left" if is_text else "right", vertical="bottom", overflow="fold")
-    for cells in _cells(row, tokenizer, num_places):
-        table.add_row(*cells)
-    return table
-
-
 def _cells(row: Row, tokenizer: Tokenizer, num_places: int) -> Iterator[list[str]]:
     for place in range(num_places):
         target, counts = row.targets[place], row.targets[place] != IGNORE_INDEX
@@ -107,7 +84,4 @@ def _cells(row: Row, tokenizer: Tokenizer, num_places: int) -> Iterator[list[str
 
 def _quoted(tokenizer: Tokenizer, token: int) -> str:
     """The token between quotes, so that a space at its edge is seen."""
-    return f"'{visible(token_text(tokenizer, token))}'"
-
-
-# -- a store -------------------------------------------------------------------------------------------------------
+    return f"'{token_text(tokenizer, token)}'"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from windrow.errors import WindrowError
 from windrow.loader.loader import Loader
-from windrow.shown import visible
+from windrow.shown import table, visible
 from windrow.store.origins import Origins
 from windrow.store.search import find_text
 from windrow.store.store import TokenStore
@@ -167,7 +167,8 @@ def print_sightings(
             console.print()
             console.print(_headline(stretch, seen, epochs), style="bold", soft_wrap=True)
         if shown:
-            console.print(_table(shown))
+            headings = ["step", "rank", "row", "epoch", "window", "its tokens", "as targets"]
+            console.print(table(headings, _rows(shown)))
     if hidden:
         console.print(f"... and {hidden:,} more rows (--most 0 prints all)", style="dim")
 
@@ -179,15 +180,8 @@ def _headline(stretch: Stretch, seen: Sequence[Sighting], epochs: int) -> str:
     return f"{span}\nseen in {len(seen):,} rows of {steps:,} steps of the first {named}"
 
 
-def _table(seen: Sequence[Sighting]) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("step", "rank", "row", "epoch", "window", "its tokens", "as targets"):
-        table.add_column(heading, justify="right", overflow="fold")
+def _rows(seen: Sequence[Sighting]) -> Iterator[list[str]]:
     for one in seen:
         step = ["never", "-", "-"] if one.step is None else [f"{one.step:,}", str(one.dp_rank), str(one.row)]
         span = f"{one.first:,} to {one.stop:,}"
-        table.add_row(*step, str(one.epoch), f"{one.window:,}", span, f"{one.num_targets:,}")
-    return table
+        yield [*step, str(one.epoch), f"{one.window:,}", span, f"{one.num_targets:,}"]
