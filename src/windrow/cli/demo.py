@@ -18,17 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from windrow.batches.batch import Batch
-from windrow.cli.story import (
-    Story,
-    tell_batch,
-    tell_files,
-    tell_proof,
-    tell_sample,
-    tell_text,
-    tell_tokens,
-    tell_training,
-    tell_windows,
-)
+from windrow.cli.story import Story, tell_files, tell_proof, tell_text, tell_tour
 from windrow.cli.terminal import error_console, training_progress
 from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.preparing.prepare import prepare
@@ -61,9 +51,7 @@ def run_demo(console: "Console", *, text: Path | None, out: Path, seconds: float
     if folder != out:
         story.say(f"{visible(str(out))} is in use, so everything goes to {visible(str(folder))}\n")
     tell_text(story, run, text)
-    tell_tokens(story, run)
-    tell_windows(story, run, _num_windows(run.settings, run.train.open().num_tokens))
-    tell_batch(story, run)
+    tell_tour(story, run)
     deadline = None if steps else started + seconds
     num_steps = steps or _steps_that_fit(run, seconds - (time.perf_counter() - started))
     run = replace(run, settings=_paced(run.settings, num_steps))
@@ -72,7 +60,7 @@ def run_demo(console: "Console", *, text: Path | None, out: Path, seconds: float
     if trained is None:
         return False
     _prove(story, run, trained)
-    tell_sample(story, *trained.texts)
+    story.tell("A sample", *zip(("prompt", "untrained", "trained"), trained.texts, strict=True))
     tell_files(story, run, _results(trained, time.perf_counter() - started), _next(trained.trainer.run))
     return True
 
@@ -190,11 +178,11 @@ def _tell_training(story: Story, trainer: Trainer) -> None:
     settings, vocab_size = trainer.run.settings, trainer.config.vocab_size
     sizes = f"{settings.num_layers} blocks, width {settings.width}"
     threads = torch.get_num_threads()
-    tell_training(
-        story,
-        f"a GPT of {trainer.num_parameters / 1e6:.1f} million parameters: {sizes}",
-        f"{trainer.num_steps} on the CPU (threads: {threads}), AdamW, learning rate up to {settings.lr:g}",
-        f"nats a token; guessing evenly among {vocab_size:,} ids gives {math.log(vocab_size):.2f}",
+    story.tell(
+        "Training",
+        ("model", f"a GPT of {trainer.num_parameters / 1e6:.1f} million parameters: {sizes}"),
+        ("steps", f"{trainer.num_steps} on the CPU (threads: {threads}), AdamW, learning rate up to {settings.lr:g}"),
+        ("loss", f"nats a token; guessing evenly among {vocab_size:,} ids gives {math.log(vocab_size):.2f}"),
     )
 
 

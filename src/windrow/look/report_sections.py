@@ -4,11 +4,12 @@ Guarantee: strings that are not our own pass through ``safe``; each section read
 ``report_data.py``. It does not do: style or script.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from windrow.loader.loader import Loader
+from windrow.look import tour
 from windrow.look.explain import token_text
 from windrow.look.figures import bars, dots, shares, stacked
 from windrow.look.report_data import (
@@ -21,7 +22,8 @@ from windrow.look.report_data import (
     mixture_shares,
     order_facts,
 )
-from windrow.shown import safe
+from windrow.look.tour import Sizes, Station
+from windrow.shown import safe, visible
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
 
@@ -66,25 +68,17 @@ class Facts:
         return f"{first[0]} to {first[-1]} and {second[0]} to {second[-1]}"
 
     def text(self, token: int) -> str:
-        return _shown(token_text(self.decoder, token))
+        return visible(token_text(self.decoder, token))
 
-    def chips(self, ids: Sequence[int]) -> str:
-        return "".join(self._chip(token) for token in ids)
-
-    def _chip(self, token: int) -> str:
+    def chip(self, token: int, *, numbered: bool = False) -> str:
         if token < 0:
             return '<span class="chip off">-100</span>'
         kind = "chip eos" if token == self.windows.store.eos_id else "chip"
-        return f'<span class="{kind}" title="id {token}">{safe(self.text(token))}</span>'
+        number = f"<small>{token}</small>" if numbered else ""
+        return f'<span class="{kind}" title="id {token}">{safe(self.text(token))}{number}</span>'
 
     def row(self, name: str, ids: Sequence[int]) -> str:
-        return f'<div class="row"><span class="name">{safe(name)}</span><span>{self.chips(ids)}</span></div>'
-
-
-def _shown(text: str) -> str:
-    from windrow.shown import visible
-
-    return visible(text)
+        return _row(name, "".join(map(self.chip, ids)))
 
 
 def sections(facts: Facts) -> Iterator[str]:
@@ -115,32 +109,36 @@ def _head(facts: Facts) -> Iterator[str]:
         yield f"<p>A mixture of {len(loader.members)} members; windows and text are those of {safe(facts.name)}.</p>"
     yield "<dl class=facts>"
     for label, value in numbers:
-        yield (
-            f"<div><dt>{label}</dt><dd>{value:,}</dd></div>"
-            if isinstance(value, int)
-            else (f"<div><dt>{label}</dt><dd>{safe(str(value))}</dd></div>")
-        )
+        shown = f"{value:,}" if isinstance(value, int) else safe(value)
+        yield f"<div><dt>{label}</dt><dd>{shown}</dd></div>"
     links = "".join(f'<li><a href="#{target}">{label}</a></li>' for target, label in _NAV)
     yield f'</dl><nav aria-label="Sections"><ul>{links}</ul></nav></header>'
 
 
 def _path(facts: Facts) -> Iterator[str]:
-    first = facts.first[:24]
-    yield '<h2 id="path">From text to batch</h2><h3>1. Text is cut into tokens</h3>'
-    yield "<p>A chip is a token, a piece of text that has a number. Control characters are written as escapes.</p>"
-    yield facts.row("tokens", first)
-    yield "<h3>2. A token is stored as its number</h3>"
-    ids = "".join(f'<span class="chip">{token}</span>' for token in first)
-    yield f'<div class="row plain"><span class="name">ids</span><span>{ids}</span></div>'
-    size = facts.windows.dtype.itemsize
-    yield f"<p>{size} bytes each, back to back, {facts.windows.num_tokens * size:,} bytes in all.</p>"
-    yield "<h3>3. The model learns to say what comes next</h3><p>A window is a row of inputs. Its targets are the "
-    yield "same row moved on by one: each input shall predict the token after it.</p>"
-    yield facts.row("inputs", first[:12]) + facts.row("targets", first[1:13])
-    yield "<h3>4. Windows are shuffled, and so many at a time are a batch</h3>"
-    (rows,) = [facts.steps[0]]
-    drawn = ", ".join(f"{row['window']:,}" for row in rows)
-    yield f"<p>Step 0 of this run holds the windows {drawn}. <a href='#steps-h'>See what is in them.</a></p>"
+    store = facts.windows.store
+    yield '<h2 id="path">From text to batch</h2>'
+    yield "<p>A chip is a token, with its id beside its text. Control characters are written as escapes.</p>"
+    yield from _station(facts, tour.tokens(store, facts.decoder))
+    yield from _station(facts, tour.next_token(store, facts.decoder, facts.windows.max_length))
+    yield from _station(facts, tour.batch(facts.loader, facts.decoder))
+    yield "<p><a href='#steps-h'>See what this and other steps hold.</a></p>"
+
+
+def _station(facts: Facts, station: Station, heading: str = "h3") -> Iterator[str]:
+    """A station of the tour; ``heading`` is its element, which may have an id."""
+    yield f"<{heading}>{safe(station.title)}</{heading[:2]}><p>{safe(station.says)}</p>"
+    yield from (_row(label, safe(value)) for label, value in station.facts)
+    for name, tokens in station.tokens:
+        yield _row(name, "".join(facts.chip(token, numbered=True) for token, _ in tokens))
+    if station.lines:
+        yield f"<p><code>{'<br>'.join(map(safe, station.lines))}</code></p>"
+    if station.rows:
+        yield _table(station.headings, station.rows, left=station.left)
+
+
+def _row(name: str, shown: str) -> str:
+    return f'<div class="row"><span class="name">{safe(name)}</span><span>{shown}</span></div>'
 
 
 def _windows(facts: Facts) -> Iterator[str]:
@@ -167,31 +165,20 @@ def _windows(facts: Facts) -> Iterator[str]:
             rows = facts.row(f"window {number}", ids[:-1]) + facts.row("its targets", ids[1:])
             yield f"<div class=window>{rows}</div>"
     yield "</div></div>"
+    if _is_plain(facts):
+        sizes = Sizes(windows.max_length, windows.stride, facts.loader.batch_size * facts.loader.dp_world_size)
+        yield from _station(facts, tour.windows(n, sizes, windows.store, facts.decoder))
+
+
+def _is_plain(facts: Facts) -> bool:
+    """Whether window w starts at token w * stride, in every epoch, and every sample is such a window."""
+    return len(facts.loader.members) == 1 and facts.windows.phase == 0 and not facts.windows.may_mask
 
 
 def _order(facts: Facts) -> Iterator[str]:
-    loader, epoch = facts.loader, len(facts.loader)
-    num = min(8, epoch)
-    yield '<h2 id="order">Which windows land in which batch</h2><p>In an epoch every window comes once. The next '
-    yield "epoch is another order of the same windows. What is left over at an epoch's end: "
-    ranks = f" Of each batch the part of rank {loader.dp_rank} of {loader.dp_world_size}:"
-    yield f"{loader.num_dropped:,} of {loader.epoch_samples:,} windows.{ranks if loader.dp_world_size > 1 else ''}</p>"
-    yield "<div class=scroll><table>"
-    yield "<thead><tr><th scope=col>batch</th><th scope=col class=text>this epoch: windows</th>"
-    yield "<th scope=col class=text>next epoch: windows</th></tr></thead><tbody>"
-    for step in range(num):
-        cells = [_windows_of(loader, step + shift) for shift in (0, epoch)]
-        yield f"<tr><th scope=row>{step}</th>" + "".join(f"<td class=text>{cell}</td>" for cell in cells) + "</tr>"
-    yield "</tbody></table></div>"
-
-
-def _windows_of(loader: Loader, step: int) -> str:
-    try:
-        samples = loader.lookup(step)
-    except IndexError as error:
-        return safe(str(error))
-    names = [f"{safe(s.member)} {s.window:,}" if s.member else f"{s.window:,}" for s in samples[:12]]
-    return " · ".join(names) + (" · ..." if len(samples) > 12 else "")
+    yield from _station(facts, tour.order(facts.loader), 'h2 id="order"')
+    if _is_plain(facts):
+        yield from _station(facts, tour.slices(facts.loader, facts.windows))
 
 
 def _ranks(facts: Facts) -> Iterator[str]:
@@ -213,14 +200,9 @@ def _ranks(facts: Facts) -> Iterator[str]:
 
 
 def _steps(facts: Facts) -> Iterator[str]:
-    last = max(facts.steps)
-    length = facts.windows.max_length
+    last, length, size = max(facts.steps), facts.windows.max_length, facts.loader.batch_size
     cut = f" The first {CARRIED_PLACES} of {length:,} places are shown." if length > CARRIED_PLACES else ""
-    rows = (
-        f" The first {CARRIED_ROWS} rows of {facts.loader.batch_size}."
-        if facts.loader.batch_size > CARRIED_ROWS
-        else ""
-    )
+    rows = f" The first {CARRIED_ROWS} rows of {size}." if size > CARRIED_ROWS else ""
     yield '<h2 id="steps-h">Any step</h2><p>What a step trained on, or will train on. This page carries the steps '
     yield f"{facts.carried}; <code>{COMMAND} --step NUMBER</code> shows any.{cut}{rows}</p><div class=card>"
     yield f'<div class="controls js"><label>step <input type=number id=step min=0 max={last} value=0></label></div>'
@@ -253,7 +235,7 @@ def _coverage(facts: Facts) -> Iterator[str]:
         label = "Tokens by use"
         yield f"<figure>{shares([(n, float(c)) for n, c in parts], label=label)}</figure>"
         yield _table(
-            ["", "tokens", "share"], [[n, f"{c:,}", f"{c / member.num_tokens:.2%}"] for n, c in parts], key=True
+            ["", "tokens", "share"], [[n, f"{c:,}", f"{c / member.num_tokens:.2%}"] for n, c in parts], mark="key"
         )
         places = member.num_rows * member.max_length
         rows = [("targets that count", member.trained), *member.masked.items(), ("padding", member.padded)]
@@ -291,7 +273,7 @@ def _text(facts: Facts) -> Iterator[str]:
     rows = [
         [facts.text(token), str(token), f"{count:,}", f"{count / found['of']:.2%}"] for token, _, count in found["top"]
     ]
-    yield _table(["token", "id", "times", "share"], rows, chips=True)
+    yield _table(["token", "id", "times", "share"], rows, mark="chip")
 
 
 def _mixture(facts: Facts) -> Iterator[str]:
@@ -306,7 +288,7 @@ def _mixture(facts: Facts) -> Iterator[str]:
         [name, f"{int(row['samples']):,}", f"{row['share']:.2%}", f"{row['repeats']:.2f}"]
         for name, row in facts.loader.shares().items()
     ]
-    yield _table(["member", "samples an epoch", "share", "epochs of its own"], rows, key=True)
+    yield _table(["member", "samples an epoch", "share", "epochs of its own"], rows, mark="key")
 
 
 def _shuffle(facts: Facts) -> Iterator[str]:
@@ -329,12 +311,16 @@ def _shuffle(facts: Facts) -> Iterator[str]:
         yield _table(["", "this run", "shuffle buffer"], rows)
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, key: bool = False, chips: bool = False) -> str:
-    head = "".join(f"<th scope=col>{safe(heading)}</th>" for heading in headings)
+def _table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int] = (), mark: str = ""
+) -> str:
+    """The first column names the row, with a ``mark`` ("key" or "chip"); columns numbered in ``left`` are text too."""
+    kinds = [" class=text" * (number in left) for number in range(len(headings))]
+    head = "".join(f"<th scope=col{kind}>{safe(text)}</th>" for kind, text in zip(kinds, headings, strict=True))
     body = []
     for number, (first, *rest) in enumerate(rows):
-        mark = f'<span class="key s{number % 6}"></span>' if key else ""
-        named = f'<span class="chip">{safe(first)}</span>' if chips else f"{mark}{safe(first)}"
-        cells = "".join(f"<td>{safe(cell)}</td>" for cell in rest)
+        key = f'<span class="key s{number % 6}"></span>' if mark == "key" else ""
+        named = f'<span class="chip">{safe(first)}</span>' if mark == "chip" else f"{key}{safe(first)}"
+        cells = "".join(f"<td{kind}>{safe(cell)}</td>" for kind, cell in zip(kinds[1:], rest, strict=True))
         body.append(f"<tr><th scope=row>{named}</th>{cells}</tr>")
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
