@@ -1,18 +1,32 @@
-"""Figures for the report: small SVG drawn by hand.
+"""Figures for pages, and the loss curve as a file of its own: small SVG drawn by hand, and the colours of both.
 
-Guarantee: text is escaped, colours are classes of the page's style, and the same values give the same bytes. Cost: one
-element a bar or a few bytes a point. It does not do: any reading of data.
+Guarantee: text is escaped, colours are classes of the page's style (the curve brings its own), ``PALETTE`` is what such
+a page begins its style with, and the same values give the same bytes. Cost: one element a bar or a few bytes a point.
+It does not do: any reading of data.
 """
 
 import math
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
+from string import Template
 
 from windrow.shown import safe
 
-__all__ = ["bars", "dots", "line", "loss_curve", "shares", "stacked"]
+__all__ = ["PALETTE", "bars", "dots", "line", "loss_curve", "shares", "stacked"]
 
 _WIDTH = 960
+_NAMES = ("page", "ink", "soft", "line", "blue", "warm", "bar")
+_LIGHT = ("#fff", "#1b1f24", "#57606a", "#d0d7de", "#0b5cad", "#a34313", "#3b7fc4")
+_DARK = ("#14171b", "#e6e9ed", "#a3adb8", "#353c45", "#79b8f5", "#f0a06a", "#5d9fe0")
+
+
+def _in_both(rules: str) -> str:
+    """CSS ``rules`` in the light colours, and again in the dark ones for a reader whose screen is dark."""
+    named = (dict(zip(_NAMES, colours, strict=True)) for colours in (_LIGHT, _DARK))
+    light, dark = (Template(rules).substitute(colours) for colours in named)
+    return f"{light}@media (prefers-color-scheme: dark) {{{dark}}}\n"
+
+
+PALETTE = _in_both(f":root{{color-scheme:light dark;{''.join(f'--{name}:${name};' for name in _NAMES)}}}")
 
 
 def _figure(height: int, label: str, parts: Sequence[str], width: int = _WIDTH) -> str:
@@ -99,18 +113,12 @@ Point = tuple[float, float]  # step, loss in nats per token
 _CURVE_WIDTH, _CURVE_HEIGHT = 720, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 96, 56, 48  # margins: axis labels, line labels, title, axis labels
 _MOST_POINTS = 2000
-_STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #444 } .title { font-size: 15px; font-weight: 600; fill: #111 }
-  .page { fill: #fff } .grid { stroke: #ddd; stroke-width: 1 } .mark { stroke: #888; stroke-dasharray: 4 4 }
-  .raw { fill: none; stroke: #2a6fbb; stroke-opacity: .3 } .train { fill: none; stroke: #2a6fbb; stroke-width: 2 }
-  .valid { fill: none; stroke: #c2571a; stroke-width: 2 } .dot { fill: #c2571a }
-  .train-label { fill: #2a6fbb } .valid-label { fill: #c2571a }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #bbb } .title { fill: #eee } .page { fill: #16181c } .grid { stroke: #333 }
-    .raw, .train { stroke: #6fb1f5 } .valid { stroke: #f09a5b } .dot { fill: #f09a5b }
-    .train-label { fill: #6fb1f5 } .valid-label { fill: #f09a5b }
-  }
-"""
+_STYLE = _in_both("""
+  text { font: 13px system-ui, sans-serif; fill: $soft } .title { font-size: 15px; font-weight: 600; fill: $ink }
+  .page { fill: $page } .grid { stroke: $line } .mark { stroke: $soft; stroke-dasharray: 4 4 }
+  .raw, .train, .valid { fill: none; stroke: $bar; stroke-width: 2 } .raw { stroke-width: 1; stroke-opacity: .3 }
+  .valid { stroke: $warm } .dot, .valid-label { fill: $warm } .train-label { fill: $blue }
+""")
 
 
 def loss_curve(
@@ -125,10 +133,10 @@ def loss_curve(
     smooth = _smoothed(train)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_CURVE_WIDTH} {_CURVE_HEIGHT}" width="{_CURVE_WIDTH}" '
-        f'height="{_CURVE_HEIGHT}" role="img" aria-label="{_text(title)}">',
+        f'height="{_CURVE_HEIGHT}" role="img" aria-label="{safe(title)}">',
         f"<style>{_STYLE}</style>",
         f'<rect class="page" width="{_CURVE_WIDTH}" height="{_CURVE_HEIGHT}"/>',
-        f'<text class="title" x="{_LEFT}" y="26">{_text(title)}</text>',
+        f'<text class="title" x="{_LEFT}" y="26">{safe(title)}</text>',
         *_grid(frame),
         *[part for step, label in marks for part in _mark(frame, step, label)],
         *_line(frame, "raw", train),
@@ -186,7 +194,7 @@ def _mark(frame: _Frame, step: float, label: str) -> list[str]:
     x, _ = frame.place((step, 0))
     return [
         f'<line class="mark" x1="{x}" y1="{_TOP}" x2="{x}" y2="{_CURVE_HEIGHT - _BOTTOM}"/>',
-        f'<text x="{x + 5}" y="{_TOP + 12}">{_text(label)}</text>',
+        f'<text x="{x + 5}" y="{_TOP + 12}">{safe(label)}</text>',
     ]
 
 
@@ -224,9 +232,3 @@ def _smoothed(points: Sequence[Point]) -> list[Point]:
 def _thinned(points: Sequence[Point]) -> list[Point]:
     every = -(-len(points) // _MOST_POINTS) or 1
     return [*points[::every], *([points[-1]] if points and (len(points) - 1) % every else [])]
-
-
-def _text(text: str) -> str:
-    """``text`` for XML: markup escaped, and what XML cannot hold at all replaced."""
-    held = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
-    return escape(held, {'"': "&quot;"})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.loader.loader import Loader
+from windrow.look.figures import PALETTE
 from windrow.look.report_data import step_rows
 from windrow.look.report_sections import COMMAND, Facts, sections
 from windrow.shown import safe
@@ -49,7 +50,7 @@ def _facts(loader: Loader, tokenizer: str | Tokenizer | None) -> Facts:
 
 
 def _page(facts: Facts) -> str:
-    style, script = _part("report.css"), _part("report.js")
+    style, script = PALETTE + _part("report.css"), _part("report.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; "
         "form-action 'none'"

@@ -7,7 +7,7 @@ most every ``SECONDS`` seconds. It does not do: the log (``train.py``), which st
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from windrow.look.figures import line, loss_curve
+from windrow.look.figures import PALETTE, line, loss_curve
 from windrow.shown import safe
 from windrow.store.manifest import publish
 
@@ -16,16 +16,14 @@ __all__ = ["SECONDS", "TRAIN_PAGE", "write_train_page"]
 TRAIN_PAGE, SECONDS = "train.html", 5
 Row = Mapping[str, float]
 _STYLE = """
-:root{color-scheme:light dark;--page:#fff;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--blue:#2a6fbb}
-@media(prefers-color-scheme:dark){:root{--page:#16181c;--ink:#e6e9ed;--soft:#a3adb8;--line:#353c45;--blue:#6fb1f5}}
 body{margin:0 auto;max-width:52rem;padding:1rem;background:var(--page);
 color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.4rem;margin:.3em 0}h2{font-size:1rem;margin:1.4em 0 .2em}p{margin:.4em 0}
 dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8rem,1fr));gap:.6em;margin:1em 0}
 dt{color:var(--soft);
 font-size:.85rem}dd{margin:0;font-size:1.15rem;font-variant-numeric:tabular-nums}
-progress{width:100%;accent-color:var(--blue)}
-svg{display:block;width:100%;height:auto}svg .line{fill:none;stroke:var(--blue);stroke-width:2}
+progress{width:100%;accent-color:var(--bar)}
+svg{display:block;width:100%;height:auto}svg .line{fill:none;stroke:var(--bar);stroke-width:2}
 svg .axis{stroke:var(--line)}
 svg .value{font:14px system-ui,sans-serif;fill:var(--soft)}
 """
@@ -51,7 +49,7 @@ def _page(name: str, log: Sequence[Row], num_steps: int, marks: Sequence[tuple[f
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
         f"content=\"default-src 'none'; style-src 'unsafe-inline'\">{refresh}"
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{safe(title)}</title><style>{_STYLE}</style></head><body><h1>{safe(title)}</h1><p>{state}</p>"
+        f"<title>{safe(title)}</title><style>{PALETTE}{_STYLE}</style></head><body><h1>{safe(title)}</h1><p>{state}</p>"
         f'<progress max="{num_steps}" value="{len(log)}" aria-label="steps done"></progress>'
         f"{_numbers(log, valid)}{curve}"
         f"<h2>Tokens per second</h2>{line(rates, label='Tokens per second by step', unit='tokens/s')}"
