@@ -18,7 +18,7 @@ from windrow.look.figures import PALETTE
 from windrow.look.report_data import step_rows
 from windrow.look.report_sections import COMMAND, Facts, sections
 from windrow.shown import safe
-from windrow.store.manifest import publish
+from windrow.store.whole import write_whole
 from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["write_report"]
@@ -33,7 +33,7 @@ def write_report(loader: Loader, path: str | os.PathLike[str], *, tokenizer: str
     matter and does not move.
     """
     page = _page(_facts(loader, tokenizer)).encode()
-    publish(Path(path), page)
+    write_whole(Path(path), lambda file: file.write(page))
     return len(page)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from windrow.errors import PrepareError, SourceError, WindrowError
 from windrow.preparing.items import HashTask, Item, Job, before_piece
-from windrow.preparing.unfinished import ItemFile, ItemWriter, read_note, write_note
+from windrow.preparing.unfinished import ItemFile, ItemWriter, read_note, write_item, write_note
 from windrow.text.blocks import Block, blocks
 from windrow.text.parse import Bad, Document, documents, not_utf8, split_literal
 from windrow.text.sources import Source
@@ -47,7 +47,9 @@ def do(job: Job, task: Item | HashTask) -> Done:
     try:
         if isinstance(task, HashTask):
             return _hash(job, task, key)
-        return _reused(job.folder, key) or _encode(job, task, key)
+        if item := ItemFile.whole(job.folder, key):
+            return Done(key, dict(item.about), reused=True)
+        return write_item(job.folder, key, lambda writer: _encode(job, task, key, writer))
     except OSError as error:
         raise cannot_write(error, job.folder, job.nbytes) from error
 
@@ -81,43 +83,33 @@ def _hash(job: Job, task: HashTask, key: str) -> Done:
     return Done(key, about, seconds={"hash": time.perf_counter() - started})
 
 
-def _reused(folder: Path, key: str) -> Done | None:
-    try:
-        item = ItemFile.open(folder, key)
-        item.verify()
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    return Done(key, dict(item.about), reused=True)
-
-
 @lru_cache(maxsize=2)
 def _tokenizer(pickled: bytes) -> Tokenizer:
     loaded: Tokenizer = pickle.loads(pickled)  # from the process that started this one, never from a file
     return loaded
 
 
-def _encode(job: Job, item: Item, key: str) -> Done:
+def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
     started, tokenizer = time.perf_counter(), _tokenizer(job.tokenizer)
     nbytes = len(item.data) if isinstance(item.data, bytes) else item.nbytes
     if nbytes >= _MUCH and hasattr(tokenizer, "expect"):
         tokenizer.expect(2 * nbytes)
     ready = time.perf_counter()
-    with ItemWriter(job.folder, key) as writer:
-        encoder = Encoder(
-            tokenizer, writer.write, literal_eos=job.reading.literal_eos, cuttable=job.cuttable, hashed=job.hashed
-        )
-        reader = _Reader(job, item, encoder)
-        for number, source in enumerate(item.sources):
-            reader.read(number, source)
-        table = encoder.table()
-        about = {
-            **reader.about,
-            "num_tokens": encoder.num_tokens,
-            "num_documents": len(table),
-            "max_token_id": encoder.max_token_id,
-            "dtype": token_dtype(tokenizer.vocab_size).name,
-        }
-        writer.finish(table, about)
+    encoder = Encoder(
+        tokenizer, writer.write, literal_eos=job.reading.literal_eos, cuttable=job.cuttable, hashed=job.hashed
+    )
+    reader = _Reader(job, item, encoder)
+    for number, source in enumerate(item.sources):
+        reader.read(number, source)
+    table = encoder.table()
+    about = {
+        **reader.about,
+        "num_tokens": encoder.num_tokens,
+        "num_documents": len(table),
+        "max_token_id": encoder.max_token_id,
+        "dtype": token_dtype(tokenizer.vocab_size).name,
+    }
+    writer.finish(table, about)
     seconds = {"start": ready - started, "encode": encoder.seconds, "write": writer.seconds}
     seconds["read"] = time.perf_counter() - started - sum(seconds.values())
     return Done(key, about, seconds=seconds)

@@ -164,7 +164,9 @@ class Plan:
         key = sha256(json.dumps(["stream", self._job.recipe, source.identity]).encode()).hexdigest()[:32]
         note = None if source.path == "-" else read_note(self._job.folder, key)
         items = [_noted(number, source, fields) for fields in note["items"]] if note else []
-        if note and all(is_done(self._job, item) for item in items):  # then there is no need to unpack it again
+        if note and all(
+            ItemFile.whole(self._job.folder, item.key(self._job.recipe)) for item in items
+        ):  # then there is no need to unpack it again
             self.digests[number] = note["sha256"], note["nbytes"]
             yield from items
             return
@@ -204,15 +206,6 @@ class Plan:
 def _noted(number: int, source: Source, fields: list[Any]) -> Item:
     (start, stop, piece), line, nbytes = fields
     return Item(number, (source,), Block(start, stop, stop, piece and tuple(piece)), None, b"", line, nbytes)
-
-
-def is_done(job: Job, item: Item) -> bool:
-    """Whether its file is there and whole."""
-    try:
-        ItemFile.open(job.folder, item.key(job.recipe)).verify()
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return False
-    return True
 
 
 def _weight(source: Source) -> int:

@@ -5,15 +5,15 @@ and the manifest comes last. Cost: one item in memory; each token is copied once
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ from windrow.preparing.items import Job
 from windrow.preparing.split import Part
 from windrow.preparing.tally import Ledger
 from windrow.preparing.unfinished import ItemFile
-from windrow.store.manifest import MANIFEST, Manifest, Shard, describe, publish, sync_folder
+from windrow.store.manifest import MANIFEST, Manifest, Shard, describe
+from windrow.store.whole import write_whole
 from windrow.tokens.protocol import Tokenizer, token_dtype
 
 __all__ = ["publish_side"]
@@ -52,7 +53,7 @@ def publish_side(
     num_tokens = sum(part.stop - part.start for part in parts)
     _require_whole(folder, num_tokens, shards)
     listing = "".join(json.dumps(line, sort_keys=True) + "\n" for line in ledger.listing()).encode()
-    publish(folder / "sources.jsonl", listing)
+    write_whole(folder / "sources.jsonl", lambda file: file.write(listing))
     _remove_others(folder, shards)
     manifest = Manifest(
         dtype=token_dtype(tokenizer.vocab_size).name,
@@ -66,7 +67,7 @@ def publish_side(
         sources={"file": "sources.jsonl", "sha256": sha256(listing).hexdigest()},
         ledger=_counts(shards, num_tokens) | ledger.counts(),
     )
-    publish(folder / MANIFEST, manifest.to_json().encode())
+    write_whole(folder / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
 
 
 def _remove_others(folder: Path, shards: Sequence["ShardDone"]) -> None:
@@ -151,48 +152,60 @@ def _shard_tasks(folder: Path, work: Path, eos_id: int, parts: Sequence[Part]) -
 def write_shard(task: ShardTask) -> ShardDone:
     """Write the three files of a shard."""
     task.folder.mkdir(parents=True, exist_ok=True)
-    path = task.folder / f"tokens-{task.number:05d}.bin"
+    file, documents, origins = (
+        f"{name}-{task.number:05d}.{form}"
+        for name, form in (("tokens", "bin"), ("documents", "npy"), ("origins", "npy"))
+    )
+    found = write_whole(task.folder / file, partial(_write_tokens, task))
+    documents_sha256 = _write_array(task.folder / documents, found.ends)
+    origins_sha256 = _write_array(task.folder / origins, found.origins)
+    lengths = np.diff(found.ends, prepend=0)
+    whole = lengths[1:]
+    shown = (*lengths[:1].tolist(), *((int(whole.max()), int(whole.min())) if len(whole) else ()))
+    named = (documents, documents_sha256, origins, origins_sha256)
+    shard = Shard(file, found.num_tokens, len(found.ends), found.sha256, *named)
+    return ShardDone(shard, found.max_token_id, shown, found.num_tokens - int(lengths.sum()), found.num_eos)
+
+
+class _Found(NamedTuple):
+    """What went through a shard's file of tokens."""
+
+    sha256: str
+    num_tokens: int
+    max_token_id: int
+    num_eos: int
+    ends: Rows
+    origins: Rows
+
+
+def _write_tokens(task: ShardTask, file: BinaryIO) -> _Found:
     highest, offset, num_eos = -1, 0, 0
     all_ends, all_origins = [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
-    with _TokenFile(path) as file:
+    with _HashedFile(file) as hashed:
         for part in task.parts:
             tokens, ends, origins = _read(task.work, part)
-            file.write(tokens)
+            hashed.write(tokens)
             highest = max(highest, int(tokens.max(initial=0)))
             num_eos += _count_eos(task, part, tokens, ends)
             all_ends.append(ends + offset)
             all_origins.append(origins)
             offset += len(tokens)
-        digest = file.finish()
-    ends = np.concatenate(all_ends)
-    names = []
-    for name, array in (("documents", ends), ("origins", np.concatenate(all_origins))):
-        data = _npy(array)
-        publish(task.folder / f"{name}-{task.number:05d}.npy", data)
-        names += [f"{name}-{task.number:05d}.npy", sha256(data).hexdigest()]
-    sync_folder(task.folder)
-    lengths = np.diff(ends, prepend=0)
-    whole = lengths[1:]
-    shown = (*lengths[:1].tolist(), *((int(whole.max()), int(whole.min())) if len(whole) else ()))
-    shard = Shard(path.name, offset, len(ends), digest, *names)
-    return ShardDone(shard, highest, shown, offset - int(lengths.sum()), num_eos)
+    return _Found(hashed.sha256, offset, highest, num_eos, np.concatenate(all_ends), np.concatenate(all_origins))
 
 
-class _TokenFile:
-    """A file of tokens, hashed in a thread of its own while the next tokens are read and written."""
+class _HashedFile:
+    """Writes tokens, and hashes them in a thread of its own while the next ones are read and written."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._digest = path, sha256()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest = file, sha256()
         self._hashing = ThreadPoolExecutor(1)
         self._hashed: Future[None] | None = None
-        self._file = open(path.with_name(path.name + ".tmp"), "wb")  # noqa: SIM115 - closed in __exit__
 
-    def __enter__(self) -> "_TokenFile":
+    def __enter__(self) -> "_HashedFile":
         return self
 
     def __exit__(self, *failure: object) -> None:
         self._hashing.shutdown()
-        self._file.close()
 
     def write(self, tokens: Ids) -> None:
         raw = np.ascontiguousarray(tokens).view(np.uint8).data
@@ -201,12 +214,9 @@ class _TokenFile:
             self._hashed.result()  # two parts at most are in memory
         self._hashed = self._hashing.submit(self._digest.update, raw)
 
-    def finish(self) -> str:
-        """The sha256, once the file is on disk under its name."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._hashing.shutdown()
-        os.replace(self._file.name, self._path)
+    @property
+    def sha256(self) -> str:
+        """Of everything, once the file is left."""
         return self._digest.hexdigest()
 
 
@@ -251,7 +261,9 @@ def _runs(item: ItemFile, starts: Rows, ends: Rows, keep: NDArray[np.bool_]) -> 
     return np.concatenate([tokens[:0], *(tokens[starts[first] : ends[last - 1]] for first, last in edges)])
 
 
-def _npy(array: Rows) -> bytes:
+def _write_array(path: Path, array: Rows) -> str:
+    """Write an array; its file's sha256."""
     buffer = BytesIO()
     np.save(buffer, array.astype("<i8"), allow_pickle=False)
-    return buffer.getvalue()
+    write_whole(path, lambda file: file.write(buffer.getbuffer()))
+    return sha256(buffer.getbuffer()).hexdigest()

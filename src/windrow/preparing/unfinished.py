@@ -1,7 +1,8 @@
 """The folder of unfinished work, ``DEST/unfinished``: its lock, and one file for each finished item.
 
 Guarantee: an item's file appears whole, in one rename, and is used again only when its checksum is right and its key,
-which holds the recipe and what it was made from, is the one asked for. One writer at a time. Nothing is unpickled.
+which holds the recipe and what it was made from, is the one asked for: so nothing here waits for the disk (no fsync).
+One writer at a time. Nothing is unpickled.
 """
 
 import contextlib
@@ -10,15 +11,16 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from windrow.errors import PrepareError
+from windrow.store.whole import write_whole
 from windrow.tokens.encoder import COLUMNS
 
 __all__ = [
@@ -29,30 +31,27 @@ __all__ = [
     "read_note",
     "remove_left_over",
     "remove_work",
+    "write_item",
     "write_note",
 ]
 
 WORK = "unfinished"
 _MAGIC = b"windrow item 1\n\0"
 Rows = NDArray[np.int64]
+T = TypeVar("T")
+
+
+def write_item(folder: Path, key: str, fill: Callable[["ItemWriter"], T]) -> T:
+    """Make the file of an item: ``fill(writer)`` gives its content, and what it returns is returned."""
+    return write_whole(folder / f"{key}.item", lambda file: fill(ItemWriter(file, key)), durable=False)
 
 
 class ItemWriter:
-    """Writes one item: tokens as they come, then the table of documents and what is known of them."""
+    """Takes one item: tokens as they come, then the table of documents and what is known of them."""
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self._path, self._key = folder / f"{key}.item", key
-        self._temporary = folder / f"{key}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    def __init__(self, file: BinaryIO, key: str) -> None:
+        self._file, self._key = file, key
         self._crc, self.seconds = 0, 0.0
-        self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed in __exit__
-
-    def __enter__(self) -> "ItemWriter":
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._file.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink()
 
     def write(self, array: NDArray[Any]) -> None:
         started = time.perf_counter()
@@ -66,8 +65,6 @@ class ItemWriter:
         self.write(rows)
         footer = json.dumps({**about, "key": self._key, "crc32": self._crc}).encode()
         self._file.write(footer + zlib.crc32(footer).to_bytes(4, "little") + len(footer).to_bytes(4, "little") + _MAGIC)
-        self._file.close()
-        os.replace(self._temporary, self._path)
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,17 @@ class ItemFile:
             raise ValueError("it belongs to another item")
         return cls(path, about)
 
-    def verify(self) -> None:
+    @classmethod
+    def whole(cls, folder: Path, key: str) -> "ItemFile | None":
+        """The item if it is there with the content that was written, else None: then it is to be made."""
+        try:
+            item = cls.open(folder, key)
+            item._verify()
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return item
+
+    def _verify(self) -> None:
         """Raise ``ValueError`` when the content is not what was written."""
         crc, left = 0, self._nbytes
         with open(self.path, "rb") as file:
@@ -135,9 +142,8 @@ def _footer(file: BinaryIO) -> dict[str, Any]:
 def write_note(folder: Path, key: str, content: Mapping[str, Any]) -> None:
     """Keep a small result, whole or not at all."""
     data = json.dumps(dict(content)).encode()
-    temporary = folder / f"{key}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
-    temporary.write_bytes(data + zlib.crc32(data).to_bytes(4, "little"))
-    os.replace(temporary, folder / f"{key}.note")
+    checked = data + zlib.crc32(data).to_bytes(4, "little")
+    write_whole(folder / f"{key}.note", lambda file: file.write(checked), durable=False)
 
 
 def read_note(folder: Path, key: str) -> dict[str, Any] | None:

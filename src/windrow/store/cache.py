@@ -6,7 +6,6 @@ ranks write it. A cache that cannot be written is no error. Nothing is ever writ
 """
 
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from windrow.store.whole import write_whole
 
 __all__ = ["cache_folder", "kept"]
 
@@ -40,17 +41,6 @@ def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         made = make()
     with suppress(OSError):
-        _write(path, made)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda file: np.savez(file, allow_pickle=False, **made), durable=False)
     return made
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)

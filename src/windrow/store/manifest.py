@@ -1,11 +1,10 @@
-"""The manifest of a store, and how files are published.
+"""The manifest of a store: what it says, read and checked.
 
 Guarantee: a folder is a store exactly when its ``manifest.json`` is there and true of the sizes of the files that it
 names; the manifest is written last, in one rename. Names in it cannot leave the folder. Nothing here knows tokens.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,17 +15,7 @@ from typing import Any
 from windrow.errors import StoreError
 from windrow.tokens.protocol import Tokenizer
 
-__all__ = [
-    "FORMAT",
-    "FORMAT_VERSION",
-    "MANIFEST",
-    "Manifest",
-    "Shard",
-    "describe",
-    "publish",
-    "read_manifest",
-    "sync_folder",
-]
+__all__ = ["FORMAT", "FORMAT_VERSION", "MANIFEST", "Manifest", "Shard", "describe", "read_manifest"]
 
 FORMAT = "windrow-store"
 FORMAT_VERSION = 1
@@ -168,28 +157,6 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
                 f"bytes = {shard.num_tokens * itemsize}: it was cut short or written over. Restore it from a copy, "
                 "or prepare the store again."
             )
-
-
-def publish(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` holds all of it or does not change: temporary file, fsync, rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` durable (no-op where folders cannot be opened, as on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def describe(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from typing import Any, Literal
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError
 from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
-from windrow.store.manifest import MANIFEST, publish
+from windrow.store.manifest import MANIFEST
 from windrow.store.store import TokenStore, open_store
+from windrow.store.whole import write_whole
 from windrow.windows.windows import Windows
 
 __all__ = [
@@ -154,7 +155,8 @@ class Run:
             "settings": {**asdict(self.settings), "stride": self.settings.resolved_stride},
             "state": run.state,
         }
-        publish(self.folder / RUN, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+        write_whole(self.folder / RUN, lambda file: file.write(text.encode()))
         return run
 
 

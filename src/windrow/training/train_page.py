@@ -9,7 +9,7 @@ from pathlib import Path
 
 from windrow.look.figures import PALETTE, line, loss_curve
 from windrow.shown import safe
-from windrow.store.manifest import publish
+from windrow.store.whole import write_whole
 
 __all__ = ["SECONDS", "TRAIN_PAGE", "write_train_page"]
 
@@ -33,7 +33,8 @@ def write_train_page(
     folder: Path, log: Sequence[Row], num_steps: int, *, marks: Sequence[tuple[float, str]] = (), is_done: bool = False
 ) -> None:
     """Write the page of a run of ``num_steps`` steps whose rows so far are ``log``; done, it no longer refreshes."""
-    publish(folder / TRAIN_PAGE, _page(folder.name, log, num_steps, marks, is_done).encode())
+    page = _page(folder.name, log, num_steps, marks, is_done).encode()
+    write_whole(folder / TRAIN_PAGE, lambda file: file.write(page))
 
 
 def _page(name: str, log: Sequence[Row], num_steps: int, marks: Sequence[tuple[float, str]], is_done: bool) -> str:

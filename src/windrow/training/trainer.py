@@ -10,7 +10,6 @@ mixed precision, or any loop but this one. Importing it imports torch.
 
 import json
 import math
-import os
 import pickle
 import signal
 import time
@@ -26,7 +25,7 @@ from windrow.batches.batch import Batch
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
 from windrow.look.figures import loss_curve
-from windrow.store.manifest import publish, sync_folder
+from windrow.store.whole import write_whole
 from windrow.training.run import Run, Settings
 from windrow.training.train_page import SECONDS, write_train_page
 
@@ -159,8 +158,8 @@ class Trainer:
             "loader": self.loader.state_dict(),
             "log": self.log,
         }
-        _write_atomically(self.run.folder / CHECKPOINT, content)
-        publish(self.run.folder / CURVE, self.curve().encode())
+        write_whole(self.run.folder / CHECKPOINT, lambda file: torch.save(content, file))
+        write_whole(self.run.folder / CURVE, lambda file: file.write(self.curve().encode()))
 
     def restore(self) -> None:
         """Go on from the run's checkpoint. Raises ``ResumeError`` when it is of another run, or damaged.
@@ -224,16 +223,6 @@ def _check_config(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
             + "\n".join(lines)
             + "\nEither give --resume without these flags, or start a new run with another --out."
         )
-
-
-def _write_atomically(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
 
 
 def _read_checkpoint(path: Path, device: str) -> dict[str, Any] | None:
