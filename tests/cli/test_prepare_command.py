@@ -13,7 +13,7 @@ import pytest
 
 from prepare_helpers import real_texts, same_ids, snapshot
 from windrow import open_store
-from windrow.cli.prepare import progress_text
+from windrow.cli.terminal import progress_text
 from windrow.preparing.tally import Report
 
 

@@ -15,6 +15,7 @@ import pytest
 from prepare_helpers import EOS, EOT, origins, real_texts, reference, same_ids, snapshot
 from windrow import open_store, prepare
 from windrow.errors import NotEnoughTokensError, PrepareError, SourceError, TokenizerError
+from windrow.preparing.tally import Report
 
 TEXTS = ["The hay was cut.", "", "日本語。\r\n  two  spaces\n", "a\0b \ufeff", "I'll \n\n\n go 1234567 <|endoftext|>!"]
 
@@ -508,9 +509,9 @@ def test_a_wrong_cut_is_caught_at_the_seam(tmp_path: Path, monkeypatch: pytest.M
 def test_an_input_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("one")
 
-    def change(*_: int) -> None:
+    def change(_: Report) -> None:
         (tmp_path / "x.txt").write_text("other")
 
     with pytest.raises(SourceError, match="changed while it was read"):
-        prepare(tmp_path / "x.txt", tmp_path / "out", on_progress=change)
+        prepare(tmp_path / "x.txt", tmp_path / "out", on_report=change)
     assert not (tmp_path / "out/train").exists()

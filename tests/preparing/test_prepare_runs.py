@@ -20,6 +20,7 @@ import pytest
 from prepare_helpers import EOT, origins, real_texts, same_ids, snapshot
 from windrow import open_store, prepare
 from windrow.errors import NotEnoughTokensError, PrepareError, StoreError
+from windrow.preparing.tally import Report
 from windrow.preparing.unfinished import WORK, locked
 from windrow.preparing.workers import Workers
 
@@ -158,14 +159,14 @@ def test_a_run_whose_workers_are_killed_again_and_again_ends_with_the_same_bytes
         started.append(real(self))
         return started[-1]
 
-    def kill_some(*_: int) -> None:
+    def kill_some(_: Report) -> None:
         alive = [child for child in started if child.poll() is None]
         if alive and len(killed) < 4:
             killed.append(choose.choice(alive).pid)
             os.kill(killed[-1], signal.SIGKILL)
 
     monkeypatch.setattr(Workers, "_start", start)
-    prepare(inputs, tmp_path, workers=2, valid_fraction=0.1, on_progress=kill_some)
+    prepare(inputs, tmp_path, workers=2, valid_fraction=0.1, on_report=kill_some)
     assert killed
     assert snapshot(tmp_path) == undisturbed
 

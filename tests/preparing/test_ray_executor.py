@@ -29,7 +29,7 @@ JOB = textwrap.dedent("""
     node = cluster.add_node(num_cpus=2)
     calls = []
 
-    def kill(*_):
+    def kill(_):
         calls.append(1)
         if len(calls) == 2:
             cluster.remove_node(node, allow_graceful=False)
@@ -37,7 +37,7 @@ JOB = textwrap.dedent("""
     with RayExecutor(cluster.address) as executor:
         assert executor._max_workers == 3
         reports = []
-        prepare(sys.argv[1], sys.argv[2], valid_fraction=0.1, executor=executor, on_progress=kill)
+        prepare(sys.argv[1], sys.argv[2], valid_fraction=0.1, executor=executor, on_report=kill)
         assert len(calls) > 4  # the node went in the middle of the job
         for _ in range(300):
             alive = sum(node["Alive"] for node in ray.nodes())

@@ -1,14 +1,13 @@
-"""``windrow prepare``: progress, the summary, and the engines by name. Each run is one call of ``prepare``."""
+"""``windrow prepare``: the summary, and the engines by name. Each run is one call of ``prepare``."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from windrow.cli.terminal import error_console, output_console
+from windrow.cli.terminal import error_console, output_console, preparing_progress
 from windrow.look.info import print_stores, store_facts
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
@@ -30,7 +29,7 @@ def run_prepare(
     chosen = _part(part)
     reports: list[Report] = []
     with ExitStack() as stack:
-        show = stack.enter_context(report_progress())
+        show = stack.enter_context(preparing_progress())
         executor = stack.enter_context(_executor(engine))
 
         def on_report(report: Report) -> None:
@@ -91,31 +90,6 @@ def _executor(engine: str) -> Iterator[Executor | None]:
         yield None
     else:
         raise ValueError(f"--engine is {engine!r}, and it is 'local' or 'ray'")
-
-
-@contextmanager
-def report_progress() -> Iterator[Callable[[Report], None]]:
-    """A line that is redrawn: documents, MB/s, tokens/s, time left; nothing without a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda report: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("tokenizing"), BarColumn(20), TextColumn("{task.fields[text]}"))
-    with Progress(*columns, console=error_console(), transient=True) as progress:
-        task = progress.add_task("", total=None, text="")
-        yield lambda report: progress.update(
-            task, total=report.total_nbytes, completed=report.nbytes, text=progress_text(report)
-        )
-
-
-def progress_text(report: Report) -> str:
-    """``1,234 documents  56.7 MB/s  13,000,000 tokens/s  0:42 left``."""
-    seconds = max(report.seconds, 1e-9)
-    rate = (report.nbytes - report.reused_nbytes) / 1e6 / seconds
-    text = f"{report.num_documents:,} documents  {rate:,.1f} MB/s  {report.num_tokens / seconds:,.0f} tokens/s"
-    left = report.seconds_left
-    return text if left is None else f"{text}  {int(left) // 60}:{int(left) % 60:02d} left"
 
 
 def _as_dict(report: Report | None) -> dict[str, Any] | None:

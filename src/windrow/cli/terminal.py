@@ -5,26 +5,22 @@ terminal; text of a corpus is printed through ``visible``, so that escape sequen
 Cost: importing it imports neither rich nor numpy. It does not do: any command.
 """
 
-from collections.abc import Iterator
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 from windrow.shown import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-import functools
-import os
-import sys
-import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, ParamSpec
+    from windrow.preparing.tally import Report
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-__all__ = ["command", "documents_progress", "error_console", "output_console", "search_progress", "training_progress"]
+__all__ = ["command", "error_console", "output_console", "preparing_progress", "search_progress", "training_progress"]
 
 P = ParamSpec("P")
 
@@ -112,24 +108,28 @@ def _plain_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def documents_progress() -> Iterator[Callable[[int, int], None]]:
-    """Yields ``on_progress(num_documents, num_tokens)``: a line that is redrawn, or nothing without a terminal."""
+def preparing_progress() -> Iterator[Callable[["Report"], None]]:
+    """Yields ``on_report``: a line that is redrawn: MB/s, tokens/s time left; nothing without a terminal."""
     if not sys.stderr.isatty():
-        yield lambda num_documents, num_tokens: None
+        yield lambda report: None
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    counts = "{task.fields[documents]:,} documents  {task.completed:,.0f} tokens  {task.fields[rate]:,.0f} tokens/s"
-    columns = (SpinnerColumn(), TextColumn("tokenizing"), TextColumn(counts), TimeElapsedColumn())
+    columns = (TextColumn("tokenizing"), BarColumn(20), TextColumn("{task.fields[text]}"))
     with Progress(*columns, console=error_console(), transient=True) as progress:
-        task = progress.add_task("", total=None, documents=0, rate=0.0)
+        task = progress.add_task("", total=None, text="")
+        yield lambda report: progress.update(
+            task, total=report.total_nbytes, completed=report.nbytes, text=progress_text(report)
+        )
 
-        def show(num_documents: int, num_tokens: int) -> None:
-            elapsed = progress.tasks[0].elapsed or 0.0
-            rate = num_tokens / elapsed if elapsed else 0.0
-            progress.update(task, completed=num_tokens, documents=num_documents, rate=rate)
 
-        yield show
+def progress_text(report: "Report") -> str:
+    """``1,234 documents  56.7 MB/s  13,000,000 tokens/s  0:42 left``."""
+    seconds = max(report.seconds, 1e-9)
+    rate = (report.nbytes - report.reused_nbytes) / 1e6 / seconds
+    text = f"{report.num_documents:,} documents  {rate:,.1f} MB/s  {report.num_tokens / seconds:,.0f} tokens/s"
+    left = report.seconds_left
+    return text if left is None else f"{text}  {int(left) // 60}:{int(left) % 60:02d} left"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windrow.cli.terminal import documents_progress, error_console, output_console, training_progress
+from windrow.cli.terminal import error_console, output_console, preparing_progress, training_progress
 from windrow.shown import pairs, visible
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import TRAIN_PAGE
@@ -37,9 +37,9 @@ def new_run(
         if text is None:
             assert store is not None
             return run_of_store(store, folder, settings, valid_fraction=valid_fraction)
-        with documents_progress() as on_progress:
+        with preparing_progress() as on_report:
             options: dict[str, Any] = {"valid_fraction": valid_fraction, "tokenizer": tokenizer}
-            return run_of_text(text, folder, settings, on_progress=on_progress, **options)
+            return run_of_text(text, folder, settings, on_report=on_report, **options)
 
     def check(run: Run) -> None:
         model_config(run.settings, run.vocab_size)

@@ -51,7 +51,6 @@ def prepare(
     memory: int | None = None,
     executor: Executor | None = None,
     part: tuple[int, int] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
     on_report: Callable[[Report], None] | None = None,
 ) -> dict[str, TokenStore]:
     """Tokenize ``inputs`` into the store ``DEST/train``, and ``DEST/valid`` when ``valid_fraction > 0``.
@@ -78,8 +77,8 @@ def prepare(
             ``concurrent.futures.Executor``, or one whose ``submit`` gives jobs with ``done`` and ``result``.
         part: ``(k, n)``, k from 1: only do the k-th of n parts of the work, publish nothing and return ``{}``. When all
             parts are done, the same call without ``part`` makes the stores of them.
-        on_progress: called with the number of documents and of tokens so far.
-        on_report: called with a ``Report``: bytes, rates, time left, and at the end what was left out and why.
+        on_report: called with a ``Report`` after each item of the work: documents, tokens, bytes, rates, time left, and
+            at the end what was left out and why.
 
     Returns ``{"train": store}`` or ``{"train": store, "valid": store}``. Onto a finished store of the same inputs and
     arguments it verifies and returns that.
@@ -103,7 +102,7 @@ def prepare(
             if is_finished(folder, names, policy, loaded, sources, reading):
                 remove_left_over(folder)
             else:
-                ledger = Ledger(sources, on_progress, on_report)
+                ledger = Ledger(sources, on_report)
                 with locked(folder, _checked_part(part, sources)) as work:
                     hashed = dedupe or (valid_fraction > 0 and split == "documents")
                     job = job_for(work, loaded, reading, hashed, nbytes)

@@ -54,14 +54,9 @@ def _slim(task: Item, done: Done) -> tuple[Item, Done]:
 class Ledger:
     """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes)."""
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        on_progress: Callable[[int, int], None] | None,
-        on_report: Callable[[Report], None] | None,
-    ) -> None:
+    def __init__(self, sources: Sequence[Source], on_report: Callable[[Report], None] | None) -> None:
         self.sources, self.digests = sources, dict[int, tuple[str, int]]()
-        self._on_progress, self._on_report = on_progress, on_report
+        self._on_report = on_report
         self._numbered: list[tuple[int, Item, Done]] = []
         self._started = time.perf_counter()
         self._num: Counter[str] = Counter()
@@ -81,8 +76,6 @@ class Ledger:
         counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped")
         self._num.update({name: done.about[name] for name in counted})
         self._num.update(nbytes=task.nbytes, reused=task.nbytes * done.reused)
-        if self._on_progress:
-            self._on_progress(self._num["num_documents"], self._num["num_tokens"])
         self.report()
 
     @property

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError
 from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
+from windrow.preparing.tally import Report
 from windrow.store.manifest import MANIFEST
 from windrow.store.store import TokenStore, open_store
 from windrow.store.whole import write_whole
@@ -261,13 +262,13 @@ def run_of_text(
     *,
     valid_fraction: float,
     tokenizer: str = "gpt2",
-    on_progress: Callable[[int, int], None] | None = None,
+    on_report: Callable[[Report], None] | None = None,
 ) -> Run:
     """A run over one text file: its tokens go to ``folder/data``, the last ``valid_fraction`` of them to valid."""
     if text.is_file() and not text.stat().st_size:
         raise NotEnoughTokensError(f"{text} is empty, so there is nothing to train on. Give a file with text in it.")
     data = folder / "data"
-    prepare([text], data, tokenizer=tokenizer, valid_fraction=valid_fraction, split="tail", on_progress=on_progress)
+    prepare([text], data, tokenizer=tokenizer, valid_fraction=valid_fraction, split="tail", on_report=on_report)
     return Run(folder, Part(data / "train"), Part(data / "valid") if valid_fraction else None, settings)
 
 
