@@ -109,7 +109,7 @@ def _plain_warnings() -> Iterator[None]:
 
 @contextmanager
 def preparing_progress() -> Iterator[Callable[["Report"], None]]:
-    """Yields ``on_report``: a line that is redrawn: MB/s, tokens/s time left; nothing without a terminal."""
+    """Yields ``on_report``: a line that is redrawn, with MB/s and time left; nothing without a terminal."""
     if not sys.stderr.isatty():
         yield lambda report: None
         return

@@ -199,14 +199,7 @@ class _Reader:
         self._encoder.piece(text or "", (*place, block.stop), is_first, is_last, before, is_bad)
         self.about["text_nbytes"] += len(data)
         if is_item:
-            digest = self._encoder.digests[-1].hex()
-            self.about["piece"] = {
-                "last": is_last,
-                "digest": digest,
-                "line": place[1],
-                "start": place[2],
-                "bad": is_bad,
-            }
+            self.about["piece"] = {"digest": self._encoder.digests[-1].hex(), "bad": is_bad}
 
     def _piece_text(self, block: Block, number: int, data: bytes) -> str | None:
         try:

@@ -75,6 +75,11 @@ class Item:
     line: int | None = None
     nbytes: int = 0  # on disk, for progress
 
+    @property
+    def piece(self) -> tuple[bool, bool] | None:
+        """``(is_first, is_last)`` for a piece of a long document, None for whole documents."""
+        return self.block.piece if self.block else None
+
     def key(self, recipe: str) -> str:
         """The name of its result: equal keys mean equal bytes."""
         content = [self.block and self.block.as_list(), [source.identity for source in self.sources]]

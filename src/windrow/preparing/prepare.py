@@ -5,7 +5,7 @@ workers and after any end of the process, however rude; a store appears whole or
 Cost: memory is bounded by the workers, not by the text; while it runs the tokens are on disk twice.
 
 The path: ``sources`` finds the inputs, ``items`` cuts them into work, workers ``encode`` it into ``DEST/unfinished``,
-``sides`` divides the documents, ``publish`` makes the stores.
+``split`` divides the documents, ``publish`` makes the stores.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from windrow.preparing.crew import Crew, crew_for
 from windrow.preparing.encode import cannot_write, do
 from windrow.preparing.items import ITEM, Job, Plan, job_for
 from windrow.preparing.publish import publish_side
-from windrow.preparing.split import Sides
-from windrow.preparing.tally import Ledger, Report
+from windrow.preparing.split import divide
+from windrow.preparing.tally import Report, Tally
 from windrow.preparing.unfinished import locked, remove_left_over, remove_work
 from windrow.preparing.verify import is_finished
 from windrow.store.store import TokenStore, open_store
@@ -102,19 +102,19 @@ def prepare(
             if is_finished(folder, names, policy, loaded, sources, reading):
                 remove_left_over(folder)
             else:
-                ledger = Ledger(sources, on_report)
+                tally = Tally(sources, on_report)
                 with locked(folder, _checked_part(part, sources)) as work:
                     hashed = dedupe or (valid_fraction > 0 and split == "documents")
                     job = job_for(work, loaded, reading, hashed, nbytes)
-                    _encode_all(job, crew, sources, part, ledger)
+                    _encode_all(job, crew, sources, part, tally)
                     if part:
                         return {}
-                    chosen = Sides(work, ledger.results, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
-                    ledger.require_documents(chosen, valid_fraction, split)
-                    for name, parts in chosen.parts.items():
-                        publish_side(folder / name, parts, job, crew, loaded, {**policy, "side": name}, ledger)
+                    sides = divide(work, tally, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
+                    tally.require_documents(sides, valid_fraction, split)
+                    for name, parts in sides.items():
+                        publish_side(folder / name, parts, job, crew, loaded, {**policy, "side": name}, tally)
                     remove_work(folder)
-                    ledger.report(finished=True)
+                    tally.report(finished=True)
     except OSError as error:
         raise cannot_write(error, folder, nbytes) from error
     return {name: open_store(folder / name, tokenizer=tokenizer) for name in names}
@@ -151,12 +151,12 @@ def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[
     return part
 
 
-def _encode_all(job: Job, crew: Crew, sources: list[Source], part: tuple[int, int] | None, ledger: Ledger) -> None:
+def _encode_all(job: Job, crew: Crew, sources: list[Source], part: tuple[int, int] | None, tally: Tally) -> None:
     """Every item done, and the inputs still what they were."""
     plan = Plan(sources, job, part or (1, 1))
     for number, task, done in crew.map(partial(do, job), plan):
-        ledger.add(number, task, done)
-    ledger.digests |= plan.digests
+        tally.add(number, task, done)
+    tally.digests |= plan.digests
     require_unchanged(sources)
     if not part:
-        ledger.require_sizes()
+        tally.require_sizes()

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from windrow.errors import PrepareError
 from windrow.preparing.crew import Crew
 from windrow.preparing.items import Job
-from windrow.preparing.split import Part
-from windrow.preparing.tally import Ledger
+from windrow.preparing.split import ItemPart
+from windrow.preparing.tally import Tally
 from windrow.preparing.unfinished import ItemFile
 from windrow.store.manifest import MANIFEST, Manifest, Shard, describe
 from windrow.store.whole import write_whole
@@ -38,12 +38,12 @@ Rows = NDArray[np.int64]
 
 def publish_side(
     folder: Path,
-    parts: Sequence[Part],
+    parts: Sequence[ItemPart],
     job: Job,
     crew: Crew,
     tokenizer: Tokenizer,
     policy: Mapping[str, Any],
-    ledger: Ledger,
+    tally: Tally,
 ) -> None:
     """Make the store ``folder`` of ``parts``."""
     numbered = sorted(
@@ -52,7 +52,7 @@ def publish_side(
     shards = [done for _, _, done in numbered]
     num_tokens = sum(part.stop - part.start for part in parts)
     _require_whole(folder, num_tokens, shards)
-    listing = "".join(json.dumps(line, sort_keys=True) + "\n" for line in ledger.listing()).encode()
+    listing = "".join(json.dumps(line, sort_keys=True) + "\n" for line in tally.listing()).encode()
     write_whole(folder / "sources.jsonl", lambda file: file.write(listing))
     _remove_others(folder, shards)
     manifest = Manifest(
@@ -65,7 +65,7 @@ def publish_side(
         policy=policy,
         shards=tuple(done.shard for done in shards),
         sources={"file": "sources.jsonl", "sha256": sha256(listing).hexdigest()},
-        ledger=_counts(shards, num_tokens) | ledger.counts(),
+        ledger=_counts(shards, num_tokens) | tally.counts(),
     )
     write_whole(folder / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
 
@@ -119,7 +119,7 @@ class ShardTask:
     number: int
     work: Path
     eos_id: int
-    parts: tuple[Part, ...]
+    parts: tuple[ItemPart, ...]
 
     def __str__(self) -> str:
         return f"shard {self.number} of {self.folder}"
@@ -136,9 +136,9 @@ class ShardDone:
     num_eos: int  # at the ends of documents
 
 
-def _shard_tasks(folder: Path, work: Path, eos_id: int, parts: Sequence[Part]) -> Iterator[ShardTask]:
+def _shard_tasks(folder: Path, work: Path, eos_id: int, parts: Sequence[ItemPart]) -> Iterator[ShardTask]:
     """Shards of whole items, each closed by the item that fills it."""
-    number, held, taken = 0, 0, list[Part]()
+    number, held, taken = 0, 0, list[ItemPart]()
     for part in parts:
         taken.append(part)
         held += part.stop - part.start
@@ -220,7 +220,7 @@ class _HashedFile:
         return self._digest.hexdigest()
 
 
-def _count_eos(task: ShardTask, part: Part, tokens: Ids, ends: Rows) -> int:
+def _count_eos(task: ShardTask, part: ItemPart, tokens: Ids, ends: Rows) -> int:
     """The documents that end with an eos: all, but for one that the split cuts."""
     num_eos = int(np.count_nonzero(tokens[ends - 1] == task.eos_id))
     if num_eos < len(ends) - part.closing:
@@ -231,18 +231,17 @@ def _count_eos(task: ShardTask, part: Part, tokens: Ids, ends: Rows) -> int:
     return num_eos
 
 
-def _read(work: Path, part: Part) -> tuple[Ids, Rows, Rows]:
+def _read(work: Path, part: ItemPart) -> tuple[Ids, Rows, Rows]:
     """Tokens, ends (counted from the part's start) and origins of a part."""
     item = ItemFile.open(work, part.key)
-    rows = item.rows()
     if part.row is not None:
-        tokens = item.tokens(part.start, part.stop)
-        row, length = np.array([part.row], np.int64), int(item.about["num_tokens"])
+        tokens, length = item.tokens(part.start, part.stop), int(item.about["num_tokens"])
         is_end = part.closing or (part.ends and part.stop == length)
-        return tokens, np.array([len(tokens)] * is_end, np.int64), row[: int(is_end)]
+        origins = _placed(np.array([part.row], np.int64), part)[: int(is_end)]
+        return tokens, np.array([len(tokens)] * is_end, np.int64), origins
+    rows = item.rows()
     starts, ends = np.concatenate([[0], rows[:-1, 0]]), rows[:, 0]
-    origins = rows[:, 1:5] + np.array([part.first_source, 0, 0, 0])
-    origins[:, 1] += np.where(rows[:, 1] == 0, part.line, 0)
+    origins = _placed(rows[:, 1:5], part)
     if part.keep is None:
         tokens = item.tokens(part.start, part.stop)
     else:
@@ -252,6 +251,13 @@ def _read(work: Path, part: Part) -> tuple[Ids, Rows, Rows]:
     if part.closing and (not last or ends[last - 1] != part.stop):
         last, ends = last + 1, np.concatenate([ends[:last], [part.stop]])  # the side ends within a document
     return tokens, ends[first:last] - part.start, origins[first:last]
+
+
+def _placed(origins: Rows, part: ItemPart) -> Rows:
+    """Places within an item (n, 4) as places among all sources, with the lines of the whole source."""
+    placed: Rows = origins + np.array([part.first_source, 0, 0, 0])
+    placed[:, 1] += np.where(origins[:, 0] == 0, part.above, 0)
+    return placed
 
 
 def _runs(item: ItemFile, starts: Rows, ends: Rows, keep: NDArray[np.bool_]) -> Ids:

@@ -1,22 +1,23 @@
 """What became of the inputs: results in order, counts, digests, and reports of them while work goes on.
 
-Guarantee: ``results`` come in the order of the inputs, whatever order work was done in; nothing that was left out is
-missing from the counts.
+Guarantee: ``results`` come in the order of the inputs, whatever order work was done in, and tell of each item how many
+lines of its source lie before it: lines are counted within items until then. Nothing that was left out is missing from
+the counts.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.preparing.encode import Done
 from windrow.preparing.items import HashTask, Item
-from windrow.preparing.split import Sides
 from windrow.text.sources import Source
 
-__all__ = ["Ledger", "Report"]
+__all__ = ["Report", "Result", "Tally"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,21 @@ class Report:
         return max(self.total_nbytes - self.nbytes, 0) * self.seconds / done
 
 
+class Result(NamedTuple):
+    """An item, what came of it, and the lines of its first source that lie ``above`` it."""
+
+    item: Item
+    done: Done
+    above: int
+
+
 def _slim(task: Item, done: Done) -> tuple[Item, Done]:
     """What is needed to the end: not the text, which is on disk as tokens, nor what is counted already."""
     about = {name: done.about[name] for name in ("num_tokens", "lines", "piece", "skipped")}
     return replace(task, data=None, before=b""), Done(done.key, about)
 
 
-class Ledger:
+class Tally:
     """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes)."""
 
     def __init__(self, sources: Sequence[Source], on_report: Callable[[Report], None] | None) -> None:
@@ -79,9 +88,13 @@ class Ledger:
         self.report()
 
     @property
-    def results(self) -> list[tuple[Item, Done]]:
+    def results(self) -> list[Result]:
         """In the order of the inputs."""
-        return [(task, done) for _, task, done in sorted(self._numbered, key=lambda numbered: numbered[0])]
+        found, num_lines = list[Result](), Counter[int]()  # of each source, so far
+        for _, item, done in sorted(self._numbered, key=lambda numbered: numbered[0]):
+            found.append(Result(item, done, num_lines[item.first]))
+            num_lines[item.first] += done.about["lines"]  # of several files: of the last, and no item goes on in them
+        return found
 
     def report(self, *, finished: bool = False) -> None:
         if self._on_report:
@@ -104,18 +117,12 @@ class Ledger:
 
     def places(self) -> list[str]:
         """The first documents that were skipped, and why."""
-        found = []
-        lines = (-1, 0)
-        for task, done in self.results:
-            before = lines[1] if lines[0] == task.first else 0
-            for number, line, _, reason in done.about["skipped"]:
-                source = self.sources[task.first + number]
-                found.append(f"{source.name}, line {line + (before if number == 0 else 0)}: {reason}")
-            last = task.first + len(task.sources) - 1
-            lines = (last, done.about["lines"] + (before if last == task.first else 0))
-            if len(found) >= 100:
-                break
-        return found[:100]
+        found = (
+            f"{self.sources[item.first + number].name}, line {line + (0 if number else above)}: {reason}"
+            for item, done, above in self.results
+            for number, line, _, reason in done.about["skipped"]
+        )
+        return list(islice(found, 100))
 
     def counts(self) -> dict[str, int]:
         """For the manifests: of all inputs together."""
@@ -140,18 +147,21 @@ class Ledger:
             if source.path not in (None, "-") and self.digests[number][1] != source.nbytes:
                 raise SourceError(f"{source.path} changed while it was read. Run the command again.")
 
-    def require_documents(self, chosen: Sides, valid_fraction: float, split: str) -> None:
-        """Raise ``NotEnoughTokensError`` when a side is empty, or there is no text at all."""
-        self.num_duplicates = chosen.num_duplicates
-        self._num["num_skipped"] -= chosen.num_counted_again  # now it is known which pieces are of one document
-        if not any(chosen.parts.values()):
+    def leave_out(self, *, num_duplicates: int, num_counted_again: int) -> None:
+        """Take in what the documents in order tell: duplicates, and bad pieces of a document that has another one."""
+        self.num_duplicates = num_duplicates
+        self._num["num_skipped"] -= num_counted_again
+
+    def require_documents(self, sides: Mapping[str, Sequence[object]], valid_fraction: float, split: str) -> None:
+        """Raise ``NotEnoughTokensError`` when a side has no parts, or there is no text at all."""
+        if not any(sides.values()):
             raise NotEnoughTokensError("the inputs hold no document, so there is nothing to train on. Give some text.")
         if self._num["num_tokens"] == self._num["num_documents"]:  # an eos each, and nothing else
             raise NotEnoughTokensError(
                 f"the inputs hold {self._num['num_documents']} documents, all of them empty, so there is nothing to "
                 "train on. Give some text."
             )
-        for side, parts in chosen.parts.items():
+        for side, parts in sides.items():
             if not parts:
                 raise NotEnoughTokensError(self._empty(side, valid_fraction, split))
 
