@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from windrow.errors import SourceError
 from windrow.text import blocks
 from windrow.text.sources import Reading, Source
-from windrow.text.streams import FileWindow, StreamWindow
+from windrow.text.streams import FileBytes, StreamBytes
 from windrow.tokens import cuts
 from windrow.tokens.bpe import PATTERNS
 from windrow.tokens.tokenizer import load_tokenizer
@@ -87,8 +87,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def cut(path: Path, form: str, reading: Reading, compression: str = "") -> list[blocks.Block]:
     size = path.stat().st_size
     source = Source(path.name, str(path), form, compression, size)
-    window = StreamWindow(source) if compression else FileWindow(source)
-    return list(blocks.blocks(window, source, reading, True))
+    content = StreamBytes(source) if compression else FileBytes(source)
+    return list(blocks.blocks(content, source, reading, True))
 
 
 words = st.one_of(st.text("ab .\n", max_size=300), st.integers(1, 900).map(lambda n: "a b" * n))

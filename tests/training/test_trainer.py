@@ -10,7 +10,7 @@ import torch
 import windrow.training.trainer
 from windrow import Batch
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError
-from windrow.training.run import Part, Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
+from windrow.training.run import Run, Settings, StorePart, check_text, open_run, run_of_store, run_of_text, start_run
 from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, train
 
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(120))
@@ -182,7 +182,7 @@ def test_a_run_over_one_store_is_cut_and_its_parts_share_no_token(tmp_path: Path
     store = first.train.path
     run = start_run(tmp_path / "run", lambda folder: run_of_store(store, folder, SMALL, valid_fraction=0.25))
     assert run.valid is not None
-    whole, train_part, valid_part = Part(store).open(), run.train.open(), run.valid.open()
+    whole, train_part, valid_part = StorePart(store).open(), run.train.open(), run.valid.open()
     assert train_part.num_tokens + valid_part.num_tokens == whole.num_tokens
     assert valid_part.num_tokens == pytest.approx(whole.num_tokens / 4, abs=1)
     trainer = Trainer(run)

@@ -24,7 +24,7 @@ from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.preparing.prepare import prepare
 from windrow.shown import visible
 from windrow.text.demo import demo_documents
-from windrow.training.run import Part, Run, Settings, how_to_go_on, run_of_text, start_run
+from windrow.training.run import Run, Settings, StorePart, how_to_go_on, run_of_text, start_run
 from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _run_over(text: Path | None, folder: Path) -> Run:
         run = run_of_text(text, folder, settings, valid_fraction=0.1)
     else:
         prepare(iter(demo_documents()), folder / "data", valid_fraction=0.1)
-        run = Run(folder, Part(folder / "data" / "train"), Part(folder / "data" / "valid"), settings)
+        run = Run(folder, StorePart(folder / "data" / "train"), StorePart(folder / "data" / "valid"), settings)
     return replace(run, settings=_fitting(settings, run.train.open().num_tokens))
 
 

@@ -20,7 +20,7 @@ from windrow.preparing.unfinished import ItemFile, ItemWriter, read_note, write_
 from windrow.text.blocks import Block, blocks
 from windrow.text.parse import Bad, Document, documents, not_utf8, split_literal
 from windrow.text.sources import Source
-from windrow.text.streams import STEP, FileWindow, StreamWindow, hash_file, num_lines, read_span
+from windrow.text.streams import STEP, FileBytes, StreamBytes, hash_file, num_lines, read_span
 from windrow.tokens.cuts import PIECE
 from windrow.tokens.encoder import Encoder
 from windrow.tokens.protocol import EOT, Tokenizer, token_dtype
@@ -168,10 +168,10 @@ class _Reader:
             digest, nbytes = sha256(data).hexdigest(), len(data)
             self._block(Block(0, nbytes, nbytes), number, data)
         else:
-            window = StreamWindow(source) if source.compression else FileWindow(source)
-            for block in blocks(window, source, self._job.reading, self._job.cuttable):
-                self._block(block, number, window.read(block.start, block.stop))
-            digest, nbytes = window.sha256()
+            content = StreamBytes(source) if source.compression else FileBytes(source)
+            for block in blocks(content, source, self._job.reading, self._job.cuttable):
+                self._block(block, number, content.read(block.start, block.stop))
+            digest, nbytes = content.sha256()
         self.about["sha256"].append([number, digest, nbytes])
 
     def _block(self, block: Block, number: int, data: bytes) -> None:

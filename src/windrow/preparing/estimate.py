@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from windrow.errors import SourceError
 from windrow.preparing.crew import crew_for
 from windrow.preparing.encode import Done, do
-from windrow.preparing.items import Item, Job, Plan, job_for
+from windrow.preparing.items import Item, Job, Tasks, job_for
 from windrow.text.sources import Inputs, Reading, Source, find_sources
 from windrow.tokens.protocol import Tokenizer, token_dtype
 from windrow.tokens.tokenizer import load_tokenizer
@@ -81,4 +81,4 @@ def _sample(sources: list[Source], tokenizer: Tokenizer, reading: Reading, folde
 
 
 def _first(source: Source, job: Job) -> list[Item]:
-    return list(islice((task for task in Plan([source], job) if isinstance(task, Item)), 1))
+    return list(islice((task for task in Tasks([source], job) if isinstance(task, Item)), 1))

@@ -15,12 +15,12 @@ from typing import Any
 
 from windrow.errors import PrepareError, SourceError
 from windrow.preparing.unfinished import ItemFile, read_note, write_note
-from windrow.text.blocks import Block, Window, blocks
+from windrow.text.blocks import Block, Bytes, blocks
 from windrow.text.sources import Reading, Source
-from windrow.text.streams import FileWindow, StreamWindow, num_lines
+from windrow.text.streams import FileBytes, StreamBytes, num_lines
 from windrow.tokens.protocol import Tokenizer
 
-__all__ = ["ITEM", "HashTask", "Item", "Job", "Plan", "job_for"]
+__all__ = ["ITEM", "HashTask", "Item", "Job", "Tasks", "job_for"]
 
 ITEM = 1 << 23  # bytes
 _SMALL = {"": ITEM, "gz": ITEM >> 3, "zst": ITEM >> 3}  # files up to this are read whole, many to an item
@@ -111,7 +111,7 @@ class HashTask:
         return self.source.name
 
 
-class Plan:
+class Tasks:
     """Iterate it once for the tasks, in order; then ``digests`` holds what was hashed on the way.
 
     ``part`` is ``(k, n)``: every n-th unit from the k-th on (k from 1); a stream is one unit.
@@ -161,7 +161,7 @@ class Plan:
     def _plain(self, number: int, source: Source) -> Iterator[Item | HashTask]:
         if self._mine():
             yield HashTask(number, source)
-        for block in blocks(FileWindow(source), source, self._reading, self._cuttable):
+        for block in blocks(FileBytes(source), source, self._reading, self._cuttable):
             if self._mine():
                 yield Item(number, (source,), block, nbytes=block.stop - block.start)
 
@@ -175,21 +175,21 @@ class Plan:
             self.digests[number] = note["sha256"], note["nbytes"]
             yield from items
             return
-        window, noted = StreamWindow(source), []
-        for item in self._unpacked(window, number, source):
+        content, noted = StreamBytes(source), []
+        for item in self._unpacked(content, number, source):
             noted.append([item.block.as_list() if item.block else None, item.line, item.nbytes])
             yield item
-        self.digests[number] = digest, nbytes = window.sha256()
+        self.digests[number] = digest, nbytes = content.sha256()
         write_note(self._job.folder, key, {"items": noted, "sha256": digest, "nbytes": nbytes})
 
-    def _unpacked(self, window: StreamWindow, number: int, source: Source) -> Iterator[Item]:
+    def _unpacked(self, content: StreamBytes, number: int, source: Source) -> Iterator[Item]:
         line = num_raw = 0
-        for block in blocks(window, source, self._reading, self._cuttable):
-            data, before = window.read(block.start, block.stop), _before(window, block)
-            window.read(block.next, block.next + 1)  # meets the end, or damage, before the item goes out
-            yield Item(number, (source,), block, data, before, line, window.num_raw - num_raw)
-            line += num_lines(data) + num_lines(window.read(block.stop, block.next))
-            num_raw = window.num_raw
+        for block in blocks(content, source, self._reading, self._cuttable):
+            data, before = content.read(block.start, block.stop), _before(content, block)
+            content.read(block.next, block.next + 1)  # meets the end, or damage, before the item goes out
+            yield Item(number, (source,), block, data, before, line, content.num_raw - num_raw)
+            line += num_lines(data) + num_lines(content.read(block.stop, block.next))
+            num_raw = content.num_raw
 
     def _columns(self, number: int, source: Source) -> Iterator[Item | HashTask]:
         from windrow.text.columns import row_groups
@@ -217,16 +217,16 @@ def _weight(source: Source) -> int:
     return (source.nbytes << (3 if source.compression else 0)) + 1024  # opening a file costs as much as some text
 
 
-def _before(window: Window, block: Block) -> bytes:
+def _before(content: Bytes, block: Block) -> bytes:
     if block.piece is None or block.piece[0]:
         return b""
-    return window.read(max(block.start - _BEFORE, 0), block.start)
+    return content.read(max(block.start - _BEFORE, 0), block.start)
 
 
 def before_piece(item: Item) -> bytes:
     """The bytes before a piece that lies in a plain file."""
     assert item.block is not None
-    return item.before or _before(FileWindow(item.sources[0]), item.block)
+    return item.before or _before(FileBytes(item.sources[0]), item.block)
 
 
 def batches(source: Source, text_key: str, seen: Callable[[bytes], object]) -> Iterator[tuple[list[str], int]]:

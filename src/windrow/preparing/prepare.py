@@ -18,7 +18,7 @@ from typing import Literal
 from windrow.errors import PrepareError
 from windrow.preparing.crew import Crew, crew_for
 from windrow.preparing.encode import cannot_write, do
-from windrow.preparing.items import ITEM, Job, Plan, job_for
+from windrow.preparing.items import ITEM, Job, Tasks, job_for
 from windrow.preparing.publish import publish_side
 from windrow.preparing.split import divide
 from windrow.preparing.tally import Report, Tally
@@ -153,10 +153,10 @@ def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[
 
 def _encode_all(job: Job, crew: Crew, sources: list[Source], part: tuple[int, int] | None, tally: Tally) -> None:
     """Every item done, and the inputs still what they were."""
-    plan = Plan(sources, job, part or (1, 1))
-    for number, task, done in crew.map(partial(do, job), plan):
+    tasks = Tasks(sources, job, part or (1, 1))
+    for number, task, done in crew.map(partial(do, job), tasks):
         tally.add(number, task, done)
-    tally.digests |= plan.digests
+    tally.digests |= tasks.digests
     require_unchanged(sources)
     if not part:
         tally.require_sizes()

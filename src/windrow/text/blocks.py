@@ -17,7 +17,7 @@ from windrow.text.sources import Reading, Source
 from windrow.tokens.cuts import LIMIT, PIECE, first_cut
 from windrow.tokens.protocol import EOT
 
-__all__ = ["Block", "Window", "blocks", "delimiter"]
+__all__ = ["Block", "Bytes", "blocks", "delimiter"]
 
 _BLOCK = 1 << 23
 _LONGEST_LINE = 1 << 25  # of jsonl: a line is parsed in one piece
@@ -25,7 +25,7 @@ _STEP = 1 << 16
 _KEEP = 1 << 12
 
 
-class Window(Protocol):
+class Bytes(Protocol):
     """Bytes of a text: ``read`` gives fewer at its end; ``forget`` allows to drop what lies before."""
 
     def read(self, start: int, stop: int) -> bytes: ...
@@ -65,33 +65,33 @@ def delimiter(form: str, reading: Reading) -> re.Pattern[bytes] | None:
     return re.compile(b"|".join(found)) if found else None
 
 
-def blocks(window: Window, source: Source, reading: Reading, cuttable: bool) -> Iterator[Block]:
+def blocks(content: Bytes, source: Source, reading: Reading, cuttable: bool) -> Iterator[Block]:
     """The blocks of one source, of form text or jsonl, in order."""
     between, start = delimiter(source.form, reading), 0
-    while not start or window.read(start, start + 1):
-        block = _whole(window, start, between, source) if between else None
+    while not start or content.read(start, start + 1):
+        block = _whole(content, start, between, source) if between else None
         if block is None:
-            for block in _pieces(window, start, between, source, cuttable):
+            for block in _pieces(content, start, between, source, cuttable):
                 yield block
-                window.forget(block.stop - _KEEP)
+                content.forget(block.stop - _KEEP)
         else:
             yield block
         assert block is not None
         start = block.next
         if not start:
             return  # an empty file
-        window.forget(start - _KEEP)
+        content.forget(start - _KEEP)
 
 
-def _whole(window: Window, start: int, between: re.Pattern[bytes], source: Source) -> Block | None:
+def _whole(content: Bytes, start: int, between: re.Pattern[bytes], source: Source) -> Block | None:
     """Whole documents from ``start`` on; None where a long one starts."""
     far = start + _BLOCK
-    if not window.read(far, far + 1):
-        stop = start + len(window.read(start, far))
+    if not content.read(far, far + 1):
+        stop = start + len(content.read(start, far))
         return Block(start, stop, stop)
-    found = _find(window, between, far, far + _BLOCK) or _last(window, between, start, far)
+    found = _find(content, between, far, far + _BLOCK) or _last(content, between, start, far)
     if found is None and source.form == "jsonl":
-        found = _find(window, between, far + _BLOCK, start + _LONGEST_LINE) or _rest(window, start)
+        found = _find(content, between, far + _BLOCK, start + _LONGEST_LINE) or _rest(content, start)
         if found is None:
             raise SourceError(
                 f"{source.path} has a line longer than {_LONGEST_LINE >> 20} MiB at byte {start}, and a line of JSON "
@@ -101,11 +101,11 @@ def _whole(window: Window, start: int, between: re.Pattern[bytes], source: Sourc
     return found and Block(start, found[1], found[1])
 
 
-def _find(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
+def _find(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
     """The first match that starts in ``[start, stop)``."""
     while start < stop:
         back = min(start, 1)
-        data = window.read(start - back, start + _STEP + 4096)  # a match that starts in the step ends in it
+        data = content.read(start - back, start + _STEP + 4096)  # a match that starts in the step ends in it
         found = between.search(data, back)
         if found and found.start() - back < min(_STEP, stop - start):
             return start - back + found.start(), start - back + found.end()
@@ -115,38 +115,38 @@ def _find(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> 
     return None
 
 
-def _last(window: Window, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
+def _last(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
     """The last match in ``[start, stop)``. The text goes on there: what stands at ``stop`` may be half a line."""
-    matches = between.finditer(window.read(start, stop + 4096))
+    matches = between.finditer(content.read(start, stop + 4096))
     found = deque((match for match in matches if start + match.end() <= stop), maxlen=1)
     last = found[0] if found else None
     return last and (start + last.start(), start + last.end())
 
 
-def _rest(window: Window, start: int) -> tuple[int, int] | None:
+def _rest(content: Bytes, start: int) -> tuple[int, int] | None:
     """The rest as one line, if that is short enough."""
-    if window.read(start + _LONGEST_LINE, start + _LONGEST_LINE + 1):
+    if content.read(start + _LONGEST_LINE, start + _LONGEST_LINE + 1):
         return None
-    stop = start + len(window.read(start, start + _LONGEST_LINE))
+    stop = start + len(content.read(start, start + _LONGEST_LINE))
     return stop, stop
 
 
 def _pieces(
-    window: Window, start: int, between: re.Pattern[bytes] | None, source: Source, cuttable: bool
+    content: Bytes, start: int, between: re.Pattern[bytes] | None, source: Source, cuttable: bool
 ) -> Iterator[Block]:
     """The pieces of the document that starts at ``start``."""
     here, place = start, PIECE
     while True:
-        cut: int | None = len(window.read(here, start + place)) + here - start
+        cut: int | None = len(content.read(here, start + place)) + here - start
         if cut == place:
-            cut = first_cut(lambda a, b: window.read(start + a, start + b), place, cuttable)
+            cut = first_cut(lambda a, b: content.read(start + a, start + b), place, cuttable)
         stop = start + (place + LIMIT if cut is None else cut)
-        if between and (found := _find(window, between, here, stop + 1)):
+        if between and (found := _find(content, between, here, stop + 1)):
             yield Block(here, found[0], found[1], (here == start, True))
             return
         if cut is None:
             raise no_cut(str(source.path), start + place, cuttable)
-        is_last = not window.read(stop, stop + 1)
+        is_last = not content.read(stop, stop + 1)
         yield Block(here, stop, stop, (here == start, is_last))
         if is_last:
             return

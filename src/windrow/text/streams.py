@@ -1,7 +1,7 @@
 """Bytes of a source, from any place, in bounded memory: plain files, ``.gz``, ``.zst``, standard input.
 
 Guarantee: a compressed stream that ends early is an error, never the end of the text; members of a ``.gz`` and
-frames of a ``.zst`` that follow one another are one text. ``Window.read`` gives the same bytes for a file and for its
+frames of a ``.zst`` that follow one another are one text. ``Bytes.read`` gives the same bytes for a file and for its
 compressed form. What it does not do: know what the bytes mean.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from windrow.errors import SourceError
 from windrow.text.sources import Source
 
-__all__ = ["STEP", "FileWindow", "StreamWindow", "chunks", "hash_file", "num_lines", "read_span"]
+__all__ = ["STEP", "FileBytes", "StreamBytes", "chunks", "hash_file", "num_lines", "read_span"]
 
 STEP = 1 << 20
 _SHORT = 1 << 13  # bytes
@@ -145,7 +145,7 @@ def _gzip() -> tuple[Callable[[], Any], tuple[Any, ...]]:
         return lambda: zlib.decompressobj(31), (zlib.error,)
 
 
-class FileWindow:
+class FileBytes:
     """Any bytes of a plain file. Holds nothing."""
 
     def __init__(self, source: Source) -> None:
@@ -163,7 +163,7 @@ class FileWindow:
         return hash_file(self._path)
 
 
-class StreamWindow:
+class StreamBytes:
     """The bytes of a stream that were read and not forgotten: reads may go back as far as that."""
 
     def __init__(self, source: Source) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from windrow.errors import TokenizerError
-from windrow.tokens.disputed import is_unsettled, settled_parts
+from windrow.tokens.disputed import disputed_parts, is_disputed
 from windrow.tokens.protocol import EOT
 
 # How a text is cut into pieces before the merges: facts of each format. The first spelling is the one in use;
@@ -196,10 +196,10 @@ class _Engine:
             for text in texts:
                 text.isascii() or text.encode()  # tiktoken itself would put U+FFFD for half a surrogate pair
             return [self._encode_reference(text) for text in texts]
-        unsettled = [number for number, text in enumerate(texts) if is_unsettled(text)]
+        disputed = [number for number, text in enumerate(texts) if is_disputed(text)]
         with self.lock:
             rows = self._encode_fast(texts)
-            for number in unsettled:
+            for number in disputed:
                 rows[number] = self._encode_parts(texts[number])
             if self.num_characters > self.REBUILD_AFTER:
                 self.fast, self.num_characters = None, 0  # the old one goes before there is a new one
@@ -226,10 +226,10 @@ class _Engine:
             return self.reference.encode_ordinary(text)
 
     def _encode_parts(self, text: str) -> npt.NDArray[Any]:
-        """The ids of a text with unsettled characters: tiktoken's around them, gigatoken's elsewhere."""
+        """The ids of a text with disputed characters: tiktoken's around them, gigatoken's elsewhere."""
         rows = [
-            self._encode_fast([part])[0] if is_settled else np.array(self._encode_reference(part), np.uint32)
-            for is_settled, part in settled_parts(text)
+            np.array(self._encode_reference(part), np.uint32) if disputed else self._encode_fast([part])[0]
+            for disputed, part in disputed_parts(text)
         ]
         return np.concatenate(rows)
 
@@ -265,7 +265,7 @@ class _Engine:
         """Tricky texts, and one of some 2000 tokens drawn evenly from the vocabulary."""
         tokens = list(self.bpe.ranks)
         sample = b"".join(tokens[:: len(tokens) // 2000 + 1]).decode("utf-8", errors="replace")
-        texts = [text for text in (*SELF_TEST, sample) if not is_unsettled(text)]
+        texts = [text for text in (*SELF_TEST, sample) if not is_disputed(text)]
         for text, ids in zip(texts, self._encode_fast(texts), strict=True):
             self._compare(text, ids)
 

@@ -1,7 +1,7 @@
 """Characters that the two engines may read differently: which texts have them, and which parts of a text.
 
-Guarantee: a text that ``is_unsettled`` denies has no such character; ``settled_parts`` are the text, cut only where
-each part keeps its ids.
+Guarantee: a text that ``is_disputed`` denies has no such character; ``disputed_parts`` are the text, cut only
+where each part keeps its ids.
 """
 
 import functools
@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from windrow.tokens.cuts import next_cut
 
-__all__ = ["is_unsettled", "settled_parts"]
+__all__ = ["disputed_parts", "is_disputed"]
 
 _PART = 4096  # characters
 Flags = npt.NDArray[np.bool_]
 
 # Where the Unicode tables of the two engines may differ: gigatoken 0.10 knows the letters of Unicode 17, tiktoken
 # 0.14 those of 16 and 0.7 those of 15. Wide on purpose: whole areas of rare scripts, which later versions fill.
-UNSETTLED = (
+DISPUTED = (
     *((0x0870, 0x089F), (0x0C5C, 0x0C5C), (0x0CDC, 0x0CDC), (0x1ACF, 0x1AFF), (0x1C89, 0x1C8F), (0xA7CB, 0xA7F1)),
     *((0x10000, 0x1CFFF), (0x1DF00, 0x1EFFF), (0x2A6E0, 0x2A6FF), (0x2B73A, 0x2B73F), (0x2CEA2, 0x2CEAF)),
     (0x2EBE1, 0x10FFFF),
@@ -28,15 +28,15 @@ UNSETTLED = (
 
 
 @functools.cache
-def _unsettled_table() -> Flags:
+def _disputed_table() -> Flags:
     table = np.zeros(0x110000, np.bool_)
-    for first, last in UNSETTLED:
+    for first, last in DISPUTED:
         table[first : last + 1] = True
     return table
 
 
-# What the UTF-8 of an unsettled character begins with, by its first byte, the search for which costs next to nothing.
-_UNSETTLED_STARTS = {
+# What the UTF-8 of a disputed character begins with, by its first byte, the search for which costs next to nothing.
+_DISPUTED_STARTS = {
     b"\xe0": re.compile(rb"\xe0[\xa1\xa2\xb1\xb3]"),
     b"\xe1": re.compile(rb"\xe1[\xab\xb2]"),
     b"\xea": re.compile(rb"\xea\x9f"),
@@ -45,31 +45,30 @@ _UNSETTLED_STARTS = {
 }
 
 
-def is_unsettled(text: str) -> bool:
+def is_disputed(text: str) -> bool:
     """Whether the engines may disagree about a character of ``text``. Raises UnicodeEncodeError on half a surrogate
     pair. Next to nothing for most text, 3 ns a byte for some scripts, 5 a character where the quick search cannot tell.
     """
-    if text.isascii() or not _may_be_unsettled(text.encode()):
+    if text.isascii() or not _may_be_disputed(text.encode()):
         return False
     parts = (text[start : start + 2**20] for start in range(0, len(text), 2**20))
     return any(bool(_flags(part).any()) for part in parts)
 
 
-def settled_parts(text: str) -> list[tuple[bool, str]]:
-    """``text`` in parts, and of each whether the engines agree about it."""
+def disputed_parts(text: str) -> list[tuple[bool, str]]:
+    """``text`` in parts, and of each whether it has such a character."""
     edges = [0]
     while (cut := next_cut(text, edges[-1] + _PART)) is not None:
         edges.append(cut)
     small = [text[start:stop] for start, stop in itertools.pairwise([*edges, len(text)])]
-    parts = itertools.groupby(small, lambda part: not is_unsettled(part))
-    return [(is_settled, "".join(group)) for is_settled, group in parts]
+    return [(disputed, "".join(group)) for disputed, group in itertools.groupby(small, is_disputed)]
 
 
-def _may_be_unsettled(data: bytes) -> bool:
-    return any(starts.search(data) for first, starts in _UNSETTLED_STARTS.items() if first in data)
+def _may_be_disputed(data: bytes) -> bool:
+    return any(starts.search(data) for first, starts in _DISPUTED_STARTS.items() if first in data)
 
 
 def _flags(text: str) -> Flags:
     """Of each character, (num_characters,)."""
-    flags: Flags = _unsettled_table()[np.frombuffer(text.encode("utf-32-le"), "<u4")]
+    flags: Flags = _disputed_table()[np.frombuffer(text.encode("utf-32-le"), "<u4")]
     return flags

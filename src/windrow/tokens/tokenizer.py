@@ -72,7 +72,7 @@ class TextTokenizer:
     its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never as an engine.
     """
 
-    def __init__(self, name: str, model: "BPE | HuggingFace | Bytes", eos: str, spec: str | None) -> None:
+    def __init__(self, name: str, model: "BPE | HuggingFace | SingleBytes", eos: str, spec: str | None) -> None:
         self.name = name
         self.vocab_size = model.vocab_size
         self.specials = model.specials
@@ -162,7 +162,7 @@ class TextTokenizer:
         return sorted(wanted, key=lambda name: (-len(name), name))
 
 
-class Bytes:
+class SingleBytes:
     """The 256 bytes of UTF-8, and eos 256."""
 
     vocab_size, pattern = 257, None
@@ -182,7 +182,7 @@ class Bytes:
 @functools.cache
 def _from_name(name: str, engine: str | None = None) -> TextTokenizer:
     if name == "bytes":
-        return TextTokenizer(name, Bytes(), EOT, name)
+        return TextTokenizer(name, SingleBytes(), EOT, name)
     if name in ("gpt2", "r50k_base"):  # two names of one vocabulary
         form = _gpt2_form()
         ranks = parse_ranks(form, name)

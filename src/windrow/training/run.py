@@ -31,9 +31,9 @@ from windrow.windows.windows import Windows
 
 __all__ = [
     "RUN",
-    "Part",
     "Run",
     "Settings",
+    "StorePart",
     "check_text",
     "how_to_go_on",
     "open_run",
@@ -84,7 +84,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Part:
+class StorePart:
     """A store, or one side of a cut through it: ``valid_fraction`` 0 is the whole store."""
 
     path: Path
@@ -102,8 +102,8 @@ class Run:
     """A run: where it lies, what it reads, how it trains. ``state`` is the loader's when the run last started."""
 
     folder: Path
-    train: Part
-    valid: Part | None
+    train: StorePart
+    valid: StorePart | None
     settings: Settings
     state: Mapping[str, Any] | None = None
 
@@ -165,7 +165,7 @@ def _remedy(num_tokens: int) -> str:
     return f"on the command line: --max-length {num_tokens - 1} or less" if num_tokens > 1 else "it needs more text"
 
 
-def _described(part: Part | None, folder: Path) -> dict[str, Any] | None:
+def _described(part: StorePart | None, folder: Path) -> dict[str, Any] | None:
     if part is None:
         return None
     path, store = part.path.resolve(), part.open()
@@ -198,10 +198,10 @@ def open_run(path: str | Path) -> Run:
     return Run(file.parent, parts["train"], parts["valid"], settings, content["state"])
 
 
-def _part(described: Mapping[str, Any] | None, folder: Path) -> Part | None:
+def _part(described: Mapping[str, Any] | None, folder: Path) -> StorePart | None:
     if described is None:
         return None
-    return Part(folder / described["path"], described["valid_fraction"], described["side"])
+    return StorePart(folder / described["path"], described["valid_fraction"], described["side"])
 
 
 def check_text(run: Run, text: Path) -> None:
@@ -269,20 +269,20 @@ def run_of_text(
         raise NotEnoughTokensError(f"{text} is empty, so there is nothing to train on. Give a file with text in it.")
     data = folder / "data"
     prepare([text], data, tokenizer=tokenizer, valid_fraction=valid_fraction, split="tail", on_report=on_report)
-    return Run(folder, Part(data / "train"), Part(data / "valid") if valid_fraction else None, settings)
+    return Run(folder, StorePart(data / "train"), StorePart(data / "valid") if valid_fraction else None, settings)
 
 
 def run_of_store(store: Path, folder: Path, settings: Settings, *, valid_fraction: float) -> Run:
     """A run over a prepared store: ``DEST`` with its train and valid, or one store, cut at ``valid_fraction``."""
     if (store / "train" / MANIFEST).is_file():
         if (store / "valid" / MANIFEST).is_file():
-            return Run(folder, Part(store / "train"), Part(store / "valid"), settings)
+            return Run(folder, StorePart(store / "train"), StorePart(store / "valid"), settings)
         store = store / "train"
     if not store.is_dir():
         raise StoreError(f"there is no store at {store}: no such folder. For a text file give --text {store}.")
     if not valid_fraction:
-        return Run(folder, Part(store), None, settings)
-    return Run(folder, Part(store, valid_fraction, "train"), Part(store, valid_fraction, "valid"), settings)
+        return Run(folder, StorePart(store), None, settings)
+    return Run(folder, StorePart(store, valid_fraction, "train"), StorePart(store, valid_fraction, "valid"), settings)
 
 
 def how_to_go_on(out: Path) -> str:
