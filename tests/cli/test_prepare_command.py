@@ -73,6 +73,15 @@ def test_a_dry_run_writes_nothing_and_is_about_right(tmp_path: Path) -> None:
     assert 0 < said["seconds"] < 100
 
 
+def test_a_dry_run_refuses_the_flags_that_a_run_refuses(lines: Path, tmp_path: Path) -> None:
+    for flags, message in (
+        (["--literal-eos", "keep"], "literal_eos is 'keep'"),
+        (["--separator", ""], "separator is ''"),
+    ):
+        for dry in ([], ["--dry-run"]):
+            assert message in windrow(lines, tmp_path / "out", *flags, *dry, code=1).stderr
+
+
 def test_parts_and_finish_make_the_store_of_one_run(lines: Path, tmp_path: Path) -> None:
     flags = ["--text-key", "body", "--on-error", "skip"]
     windrow(lines, tmp_path / "one", *flags)

@@ -113,7 +113,7 @@ def _print_run(report: Report | None) -> None:
     if report is None:
         console.print("the store was finished already: verified, nothing done", soft_wrap=True)
         return
-    rate = (report.nbytes - report.reused_nbytes) / 1e6 / max(report.seconds, 1e-9)
+    rate = report.nbytes_per_second / 1e6
     reused = f", {report.reused_nbytes / 1e6:,.1f} MB of them done before" if report.reused_nbytes else ""
     console.print(f"{report.nbytes / 1e6:,.1f} MB in {report.seconds:,.1f} s{reused}: {rate:,.1f} MB/s", soft_wrap=True)
     console.print(f"{report.text_nbytes / max(report.num_tokens, 1):.2f} bytes of text a token", soft_wrap=True)

@@ -125,9 +125,9 @@ def preparing_progress() -> Iterator[Callable[["Report"], None]]:
 
 def progress_text(report: "Report") -> str:
     """``1,234 documents  56.7 MB/s  13,000,000 tokens/s  0:42 left``."""
-    seconds = max(report.seconds, 1e-9)
-    rate = (report.nbytes - report.reused_nbytes) / 1e6 / seconds
-    text = f"{report.num_documents:,} documents  {rate:,.1f} MB/s  {report.num_tokens / seconds:,.0f} tokens/s"
+    tokens_per_second = report.num_tokens / max(report.seconds, 1e-9)
+    rate = f"{report.nbytes_per_second / 1e6:,.1f} MB/s  {tokens_per_second:,.0f} tokens/s"
+    text = f"{report.num_documents:,} documents  {rate}"
     left = report.seconds_left
     return text if left is None else f"{text}  {int(left) // 60}:{int(left) % 60:02d} left"
 

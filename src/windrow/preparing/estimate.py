@@ -48,7 +48,7 @@ def estimate(
     """Look at all inputs and tokenize a few pieces. Raises ``SourceError`` for what cannot be looked at twice."""
     reading, loaded = reading or Reading(), load_tokenizer(tokenizer)
     sources = find_sources(inputs)
-    if any(source.path in (None, "-") for source in sources):
+    if not all(source.is_file for source in sources):
         raise SourceError(
             "standard input and documents in memory can be read once only, so there is no dry run of them."
         )

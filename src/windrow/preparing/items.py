@@ -7,7 +7,7 @@ each cut are read here; a big compressed one, standard input and documents in me
 
 import json
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -84,7 +84,7 @@ class Item:
         """The name of its result: equal keys mean equal bytes."""
         content = [self.block and self.block.as_list(), [source.identity for source in self.sources]]
         digest = sha256(json.dumps([recipe, content], sort_keys=True).encode())
-        if self.data is not None and self.sources[0].path in (None, "-"):  # no time of change to go by
+        if self.data is not None and not self.sources[0].is_file:  # no time of change to go by
             for part in [self.data] if isinstance(self.data, bytes) else self.data:
                 data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
                 digest.update(len(data).to_bytes(8, "little") + data)
@@ -124,19 +124,17 @@ class Tasks:
         self._unit = 0
 
     def __iter__(self) -> Iterator[Item | HashTask]:
-        group: list[Source] = []
-        weight = 0
+        group, weight = list[Source](), 0
         for number, source in enumerate(self._sources):
-            if source.form in ("text", "jsonl") and source.path != "-" and source.nbytes <= _SMALL[source.compression]:
-                if weight + _weight(source) > ITEM:
-                    yield from self._group(number, group)
-                    group, weight = [], 0
+            added = _weight(source) if _is_small(source) else ITEM + 1
+            if weight + added > ITEM:
+                yield from self._group(number, group)
+                group, weight = [], 0
+            if _is_small(source):
                 group.append(source)
-                weight += _weight(source)
-                continue
-            yield from self._group(number, group)
-            group, weight = [], 0
-            yield from self._big(number, source)
+                weight += added
+            else:
+                yield from self._big(number, source)
         yield from self._group(len(self._sources), group)
 
     def _group(self, stop: int, group: list[Source]) -> Iterator[Item]:
@@ -151,19 +149,23 @@ class Tasks:
         if source.form == "documents":
             yield from self._documents(number, source)
         elif source.form in ("parquet", "arrow"):
-            yield from self._columns(number, source)
+            from windrow.text.columns import row_groups
+
+            yield from self._file(number, source, row_groups(source, self._reading, ITEM))
         elif source.compression or source.path == "-":
             if self._mine():
                 yield from self._stream(number, source)
         else:
-            yield from self._plain(number, source)
+            found = blocks(FileBytes(source), source, self._reading, self._cuttable)
+            yield from self._file(number, source, ((block, block.stop - block.start) for block in found))
 
-    def _plain(self, number: int, source: Source) -> Iterator[Item | HashTask]:
+    def _file(self, number: int, source: Source, found: Iterable[tuple[Block, int]]) -> Iterator[Item | HashTask]:
+        """A file that is read from any place; ``found`` are its blocks and their bytes."""
         if self._mine():
             yield HashTask(number, source)
-        for block in blocks(FileBytes(source), source, self._reading, self._cuttable):
+        for block, nbytes in found:
             if self._mine():
-                yield Item(number, (source,), block, nbytes=block.stop - block.start)
+                yield Item(number, (source,), block, nbytes=nbytes)
 
     def _stream(self, number: int, source: Source) -> Iterator[Item]:
         key = sha256(json.dumps(["stream", self._job.recipe, source.identity]).encode()).hexdigest()[:32]
@@ -191,15 +193,6 @@ class Tasks:
             line += num_lines(data) + num_lines(content.read(block.stop, block.next))
             num_raw = content.num_raw
 
-    def _columns(self, number: int, source: Source) -> Iterator[Item | HashTask]:
-        from windrow.text.columns import row_groups
-
-        if self._mine():
-            yield HashTask(number, source)
-        for block, nbytes in row_groups(source, self._reading, ITEM):
-            if self._mine():
-                yield Item(number, (source,), block, nbytes=nbytes)
-
     def _documents(self, number: int, source: Source) -> Iterator[Item]:
         digest, start, line = sha256(), 0, 0
         for texts, stop in batches(source, self._reading.text_key, digest.update):
@@ -211,6 +204,10 @@ class Tasks:
 def _noted(number: int, source: Source, fields: list[Any]) -> Item:
     (start, stop, piece), line, nbytes = fields
     return Item(number, (source,), Block(start, stop, stop, piece and tuple(piece)), None, b"", line, nbytes)
+
+
+def _is_small(source: Source) -> bool:
+    return source.form in ("text", "jsonl") and source.path != "-" and source.nbytes <= _SMALL[source.compression]
 
 
 def _weight(source: Source) -> int:

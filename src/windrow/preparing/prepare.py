@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from windrow.errors import PrepareError
 from windrow.preparing.crew import Crew, crew_for
@@ -32,7 +32,6 @@ from windrow.tokens.tokenizer import load_tokenizer
 __all__ = ["prepare"]
 
 Split = Literal["documents", "tail"]
-LiteralEos = Literal["text", "split", "special", "error"]
 
 
 def prepare(
@@ -44,7 +43,7 @@ def prepare(
     split: Split = "documents",
     text_key: str = "text",
     separator: str | None = None,
-    literal_eos: LiteralEos = "text",
+    literal_eos: Literal["text", "split", "special", "error"] = "text",
     dedupe: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
     workers: int | None = None,
@@ -87,7 +86,10 @@ def prepare(
     ``PrepareError`` when ``dest`` holds a store of another recipe, is being written to or cannot be,
     ``NotEnoughTokensError`` when a side of the split comes out empty.
     """
-    _check(valid_fraction, split, literal_eos, on_error, separator, text_key)
+    if not 0 <= valid_fraction < 1:
+        raise ValueError(f"valid_fraction is {valid_fraction}, and it lies in 0 <= f < 1")
+    if split not in get_args(Split):
+        raise ValueError(f"split is {split!r}, and it is one of {', '.join(map(repr, get_args(Split)))}")
     folder = Path(dest)
     reading = Reading(text_key, separator, literal_eos, on_error)
     policy = {"eos": "after each document", "split": split, "valid_fraction": valid_fraction, "dedupe": dedupe}
@@ -120,30 +122,12 @@ def prepare(
     return {name: open_store(folder / name, tokenizer=tokenizer) for name in names}
 
 
-def _check(
-    valid_fraction: float, split: str, literal_eos: str, on_error: str, separator: str | None, text_key: str
-) -> None:
-    if not 0 <= valid_fraction < 1:
-        raise ValueError(f"valid_fraction is {valid_fraction}, and it lies in 0 <= f < 1")
-    choices = {"split": (split, Split), "literal_eos": (literal_eos, LiteralEos)}
-    for name, (value, allowed) in choices.items():
-        if value not in allowed.__args__:  # type: ignore[attr-defined]
-            raise ValueError(f"{name} is {value!r}, and it is one of {', '.join(map(repr, allowed.__args__))}")  # type: ignore[attr-defined]
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error is {on_error!r}, and it is 'raise' or 'skip'")
-    if separator is not None and (not separator or "\n" in separator):
-        raise ValueError(f"separator is {separator!r}, and it is one line of text, without its line break")
-    for name, text in (("separator", separator or ""), ("text_key", text_key)):
-        if text.encode("utf-8", "replace") != text.encode("utf-8", "surrogateescape"):
-            raise ValueError(f"{name} is {text!r}, which is not UTF-8, and texts are. Give it as UTF-8")
-
-
 def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[int, int] | None:
     if part is None:
         return None
     if not (len(part) == 2 and 1 <= part[0] <= part[1]):
         raise ValueError(f"part is {part}, and it is (k, n) with 1 <= k <= n")
-    if any(source.path in (None, "-") for source in sources):
+    if not all(source.is_file for source in sources):
         raise PrepareError(
             "standard input and documents in memory cannot be done in parts: each part would have to read all of them "
             "again. Write them to files that all machines see."

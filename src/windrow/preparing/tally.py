@@ -38,12 +38,16 @@ class Report:
     is_finished: bool = False
 
     @property
+    def nbytes_per_second(self) -> float:
+        """Of the inputs, without what an earlier run did."""
+        return (self.nbytes - self.reused_nbytes) / max(self.seconds, 1e-9)
+
+    @property
     def seconds_left(self) -> float | None:
         """By the rate so far; None when that cannot be told."""
-        done = self.nbytes - self.reused_nbytes
-        if not self.total_nbytes or done <= 0:
+        if not self.total_nbytes or self.nbytes_per_second <= 0:
             return None
-        return max(self.total_nbytes - self.nbytes, 0) * self.seconds / done
+        return max(self.total_nbytes - self.nbytes, 0) / self.nbytes_per_second
 
 
 class Result(NamedTuple):
@@ -70,7 +74,7 @@ class Tally:
         self._started = time.perf_counter()
         self._num: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
-        known = all(source.path not in (None, "-") for source in sources)
+        known = all(source.is_file for source in sources)
         self._total = sum(source.nbytes for source in sources) if known else None
         self.num_duplicates = 0
 
@@ -144,7 +148,7 @@ class Tally:
     def require_sizes(self) -> None:
         """Raise ``SourceError`` when what was hashed is not as long as what was found."""
         for number, source in enumerate(self.sources):
-            if source.path not in (None, "-") and self.digests[number][1] != source.nbytes:
+            if source.is_file and self.digests[number][1] != source.nbytes:
                 raise SourceError(f"{source.path} changed while it was read. Run the command again.")
 
     def leave_out(self, *, num_duplicates: int, num_counted_again: int) -> None:

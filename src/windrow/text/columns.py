@@ -13,7 +13,7 @@ from windrow.errors import SourceError
 from windrow.text.blocks import Block
 from windrow.text.parse import Bad, Document
 from windrow.text.sources import Reading, Source
-from windrow.text.streams import chunks
+from windrow.text.streams import chunks, open_binary
 
 __all__ = ["row_groups", "rows"]
 
@@ -52,12 +52,8 @@ def _pyarrow() -> Any:
 
 def _opened(source: Source) -> BinaryIO:
     """The file, unpacked if need be: its parts are found by seeking."""
-    path = str(source.path)
     if not source.compression:
-        try:
-            return open(path, "rb")
-        except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+        return open_binary(str(source.path))
     file: Any = TemporaryFile()  # noqa: SIM115 - the caller closes it
     for data in chunks(source):
         file.write(data)

@@ -29,6 +29,7 @@ FORMS = {
     ".feather": "arrow",
 }
 _STORE = ("tokens-00000.bin", "sources.jsonl")  # a folder with the first is a store, maybe unfinished; its own list
+_CHOICES = {"literal_eos": ("text", "split", "special", "error"), "on_error": ("raise", "skip")}
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 
 
@@ -44,6 +45,16 @@ class Reading:
     literal_eos: str = "text"
     on_error: str = "raise"
 
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name} is {value!r}, and it is one of {', '.join(map(repr, allowed))}")
+        if self.separator is not None and (not self.separator or "\n" in self.separator):
+            raise ValueError(f"separator is {self.separator!r}, and it is one line of text, without its line break")
+        for name, text in (("separator", self.separator or ""), ("text_key", self.text_key)):
+            if text.encode("utf-8", "replace") != text.encode("utf-8", "surrogateescape"):
+                raise ValueError(f"{name} is {text!r}, which is not UTF-8, and texts are. Give it as UTF-8")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -56,6 +67,11 @@ class Source:
     nbytes: int = 0
     mtime_ns: int = 0
     documents: Documents | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it can be read again: documents in memory and standard input cannot."""
+        return self.path not in (None, "-")
 
     @property
     def identity(self) -> list[Any]:
@@ -173,7 +189,7 @@ def _source(path: str, root: str, stdin_form: str) -> Source:
 def require_unchanged(sources: Iterable[Source]) -> None:
     """Raise ``SourceError`` when a file is no longer what ``find_sources`` saw."""
     for source in sources:
-        if source.path in (None, "-"):
+        if not source.is_file:
             continue
         try:
             now = os.stat(str(source.path))

@@ -15,7 +15,7 @@ import numpy as np
 from windrow.errors import SourceError
 from windrow.text.sources import Source
 
-__all__ = ["STEP", "FileBytes", "StreamBytes", "chunks", "hash_file", "num_lines", "read_span"]
+__all__ = ["STEP", "FileBytes", "StreamBytes", "chunks", "hash_file", "num_lines", "open_binary", "read_span"]
 
 STEP = 1 << 20
 _SHORT = 1 << 13  # bytes
@@ -23,6 +23,7 @@ _CACHED = 1 << 18  # bytes that stay in the cache while they are counted
 
 
 def open_binary(path: str) -> BinaryIO:
+    """A file, or standard input for "-". Raises ``SourceError`` when it cannot be opened."""
     try:
         return sys.stdin.buffer if path == "-" else open(path, "rb")
     except OSError as error:
