@@ -10,11 +10,12 @@ import pytest
 
 from windrow import TokenStore, prepare
 from windrow.audit.bench import as_lines, measure, verdict
+from windrow.audit.sizes import RunSizes
 from windrow.errors import NotEnoughTokensError
 
 
 def test_the_figures_hang_together() -> None:
-    figures = measure(TokenStore.from_ids(np.arange(60_000)), 64, 32, 8, seconds=0.3)
+    figures = measure(TokenStore.from_ids(np.arange(60_000)), RunSizes(64, 32, 8), seconds=0.3)
     assert figures["num_windows"] == (60_000 - 64 - 1) // 32 + 1
     assert figures["step_nbytes"] == 2 * 8 * 64 * 8
     assert figures["step_seconds"] * figures["tokens_per_second"] == pytest.approx(8 * 64)
@@ -31,7 +32,7 @@ def test_the_verdict_names_a_slow_disk() -> None:
 
 def test_a_store_too_short_raises() -> None:
     with pytest.raises(NotEnoughTokensError):
-        measure(TokenStore.from_ids(np.arange(10)), 64, None, 8)
+        measure(TokenStore.from_ids(np.arange(10)), RunSizes(64, None, 8))
 
 
 def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:

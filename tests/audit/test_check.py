@@ -15,7 +15,7 @@ from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, prepare
 from windrow.audit.check import CHECKS, Certificate, certify
 from windrow.audit.check_store import ids_wrapped
 from windrow.audit.check_subject import Failed, Subject
-from windrow.audit.sizes import Sizes
+from windrow.audit.sizes import RunSizes
 from windrow.batches.boundaries import Boundaries
 from windrow.batches.delivery import NumpyDelivery
 from windrow.loader.samples import Samples
@@ -24,6 +24,7 @@ from windrow.order.permutation import Permutation
 from windrow.windows.sliding import Sliding
 
 NAMES = list(CHECKS)
+SIZES = RunSizes(max_length=32)
 TEXTS = [f"Document {i} speaks of {'hay and rain and ' * (i % 9)}the row number {i}." for i in range(90)]
 Patch = pytest.MonkeyPatch
 
@@ -35,7 +36,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def failing(path: Path, tokenizer: str | None = None) -> set[str]:
-    return {f.name for f in certify(path, tokenizer=tokenizer, max_length=32).findings if f.status == "failed"}
+    return {f.name for f in certify(path, SIZES, tokenizer=tokenizer).findings if f.status == "failed"}
 
 
 def raw(path: Path, ids: Any) -> Path:
@@ -44,7 +45,7 @@ def raw(path: Path, ids: Any) -> Path:
 
 
 def test_a_sound_store_passes_all_sixteen(corpus: Path) -> None:
-    made = certify(corpus, max_length=32)
+    made = certify(corpus, SIZES)
     assert [(f.name, f.status, f.evidence) for f in made.findings if f.status != "ok"] == []
     assert len(made.findings) == 16
     assert json.loads(json.dumps(made.to_json()))["ok"] is True
@@ -53,7 +54,7 @@ def test_a_sound_store_passes_all_sixteen(corpus: Path) -> None:
 def test_a_sound_raw_file_passes_what_can_be_asked_of_it(tmp_path: Path) -> None:
     tokenizer = load_tokenizer("gpt2")
     ids = [token for text in TEXTS for token in (*tokenizer.encode(text), tokenizer.eos_id)]
-    made = certify(raw(tmp_path / "train.bin", ids), tokenizer="gpt2", max_length=32)
+    made = certify(raw(tmp_path / "train.bin", ids), SIZES, tokenizer="gpt2")
     assert made.ok
     assert [f.name for f in made.findings if f.status != "ok"] == [NAMES[1], NAMES[12]]
 
@@ -102,7 +103,7 @@ def test_ids_that_do_not_fit_are_found(tmp_path: Path) -> None:
     assert NAMES[4] in failing(raw(tmp_path / "train.bin", [1, 2, 300, 256] * 200), "bytes")
     large: Any = SimpleNamespace(vocab_size=200_000)
     with pytest.raises(Failed, match="200000 ids do not fit"):
-        ids_wrapped(Subject({"a": TokenStore.from_ids([1, 2, 3])}, large, Sizes(1, 1, 1)))
+        ids_wrapped(Subject({"a": TokenStore.from_ids([1, 2, 3])}, large, RunSizes(1, 1, 1)))
 
 
 @pytest.mark.parametrize("ids", [[1, 2, 3, 4] * 100, [1, 2, 256, 256] * 100])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from windrow.cli.main import app
 
-COMMANDS = ["demo", "prepare", "info", "show", "when", "trace", "report", "plan", "check", "train"]
+COMMANDS = ["demo", "prepare", "info", "show", "when", "trace", "report", "plan", "check", "bench", "train"]
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(200))
 TINY = ["--max-length", "16", "--batch-size", "2", "--width", "16", "--num-heads", "2", "--num-layers", "1"]
 
@@ -277,7 +277,7 @@ def test_show_prints_the_loaders_own_batch_for_each_rank(corpus: Path) -> None:
         assert [row["inputs"] for row in shown["rows"]] == loader[7].inputs.tolist()
         assert shown["recipe"] == json.loads(loader.recipe)
     plain = invoke("show", corpus, *flags, "--row", 1)
-    assert "recipe: {" in plain.stdout
+    assert "recipe: concat, max_length 16, stride 8, batch_size 2, seed 5\n" in plain.stdout
     assert "row 1" in plain.stdout
     assert "row 0" not in plain.stdout
 

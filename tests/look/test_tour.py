@@ -13,10 +13,11 @@ from rich.console import Console
 
 import windrow as wr
 from windrow import Loader, Mixture, TokenStore, Windows
+from windrow.audit.sizes import RunSizes
 from windrow.look import tour
 from windrow.look.report import write_report
 from windrow.look.tour import Station
-from windrow.look.trace import Sizes, station_parts, trace_text
+from windrow.look.trace import station_parts, trace_text
 from windrow.shown import pairs, table
 
 EVIL = "\x1b[31mred \u202e <b>bold</b> \n"
@@ -42,7 +43,7 @@ def stations_of(loader: Loader) -> list[Station]:
     return [
         tour.tokens(store, tokenizer),
         tour.next_token(store, tokenizer, windows.max_length),
-        tour.windows(store.num_tokens, Sizes(windows.max_length, windows.stride, 2), store, tokenizer),
+        tour.windows(store.num_tokens, RunSizes(windows.max_length, windows.stride, 2), store, tokenizer),
         tour.order(loader),
         tour.slices(loader, windows),
         tour.batch(loader, tokenizer),
@@ -52,7 +53,7 @@ def stations_of(loader: Loader) -> list[Station]:
 @given(st.integers(2, 400), st.integers(1, 40), st.integers(1, 40))
 def test_the_windows_of_the_tour_are_those_of_the_library(num_tokens: int, max_length: int, stride: int) -> None:
     stride = min(stride, max_length)
-    station = tour.windows(num_tokens, Sizes(max_length, stride, 1))
+    station = tour.windows(num_tokens, RunSizes(max_length, stride, 1))
     if num_tokens <= max_length:
         assert "no window fits" in dict(station.facts)["left over"]
         assert not station.rows
@@ -69,7 +70,7 @@ def test_terminal_and_page_say_what_the_tour_says(tmp_path: Path) -> None:
     text = "The hay was cut on Monday, and by noon it lay in long rows. " * 20
     loader = loader_of(text)
     traced = io.StringIO()
-    trace_text(Console(file=traced, width=400, markup=False), text, Sizes(8, 4, 2, 3))
+    trace_text(Console(file=traced, width=400, markup=False), text, RunSizes(8, 4, 2, 3))
     write_report(loader, tmp_path / "report.html")
     page = html.unescape(re.sub(r"(<[^>]*>)+", "|", (tmp_path / "report.html").read_text(encoding="utf-8")))
     for station in stations_of(loader):

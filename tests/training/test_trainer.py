@@ -202,7 +202,7 @@ def test_a_folder_in_use_is_never_written_over(tmp_path: Path) -> None:
 
 
 def test_a_text_too_short_leaves_nothing_behind_and_says_which_max_length_fits(tmp_path: Path) -> None:
-    with pytest.raises(NotEnoughTokensError, match="--max-length 8 or less"):
+    with pytest.raises(NotEnoughTokensError, match="Use --max-length 4"):
         make_run(tmp_path / "run", text="ten bytes")
     assert [path.name for path in tmp_path.iterdir()] == ["run.txt"]
 

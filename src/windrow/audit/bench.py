@@ -7,44 +7,43 @@ the store only.
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from windrow.audit.sizes import RunSizes, loader_of
 from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
-from windrow.windows.windows import Windows
 
 __all__ = ["as_lines", "measure", "verdict"]
 
 _ROUNDS = 5
 
 
-def measure(
-    store: TokenStore, max_length: int, stride: int | None, batch_size: int, *, seed: int = 0, seconds: float = 10.0
-) -> dict[str, Any]:
+def measure(store: TokenStore, sizes: RunSizes, *, seconds: float = 10.0) -> dict[str, Any]:
     """Tokens per second of the loader and of what limits it, the first batch's time, and the bytes of a step."""
     started = time.perf_counter()
-    windows = Windows(store, max_length, stride)
-    first = next(iter(Loader(windows, batch_size, seed=seed, epochs=None)))
+    loader = _loader(store, sizes)
+    first = next(iter(loader))
     first_seconds = time.perf_counter() - started
     tokens = store.tokens(0, 1 << 26)  # for the limits: memory, not disk
     contenders = {
-        "cold": _loader(windows, batch_size, seed + 1),
-        "loader": _loader(windows, batch_size, seed),
-        "gather": _bare_gather(tokens, max_length, batch_size),
+        "cold": iter(_loader(store, replace(sizes, seed=sizes.seed + 1))),
+        "loader": iter(_loader(store, sizes)),
+        "gather": _bare_gather(tokens, sizes.max_length, sizes.batch_size),
         "copy": _raw_copy(first.targets.nbytes * 2),
     }
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(_ROUNDS):
         for name, steps in contenders.items():
             rates[name].append(_steps_per_second(steps, seconds / _ROUNDS / len(contenders)))
-    num_tokens = max_length * batch_size
+    num_tokens = sizes.max_length * sizes.batch_size
     medians = {name: median(values[1:]) * num_tokens for name, values in rates.items()}
     return {
-        "num_windows": windows.num_samples,
+        "num_windows": loader.epoch_samples,
         "first_batch_seconds": first_seconds,
         "tokens_per_second": medians["loader"],
         "first_round_tokens_per_second": rates["cold"][0] * num_tokens,
@@ -67,8 +66,9 @@ def verdict(figures: dict[str, Any]) -> str:
     )
 
 
-def _loader(windows: Windows, batch_size: int, seed: int) -> Iterator[Any]:
-    return iter(Loader(windows, batch_size, seed=seed, epochs=None))
+def _loader(store: TokenStore, sizes: RunSizes) -> Loader:
+    """The endless stream of one rank."""
+    return loader_of(store, sizes, epochs=None, dp_rank=0, dp_world_size=1)
 
 
 def _bare_gather(tokens: Any, max_length: int, batch_size: int) -> Iterator[Any]:

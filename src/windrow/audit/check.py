@@ -6,7 +6,7 @@ why. Cost: a reading of all files; seconds for a gigabyte. It does not do: repai
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from windrow.audit import check_batches as check_stream
 from windrow.audit import check_store
 from windrow.audit.check_subject import Failed, NotApplicable, Subject, open_subject
-from windrow.audit.sizes import suggest
+from windrow.audit.sizes import RunSizes, recipe_line
 from windrow.errors import WindrowError
 from windrow.shown import visible
+from windrow.store.store import TokenStore
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,20 +72,25 @@ class Certificate:
         return {**asdict(self), "ok": self.ok}
 
 
-def certify(path: Path, *, tokenizer: str | None = None, seed: int = 0, **sizes: Any) -> Certificate:
-    """Look for all sixteen in what lies at ``path``; ``sizes`` are those of ``suggest``: what is not given is chosen.
+def certify(
+    path: Path,
+    sizes: RunSizes | None = None,
+    *,
+    tokenizer: str | None = None,
+    stores: dict[str, TokenStore] | None = None,
+) -> Certificate:
+    """Look for all sixteen in what lies at ``path``; of a run in its own ``stores`` by name, train first.
 
-    A store that cannot be opened has a certificate too: it says so, and fails.
+    A store that cannot be opened has a certificate too: it says so, and fails. Raises ``NotEnoughTokensError`` when
+    the train part is too short for ``sizes``.
     """
+    sizes = sizes or RunSizes()
     try:
-        stores, loaded, raw = open_subject(path, tokenizer)
-        train = next(iter(stores.values()))
-        chosen = replace(suggest(train.num_tokens, **sizes)[0], seed=seed)
-        subject = Subject(stores, loaded, chosen, raw)
-        recipe: dict[str, Any] = json.loads(subject.loader().recipe)
+        subject = open_subject(path, sizes, tokenizer, stores)
     except WindrowError as error:
         found = Finding("stale or half-written files", "failed", str(error))
         return Certificate(version("windrow"), str(path), "", 0, {}, (found,))
+    recipe, train = json.loads(subject.loader().recipe), subject.train
     findings = tuple(_finding(name, check, subject) for name, check in CHECKS.items())
     return Certificate(version("windrow"), str(path), train.fingerprint, train.num_tokens, recipe, findings)
 
@@ -100,8 +106,8 @@ def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Fi
         return Finding(name, "failed", f"{type(error).__name__}: {error}")
 
 
-def print_certificate(console: "Console", certificate: Certificate) -> None:
-    """A line for each check, its evidence below."""
+def print_certificate(console: "Console", certificate: Certificate, batch_size: int) -> None:
+    """A line for each check, its evidence below; and the recipe, with the ``batch_size`` that was checked."""
     marks = {"ok": "ok    ", "failed": "FAILED", "not applicable": "-     "}
     for number, finding in enumerate(certificate.findings, start=1):
         console.print(
@@ -111,5 +117,6 @@ def print_certificate(console: "Console", certificate: Certificate) -> None:
     failed = sum(finding.status == "failed" for finding in certificate.findings)
     console.print(f"windrow {certificate.version}: {visible(certificate.subject)}, {certificate.num_tokens:,} tokens")
     console.print(f"fingerprint {certificate.fingerprint}", soft_wrap=True)
-    console.print(f"recipe {json.dumps(certificate.recipe)}", soft_wrap=True)
+    if certificate.recipe:
+        console.print(f"recipe: {recipe_line(certificate.recipe, batch_size)}", soft_wrap=True)
     console.print(f"{failed} of {len(certificate.findings)} checks failed" if failed else "no check failed")

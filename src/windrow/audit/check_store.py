@@ -26,7 +26,7 @@ def stale_files(subject: Subject) -> str:
     if subject.raw:
         raise NotApplicable("a raw file has no manifest to be compared with")
     num_files = 0
-    for name, store in subject.stores.items():
+    for name, store in subject.whole.items():
         manifest, folder = store.manifest, store.path
         assert manifest is not None and folder is not None  # noqa: PT018
         sums = {manifest.sources["file"]: manifest.sources["sha256"]}
@@ -47,21 +47,21 @@ def truncated(subject: Subject) -> str:
     """Sizes and boundaries agree, and no stretch of zeros stands where a shard was cut."""
     if subject.raw and subject.raw.stat().st_size % 2:
         raise Failed(f"{subject.raw.stat().st_size} bytes are no whole number of 2-byte tokens")
-    for name, store in subject.stores.items():
+    for name, store in subject.whole.items():
         starts, ends = document_bounds(store)
         if len(ends) and (ends[-1] != store.num_tokens or (ends <= starts).any()):
             raise Failed(f"{name}: the documents end at {ends[-1]}, and the tokens at {store.num_tokens}")
         run = max((_longest_run(tokens == 0) for tokens in _chunks(store)), default=0)
         if run >= _LONG_RUN:
             raise Failed(f"{name}: {run} zeros in a row, as a file has where it was never written")
-    total = sum(store.num_tokens for store in subject.stores.values())
+    total = sum(store.num_tokens for store in subject.whole.values())
     return f"{total:,} tokens, as many as boundaries and sizes say; no run of {_LONG_RUN} zeros"
 
 
 def ids_wrapped(subject: Subject) -> str:
     """Every id is one of the tokenizer's, and the dtype holds all that it has."""
     vocab_size, largest = subject.tokenizer.vocab_size, 0
-    for name, store in subject.stores.items():
+    for name, store in subject.whole.items():
         if vocab_size > 2 ** (8 * store.dtype.itemsize):
             raise Failed(f"{name} is {store.dtype}, and {vocab_size} ids do not fit: those above {2**16 - 1} wrapped")
         here = max((int(tokens.max()) for tokens in _chunks(store)), default=0)
@@ -75,7 +75,7 @@ def ids_wrapped(subject: Subject) -> str:
 def eos(subject: Subject) -> str:
     """Each document ends with one eos, and there is none but those."""
     total, cut = 0, 0
-    for name, store in subject.stores.items():
+    for name, store in subject.whole.items():
         starts, ends = document_bounds(store)
         num_eos, num_ended = _count(store, [subject.tokenizer.eos_id]), _num_ended(subject, store)
         cut_by_split = store.manifest is not None and store.manifest.policy.get("split") == "tail"
@@ -95,7 +95,7 @@ def control_tokens(subject: Subject) -> str:
     """No text became a control token."""
     specials = {**getattr(subject.tokenizer, "specials", {}), "eos": subject.tokenizer.eos_id}
     ids = sorted(set(specials.values()))
-    for name, store in subject.stores.items():
+    for name, store in subject.whole.items():
         if _special_allowed(store):
             raise NotApplicable(f'{name} was made with literal_eos="special": text was meant to be read so')
         if forged := _count(store, ids) - _num_ended(subject, store):
@@ -109,7 +109,7 @@ def cut_points(subject: Subject) -> str:
     if getattr(tokenizer, "pattern", None) is None and getattr(tokenizer, "name", "") != "bytes":
         raise NotApplicable("this tokenizer's decode does not give the text back exactly")
     num, tokens = 0, 0
-    for name, store in subject.stores.items():
+    for name, store in subject.whole.items():
         for document in _sampled(store):
             ids = store.document(document)
             ids = ids[:-1] if len(ids) and ids[-1] == tokenizer.eos_id else ids

@@ -3,16 +3,16 @@
 Guarantee: opening reads no tokens of a store; a raw file is scanned once for eos, where its documents end.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from windrow.audit.sizes import Sizes
+from windrow.audit.sizes import RunSizes, loader_of
 from windrow.errors import StoreError
 from windrow.loader.loader import Loader
-from windrow.store.store import TokenStore, open_splits
+from windrow.store.store import TokenStore, open_splits, open_store
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows
@@ -34,7 +34,7 @@ class Subject:
 
     stores: dict[str, TokenStore]
     tokenizer: Tokenizer
-    sizes: Sizes
+    sizes: RunSizes
     raw: Path | None = None
 
     @property
@@ -46,25 +46,36 @@ class Subject:
         return self.stores.get("valid") if len(self.stores) > 1 else None
 
     @property
+    def whole(self) -> dict[str, TokenStore]:
+        """The stores as they lie on disk, each once: a run that cuts one store in two reads the parts of it."""
+        found: dict[str, TokenStore] = {}
+        for name, store in self.stores.items():
+            is_part = store.manifest is not None and store.num_tokens != store.manifest.num_tokens
+            found |= {store.path.name: open_store(store.path)} if is_part and store.path else {name: store}
+        return found
+
+    @property
     def windows(self) -> Windows:
-        return Windows(self.train, self.sizes.max_length, self.sizes.stride)
+        return Windows(self.train, self.sizes.max_length, self.sizes.resolved_stride)
 
     def loader(self, batch_size: int | None = None, **kwargs: Any) -> Loader:
         """The loader of the recipe, from its beginning."""
-        one: dict[str, Any] = {"dp_rank": 0, "dp_world_size": 1, "drop_last": False, "seed": self.sizes.seed}
-        return Loader(self.windows, batch_size or self.sizes.batch_size, **{**one, **kwargs})
+        one: dict[str, Any] = {"dp_rank": 0, "dp_world_size": 1, "drop_last": False}
+        sizes = replace(self.sizes, batch_size=batch_size or self.sizes.batch_size)
+        return loader_of(self.train, sizes, **{**one, **kwargs})
 
 
-def open_subject(path: Path, tokenizer: str | None) -> tuple[dict[str, TokenStore], Tokenizer, Path | None]:
-    """``(stores, tokenizer, raw)`` of what lies at ``path``. Raises ``StoreError`` when it is no store and no file."""
-    if path.is_file():
+def open_subject(
+    path: Path, sizes: RunSizes, tokenizer: str | None, stores: dict[str, TokenStore] | None = None
+) -> Subject:
+    """What lies at ``path``, a store, several or a raw file; or ``stores`` that are open. Raises ``StoreError``."""
+    if stores is None and path.is_file():
         if tokenizer is None:
             raise StoreError(f"{path} is a raw file: it does not say what its ids mean. Give --tokenizer, say gpt2.")
         loaded = load_tokenizer(tokenizer)
-        return {path.name: _raw_store(path, loaded)}, loaded, path
-    stores = open_splits(path)
-    train = next(iter(stores.values()))
-    return stores, load_tokenizer(tokenizer) if tokenizer else train.tokenizer, None
+        return Subject({path.name: _raw_store(path, loaded)}, loaded, sizes, path)
+    stores = stores or open_splits(path)
+    return Subject(stores, load_tokenizer(tokenizer) if tokenizer else next(iter(stores.values())).tokenizer, sizes)
 
 
 def _raw_store(path: Path, tokenizer: Tokenizer) -> TokenStore:

@@ -1,9 +1,14 @@
-"""Sizes for a text of which nothing is known, and the plan of a store under them.
+"""The sizes of a run, with the defaults of every command; the loader that they mean; sizes for an unknown text.
 
-Guarantee: every figure is ``plan``'s. Cost: a plan for each policy.
+Guarantee: the same sizes are the same recipe wherever they are asked for; every figure of a plan is ``plan``'s. Cost: a
+plan for each policy; a text too short for its sizes is tried with smaller ones.
 """
 
+import json
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, cast
 
 from windrow.audit.plan import Plan, plan
@@ -12,24 +17,108 @@ from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
 from windrow.windows.windows import POLICIES, Policy, Windows
 
-__all__ = ["Sizes", "plan_of", "plans_by_policy", "suggest"]
+__all__ = ["RunSizes", "loader_of", "plans_by_policy", "python_line", "recipe_line", "suggest"]
 
 _STEPS_WORTH_HAVING = 100  # in an epoch: fewer updates learn little
 _WINDOWS_WORTH_HAVING = 32  # in a text, however small
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What a plan of a store is made with; lengths in tokens, ``batch_size`` in samples per rank."""
+class RunSizes:
+    """Windows and batches of a run: lengths in tokens, ``batch_size`` in samples; ``stride`` None is half a window."""
 
-    max_length: int
-    stride: int
-    batch_size: int
-    dp_world_size: int = 1
-    epochs: int = 1
-    num_steps: int | None = None
+    max_length: int = 256
+    stride: int | None = None
+    batch_size: int = 4
     seed: int = 0
-    mask_targets: Any = None
+
+    @property
+    def resolved_stride(self) -> int:
+        """The stride in tokens."""
+        return max(1, self.max_length // 2) if self.stride is None else self.stride
+
+
+# -- the loader ----------------------------------------------------------------------------------------------------
+
+
+def loader_of(store: TokenStore, sizes: RunSizes, policy: str = "concat", **options: Any) -> Loader:
+    """The loader of ``store`` under these sizes; ``options`` are ``Loader``'s own.
+
+    Raises ``NotEnoughTokensError`` that names flags which fit, when ``store`` is too short.
+    """
+    try:
+        return _loader(store, sizes, policy, **options)
+    except NotEnoughTokensError as error:
+        num_ranks = options.get("dp_world_size") or 1
+        if not (flags := _fitting_flags(store, sizes, policy, num_ranks)):
+            raise
+        if policy != "concat":
+            raise NotEnoughTokensError(f"{error} On the command line: {flags}.") from error
+        raise NotEnoughTokensError(f"{_too_short(store, sizes, num_ranks)} Use {flags}, or add text.") from error
+
+
+def _loader(store: TokenStore, sizes: RunSizes, policy: str, **options: Any) -> Loader:
+    """The stride is concat's alone."""
+    stride = sizes.resolved_stride if policy == "concat" else None
+    windows = Windows(store, sizes.max_length, stride, policy=cast(Policy, policy))  # a wrong name raises
+    return Loader(windows, sizes.batch_size, seed=sizes.seed, **options)
+
+
+def _too_short(store: TokenStore, sizes: RunSizes, num_ranks: int) -> str:
+    length, stride = sizes.max_length, sizes.resolved_stride
+    needed = (sizes.batch_size * num_ranks - 1) * stride + length + 1
+    ranks = f" on {num_ranks:,} ranks" if num_ranks > 1 else ""
+    return (
+        f"the store has {store.num_tokens:,} tokens, and a step of max_length {length:,}, stride {stride:,}, "
+        f"batch_size {sizes.batch_size:,}{ranks} takes {needed:,}."
+    )
+
+
+def _fitting_flags(store: TokenStore, sizes: RunSizes, policy: str, num_ranks: int) -> str:
+    """Flags under which an epoch of ``store`` has a step, windows halved until it has; "" when there are none."""
+    lengths = [sizes.max_length >> halvings for halvings in range(sizes.max_length.bit_length())]
+    together = [(sizes.batch_size, num_ranks), (1, num_ranks), (1, 1)]
+    for (batch_size, ranks), length in product(together, lengths):
+        fewer = RunSizes(length, sizes.stride, batch_size)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                _loader(store, fewer, policy, dp_rank=0, dp_world_size=ranks)
+        except NotEnoughTokensError:
+            continue
+        flags = {"--max-length": length, "--batch-size": batch_size, "--dp-world-size": ranks}
+        given = (sizes.max_length, sizes.batch_size, num_ranks)
+        return " ".join(f"{flag} {n}" for (flag, n), was in zip(flags.items(), given, strict=True) if n != was)
+    return ""
+
+
+# -- what is said of it --------------------------------------------------------------------------------------------
+
+
+def recipe_line(recipe: Mapping[str, Any], batch_size: int) -> str:
+    """A recipe of one store in a readable line: ``concat, max_length 256, stride 128, batch_size 4, seed 0``."""
+    policy, windows, loader = _told(recipe, batch_size)
+    return ", ".join([policy, *(f"{name} {value}" for name, value in {**windows, **loader}.items())])
+
+
+def python_line(loader: Loader, *, epochs: int | None = 1) -> str:
+    """The Python that makes ``loader`` over ``store``; ``epochs`` are those that it was made with."""
+    policy, windows, options = _told(json.loads(loader.recipe), loader.batch_size)
+    windows |= {} if policy == "concat" else {"policy": policy}
+    options |= {} if epochs == 1 else {"epochs": epochs}
+    ranks = {"dp_rank": loader.dp_rank, "dp_world_size": loader.dp_world_size} if loader.dp_world_size > 1 else {}
+    inner, outer = (", ".join(f"{n}={v!r}" for n, v in each.items()) for each in (windows, {**options, **ranks}))
+    return f"windrow.Loader(windrow.Windows(store, {inner}), {outer})"
+
+
+def _told(recipe: Mapping[str, Any], batch_size: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Policy, lengths of the windows, and what the loader is given; what is usual is not told."""
+    (windows,) = recipe["members"].values()
+    lengths = {name: windows[name] for name in ("max_length", "stride") if name in windows}
+    masked = {"mask_targets": recipe["mask_targets"]} if "mask_targets" in recipe else {}
+    return windows["policy"], lengths, {"batch_size": batch_size, "seed": recipe["seed"], **masked}
+
+
+# -- plans ---------------------------------------------------------------------------------------------------------
 
 
 def suggest(
@@ -39,7 +128,7 @@ def suggest(
     max_length: int | None = None,
     stride: int | None = None,
     batch_size: int | None = None,
-) -> tuple[Sizes, list[str]]:
+) -> tuple[RunSizes, list[str]]:
     """Sizes for a text of ``num_tokens``, those that are given kept, and the arithmetic, a line each."""
     kind, length, batch = _kind(num_tokens)
     fitting = _power_of_two((num_tokens - 1) // _WINDOWS_WORTH_HAVING)
@@ -48,7 +137,7 @@ def suggest(
     num_windows = max(0, (num_tokens - chosen - 1) // step + 1)
     batch = batch_size or min(batch, _power_of_two(num_windows // (_STEPS_WORTH_HAVING * dp_world_size)))
     steps = num_windows // (batch * dp_world_size)
-    return Sizes(chosen, step, batch, dp_world_size), [
+    return RunSizes(chosen, step, batch), [
         f"{num_tokens:,} tokens are a {kind} text",
         f"max_length {chosen:,}, stride {step:,}: each token is a target about {chosen / step:g} times an epoch",
         f"windows: ({num_tokens:,} - {chosen:,} - 1) // {step:,} + 1 = {num_windows:,}",
@@ -68,21 +157,14 @@ def _kind(num_tokens: int) -> tuple[str, int, int]:
     return ("medium", 1024, 16) if num_tokens < 1_000_000_000 else ("large", 2048, 32)
 
 
-def plan_of(store: TokenStore, policy: str, sizes: Sizes) -> Plan:
-    """The plan of ``store`` under ``policy``; the stride is concat's alone."""
-    stride = sizes.stride if policy == "concat" else None
-    windows = Windows(store, sizes.max_length, stride, policy=cast(Policy, policy))  # a wrong name raises
-    ranks: dict[str, Any] = {"dp_rank": 0, "dp_world_size": sizes.dp_world_size}
-    loader = Loader(windows, sizes.batch_size, seed=sizes.seed, mask_targets=sizes.mask_targets, **ranks)
-    return plan(loader, epochs=sizes.epochs, num_steps=sizes.num_steps)
-
-
-def plans_by_policy(store: TokenStore, sizes: Sizes) -> dict[str, Plan | str]:
-    """The plan under each policy, or why there is none."""
+def plans_by_policy(
+    store: TokenStore, sizes: RunSizes, *, epochs: int = 1, num_steps: int | None = None, **options: Any
+) -> dict[str, Plan | str]:
+    """The plan of ``store`` under each policy, ``options`` being the loader's; or why there is none."""
     found: dict[str, Plan | str] = {}
     for policy in POLICIES:
         try:
-            found[policy] = plan_of(store, policy, sizes)
+            found[policy] = plan(_loader(store, sizes, policy, **options), epochs=epochs, num_steps=num_steps)
         except NotEnoughTokensError as error:
             found[policy] = str(error)
     return found

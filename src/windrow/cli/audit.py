@@ -1,33 +1,32 @@
-"""The commands that say what a run will do, and whether it can be trusted: plan, check.
+"""The commands that say what a run will do, and whether it can be trusted and kept up with: plan, check, bench.
 
 Guarantee: nothing is written, neither into a store nor into a run. Cost: importing it imports typer only. It does not
 do: any work of its own; each command is a few calls of the library.
 """
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import typer
 
 from windrow.cli import options as o
-from windrow.cli.choose import one_of, train_of
+from windrow.cli.choose import choose, given, require_one
 from windrow.cli.terminal import command, output_console
 from windrow.shown import visible
 
-__all__ = ["check", "plan"]
+__all__ = ["bench", "check", "plan"]
 
 
 @command(interrupted="nothing was changed.")
 def plan(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
-    policy: o.Policy = "concat",
-    max_length: o.PlanMaxLength = None,
-    stride: o.PlanStride = None,
-    batch_size: o.PlanBatchSize = None,
+    policy: o.Policy = None,
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
     dp_world_size: o.DpWorldSize = 1,
-    epochs: o.PlanEpochs = 1,
+    epochs: o.PlanEpochs = None,
     steps: o.PlanSteps = None,
     seed: o.Seed = None,
     mask_targets: o.MaskTargets = None,
@@ -40,33 +39,32 @@ def plan(
     windrow plan corpus --max-length 1024 --batch-size 32 --dp-world-size 8 --policy pack
     windrow plan --run windrow-run
     """
+    from windrow.audit.plan import plan as plan_of
     from windrow.audit.plan_page import print_plan, print_policies
-    from windrow.audit.sizes import plan_of, plans_by_policy, suggest
-    from windrow.cli.choose import of_run, plan_of_run
+    from windrow.audit.sizes import plans_by_policy, python_line, suggest
 
-    sizes_given = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
-    one_of(store, run, [name for name, value in {**sizes_given, "seed": seed}.items() if value is not None])
-    lines: list[str] = []
-    if run:
-        opened, sizes = of_run(run)
-        made = plan_of_run(run, sizes)
-    else:
-        opened = train_of(store)
-        sizes, lines = suggest(opened.num_tokens, dp_world_size, **sizes_given)
-        sizes = replace(sizes, epochs=epochs, num_steps=steps, seed=seed or 0, mask_targets=mask_targets)
-        made = plan_of(opened, policy, sizes)
-    plans = plans_by_policy(opened, sizes)
-    suggested = lines if None in sizes_given.values() else []
+    lengths = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
+    recipe: dict[str, Any] = {"policy": policy, "mask_targets": mask_targets}
+    chosen = choose(store, run, {**lengths, "seed": seed}, dp_world_size=dp_world_size, **recipe)
+    until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
+    made = plan_of(chosen.loader, **until)
+    options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": dp_world_size, "mask_targets": mask_targets}
+    plans = plans_by_policy(chosen.train, chosen.sizes, **until, **options)
+    suggested = []
+    if store and None in lengths.values():
+        suggested = suggest(chosen.train.num_tokens, dp_world_size, **lengths)[1]
     if as_json:
         by_policy: dict[str, Any] = {n: each if isinstance(each, str) else each.to_json() for n, each in plans.items()}
         typer.echo(json.dumps({"suggested": suggested, "plan": made.to_json(), "policies": by_policy}, indent=1))
         return
     console = output_console()
-    for line in suggested:
-        console.print(f"suggested: {line}", soft_wrap=True)
-    console.print(f"policy {policy} of {visible(str(store or run))}", soft_wrap=True)
+    console.print(f"plan of {visible(str(chosen.train.path))}", soft_wrap=True)
+    console.print(f"recipe: {chosen.recipe}", soft_wrap=True)
+    console.print(f"in Python: {python_line(chosen.loader, epochs=None if run else 1)}", soft_wrap=True)
     print_plan(console, made)
     print_policies(console, plans)
+    for line in suggested:
+        console.print(f"suggested: {line}", soft_wrap=True)
 
 
 @command(interrupted="nothing was changed.")
@@ -74,9 +72,9 @@ def check(
     store: o.CheckStore = None,
     run: o.RunPath = None,
     tokenizer: o.CheckTokenizer = None,
-    max_length: o.PlanMaxLength = None,
-    stride: o.PlanStride = None,
-    batch_size: o.PlanBatchSize = None,
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
     seed: o.Seed = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -88,19 +86,52 @@ def check(
     windrow check --run windrow-run
     """
     from windrow.audit.check import certify, print_certificate
-    from windrow.cli.choose import of_run
+    from windrow.audit.sizes import RunSizes
 
-    sizes: dict[str, Any] = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
-    one_of(store, run, [name for name, value in sizes.items() if value is not None])
+    flags = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    require_one(store, run, flags)
+    sizes, stores = RunSizes(**given(flags)), None
     if run:
-        opened, of = of_run(run)
-        store = opened.path
-        sizes = {name: getattr(of, name) for name in sizes}
+        chosen = choose(None, run, flags, tokenizer=tokenizer)
+        store, sizes, stores = chosen.train.path, chosen.sizes, chosen.stores
     assert store is not None
-    made = certify(store, tokenizer=tokenizer, **{**sizes, "seed": sizes["seed"] or 0})
+    made = certify(store, sizes, tokenizer=tokenizer, stores=stores)
     if as_json:
         typer.echo(json.dumps(made.to_json(), indent=1))
     else:
-        print_certificate(output_console(), made)
+        console = output_console()
+        print_certificate(console, made, sizes.batch_size)
+        for name, part in (stores or {}).items():
+            console.print(f"{name} of the run: {visible(str(part.path))}, {part.num_tokens:,} tokens", soft_wrap=True)
     if not made.ok:
         raise SystemExit(1)
+
+
+@command(interrupted="nothing was changed.")
+def bench(
+    store: o.OptionalStore = None,
+    run: o.RunPath = None,
+    max_length: o.MaxLength = None,
+    stride: o.Stride = None,
+    batch_size: o.BatchSize = None,
+    seed: o.Seed = None,
+    seconds: o.BenchSeconds = 10,
+    as_json: o.AsJson = False,
+) -> None:
+    """Measure what this machine, this disk and this recipe can do.
+
+    \b
+    windrow bench corpus --max-length 1024 --batch-size 16
+    """
+    from windrow.audit.bench import as_lines, measure, verdict
+
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    chosen = choose(store, run, sizes)
+    figures = measure(chosen.train, chosen.sizes, seconds=seconds)
+    if as_json:
+        typer.echo(json.dumps(figures, indent=1))
+        return
+    typer.echo(f"bench of {visible(str(chosen.train.path))}\nrecipe: {chosen.recipe}")
+    for name, value in as_lines(figures):
+        typer.echo(f"  {name:<14}{value}")
+    typer.echo(verdict(figures))

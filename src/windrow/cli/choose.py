@@ -1,83 +1,106 @@
-"""Which store, run and loader the flags of a command mean.
+"""Which stores, sizes and loader the flags of a command mean: one answer for show, when, plan, check, report, bench.
 
-Guarantee: nothing is written. Cost: importing it imports typer only.
+Guarantee: a store with the flags of ``windrow train`` has the recipe that ``windrow train`` would have; a run has its
+own. Nothing is written. Cost: importing it imports typer only.
 """
 
+import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from windrow.audit.plan import Plan
-    from windrow.audit.sizes import Sizes
+    from windrow.audit.sizes import RunSizes
     from windrow.loader.loader import Loader
     from windrow.store.store import TokenStore
     from windrow.training.run import Run
 
-__all__ = ["epochs_of", "loader_of", "of_run", "one_of", "plan_of_run", "train_of"]
+__all__ = ["Chosen", "choose", "given", "require_one"]
 
 
-def of_run(path: Path) -> "tuple[TokenStore, Sizes]":
-    """Store and sizes of the run in the folder ``path``."""
-    from windrow.audit.sizes import Sizes
+@dataclass(frozen=True)
+class Chosen:
+    """A run, or what a run over a store would be; its store to train on, and the loader of its batches.
+
+    Of a store the loader is a pass that drops its tail, and ``num_steps`` is None; of a run the endless stream with
+    the state of its last start, and ``num_steps`` are those of the whole run. ``num_epochs`` are rounded up.
+    """
+
+    run: "Run"
+    train: "TokenStore"
+    loader: "Loader"
+    num_steps: int | None
+    num_epochs: int
+
+    @property
+    def sizes(self) -> "RunSizes":
+        return self.run.settings
+
+    @property
+    def stores(self) -> "dict[str, TokenStore]":
+        """Train and, where there is one, valid."""
+        return {"train": self.train, **({"valid": self.run.valid.open()} if self.run.valid else {})}
+
+    @property
+    def recipe(self) -> str:
+        """The recipe in a line."""
+        from windrow.audit.sizes import recipe_line
+
+        return recipe_line(json.loads(self.loader.recipe), self.loader.batch_size)
+
+
+def choose(
+    store: Path | None,
+    run: Path | None,
+    sizes: dict[str, Any],
+    *,
+    policy: str | None = None,
+    mask_targets: str | None = None,
+    tokenizer: str | None = None,
+    **ranks: int,
+) -> Chosen:
+    """What these flags mean; ``sizes`` are those of ``RunSizes`` by name, None where they were not given."""
+    from windrow.audit.sizes import loader_of
     from windrow.training.run import open_run
 
-    run = open_run(path)
-    settings = run.settings
-    steps = settings.steps or math.ceil(settings.epochs * len(run.loader(dp_rank=0, dp_world_size=1)))
-    lengths = (settings.max_length, settings.resolved_stride, settings.batch_size)
-    return run.train.open(), Sizes(*lengths, num_steps=steps, seed=settings.seed)
+    require_one(store, run, {**sizes, "policy": policy, "mask_targets": mask_targets})
+    meant = open_run(run) if run else _run_over(store, given(sizes))
+    settings, train = meant.settings, meant.train.open(tokenizer)
+    options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": 1, **ranks, "mask_targets": mask_targets}
+    loader = loader_of(train, settings, policy or "concat", epochs=None if run else 1, **options)
+    if meant.state:
+        loader.load_state_dict(meant.state)
+    num_steps = settings.steps or math.ceil(settings.epochs * len(loader))
+    num_epochs = settings.epochs
+    if settings.steps:
+        num_epochs = num_steps * loader.batch_size * loader.dp_world_size / loader.epoch_samples
+    return Chosen(meant, train, loader, num_steps if run else None, math.ceil(num_epochs))
 
 
-def plan_of_run(path: Path, sizes: "Sizes") -> "Plan":
-    """The plan of the run in the folder ``path``, whose batches straddle epochs."""
-    from windrow.audit.plan import plan
-    from windrow.training.run import open_run
-
-    return plan(open_run(path).loader(dp_rank=0, dp_world_size=1), num_steps=sizes.num_steps)
+def given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given: those that are not None."""
+    return {name: value for name, value in flags.items() if value is not None}
 
 
-def epochs_of(run: "Run", loader: "Loader") -> int:
-    """Epochs that the run trains in all, rounded up."""
-    steps = run.settings.steps
-    samples = loader.batch_size * loader.dp_world_size
-    return math.ceil(steps * samples / loader.epoch_samples) if steps else math.ceil(run.settings.epochs)
-
-
-def loader_of(
-    store: Path | None, run: Path | None, sizes: dict[str, Any], dp_rank: int, dp_world_size: int
-) -> "tuple[Run, Loader]":
-    """The run at ``run``, or what a run over ``store`` with these sizes would be; and its loader."""
-    from windrow.training.run import Settings, open_run, run_of_store
-
-    given = {name: value for name, value in sizes.items() if value is not None}
+def require_one(store: Path | None, run: Path | None, recipe: dict[str, Any]) -> None:
+    """Raise ``typer.BadParameter`` unless one of ``store`` and ``run`` is named, and with a run no ``recipe``."""
     if (store is None) == (run is None):
         raise typer.BadParameter("give either STORE or --run PATH")
-    if run and given:
-        raise typer.BadParameter(f"{', '.join(given)}: --run PATH says that already")
-    if run:
-        chosen = open_run(run)
-    else:
-        assert store is not None
-        chosen = run_of_store(store, Path(), Settings(**given), valid_fraction=0.0)
-    loader = chosen.loader(endless=run is not None, dp_rank=dp_rank, dp_world_size=dp_world_size)
-    if chosen.state:
-        loader.load_state_dict(chosen.state)
-    return chosen, loader
+    if run and given(recipe):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given(recipe))
+        raise typer.BadParameter(f"{flags}: --run PATH says that already")
 
 
-def one_of(store: Path | None, run: Path | None, given: list[str]) -> None:
-    if (store is None) == (run is None):
-        raise typer.BadParameter("give either STORE or --run PATH")
-    if run and given:
-        raise typer.BadParameter(f"{', '.join(given)}: --run PATH says that already")
-
-
-def train_of(store: Path | None) -> "TokenStore":
-    """The store at this path, or of a folder with several the one to train on."""
-    from windrow.store.store import open_splits
+def _run_over(store: Path | None, sizes: dict[str, Any]) -> "Run":
+    """What a run over the whole of ``store`` would be."""
+    from windrow.errors import StoreError
+    from windrow.training.run import Settings, run_of_store
 
     assert store is not None
-    return next(iter(open_splits(store).values()))
+    if not store.is_dir():
+        found, text = ("a file", store) if store.exists() else ("no such folder", "TEXT")
+        raise StoreError(f"there is no store at {store}: {found}. Make one with: windrow prepare {text} corpus")
+    return run_of_store(store, Path(), Settings(**sizes), valid_fraction=0.0)

@@ -12,7 +12,7 @@ import typer
 from typer import Argument, Option
 
 from windrow.cli import options as o
-from windrow.cli.choose import loader_of
+from windrow.cli.choose import choose
 from windrow.cli.terminal import command, output_console, search_progress
 from windrow.shown import visible
 
@@ -22,9 +22,6 @@ Raw = Annotated[bool, Option("--raw", help="Print only the text of the rows.")]
 Document = Annotated[int | None, Option(metavar="NUMBER", help="The document of this number, from 0.")]
 Source = Annotated[str | None, Option(metavar="FILE:LINE", help="The document at this line of a source.")]
 Phrase = Annotated[str | None, Option("--text", metavar="PHRASE", help="Each place where this stands in the text.")]
-Epochs = Annotated[
-    int | None, Option(metavar="EPOCHS", min=1, help="So many epochs.", show_default="those of the run, or 1")
-]
 Most = Annotated[int, Option("--most", metavar="ROWS", min=0, help="Rows printed; 0 is all.")]
 TraceFile = Annotated[Path | None, Argument(metavar="FILE", help="A text file.")]
 NumTokens = Annotated[
@@ -66,23 +63,23 @@ def show(
     """
     from windrow.look.show import print_batch, print_raw, row_facts, rows_of
 
-    given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
-    chosen, loader = loader_of(store, run, given, dp_rank, dp_world_size)
-    decoder, rows = chosen.train.open(tokenizer).tokenizer, rows_of(loader, step)
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    chosen = choose(store, run, sizes, dp_rank=dp_rank, dp_world_size=dp_world_size, tokenizer=tokenizer)
+    decoder, rows = chosen.train.tokenizer, rows_of(chosen.loader, step)
     if row is not None and row >= len(rows):
         raise ValueError(f"row is {row}, and step {step} has the rows 0 to {len(rows) - 1}")
     rows = rows if row is None else [rows[row]]
     if as_json:
         facts = [row_facts(each, decoder) for each in rows]
-        typer.echo(json.dumps({"step": step, "recipe": json.loads(loader.recipe), "rows": facts}, indent=1))
+        typer.echo(json.dumps({"step": step, "recipe": json.loads(chosen.loader.recipe), "rows": facts}, indent=1))
         return
     console = output_console()
     if raw:
         print_raw(console, rows, decoder)
         return
-    sizes = f"batch_size {loader.batch_size}, dp_rank {dp_rank} of {dp_world_size}"
-    console.print(f"step {step} of {visible(str(chosen.train.path))}, {sizes}")
-    console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
+    where = visible(str(chosen.train.path))
+    console.print(f"step {step} of {where}, dp_rank {dp_rank} of {dp_world_size}", soft_wrap=True)
+    console.print(f"recipe: {chosen.recipe}", soft_wrap=True, style="dim")
     print_batch(console, rows, decoder, num_places=places)
 
 
@@ -93,7 +90,7 @@ def when(
     document: Document = None,
     source: Source = None,
     phrase: Phrase = None,
-    epochs: Epochs = None,
+    epochs: o.PlanEpochs = None,
     max_length: o.MaxLength = None,
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
@@ -110,25 +107,23 @@ def when(
     windrow when --run windrow-run --source web.jsonl:1730
     windrow when corpus --text "some phrase"
     """
-    from windrow.cli.choose import epochs_of
     from windrow.look.when import print_sightings, sightings_of, stretches
 
     if sum(each is not None for each in (document, source, phrase)) != 1:
         raise typer.BadParameter("give one of --document, --source, --text")
-    given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
-    chosen, loader = loader_of(store, run, given, 0, dp_world_size)
-    opened = chosen.train.open(tokenizer)
-    with search_progress(opened.num_tokens) as on_progress:
-        wanted = stretches(opened, document=document, source=source, phrase=phrase, on_progress=on_progress)
-    num_epochs = epochs or (epochs_of(chosen, loader) if run else 1)
-    found = sightings_of(loader, wanted, num_epochs)
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    chosen = choose(store, run, sizes, dp_world_size=dp_world_size, tokenizer=tokenizer)
+    with search_progress(chosen.train.num_tokens) as on_progress:
+        wanted = stretches(chosen.train, document=document, source=source, phrase=phrase, on_progress=on_progress)
+    num_epochs = epochs or chosen.num_epochs
+    found = sightings_of(chosen.loader, wanted, num_epochs)
     if as_json:
         rows = [{"stretch": stretch, **one.to_json()} for stretch, each in found for one in each]
-        facts = {"recipe": json.loads(loader.recipe), "epochs": num_epochs, "stretches": [s for s, _ in found]}
+        facts = {"recipe": json.loads(chosen.loader.recipe), "epochs": num_epochs, "stretches": [s for s, _ in found]}
         typer.echo(json.dumps({**facts, "sightings": rows}, indent=1))
         return
     console = output_console()
-    console.print(f"recipe: {loader.recipe}", soft_wrap=True, style="dim")
+    console.print(f"recipe: {chosen.recipe}", soft_wrap=True, style="dim")
     print_sightings(console, found, num_epochs, most=most)
 
 
@@ -149,11 +144,12 @@ def trace(
     windrow trace story.txt --max-length 4 --stride 2 --batch-size 3
     windrow trace --num-tokens 600 --max-length 256 --stride 128
     """
-    from windrow.look.trace import Sizes, trace_arithmetic, trace_text
+    from windrow.audit.sizes import RunSizes
+    from windrow.look.trace import trace_arithmetic, trace_text
 
     if (file is None) == (num_tokens is None):
         raise typer.BadParameter("give either FILE or --num-tokens NUMBER")
-    sizes = Sizes(max_length, stride or max_length, batch_size, seed)
+    sizes = RunSizes(max_length, stride or max_length, batch_size, seed)
     if file is None:
         assert num_tokens is not None
         trace_arithmetic(output_console(), num_tokens, sizes)
@@ -181,7 +177,8 @@ def report(
     """
     from windrow.look.report import write_report
 
-    given = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
-    _, loader = loader_of(store, run, given, 0, dp_world_size)
-    nbytes = write_report(loader, out, tokenizer=tokenizer)
-    typer.echo(f"{visible(str(out))}: {nbytes / 1000:,.0f} kB, one file, opens in any browser; recipe {loader.recipe}")
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    chosen = choose(store, run, sizes, dp_world_size=dp_world_size)
+    nbytes = write_report(chosen.loader, out, tokenizer=tokenizer)
+    typer.echo(f"recipe: {chosen.recipe}")
+    typer.echo(f"{visible(str(out))}: {nbytes / 1000:,.0f} kB, one file, opens in any browser")

@@ -1,4 +1,4 @@
-"""The program ``windrow``: demo, prepare, info, bench, train; and show, when, trace, report of ``cli_see.py``.
+"""The program ``windrow``: demo, prepare, info, train; and the commands of ``look.py`` and ``audit.py``.
 
 Guarantee: exit code 0 for done, 1 for data that cannot be used (one message on stderr, no traceback), 2 for a command
 that is written wrongly, 130 for Ctrl-C (with how to go on). Results go to stdout, messages and progress to stderr.
@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from windrow.cli import look as cli_see
 from windrow.cli import options as o
-from windrow.cli.audit import check, plan
+from windrow.cli.audit import bench, check, plan
+from windrow.cli.choose import given
+from windrow.cli.look import report, show, trace, when
 from windrow.cli.terminal import command, output_console
-from windrow.shown import visible
 
 __all__ = ["app", "main"]
 
@@ -160,44 +160,8 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
         print_stores(output_console(), facts)
 
 
-app.command()(cli_see.show)
-app.command()(cli_see.when)
-app.command()(cli_see.trace)
-app.command()(cli_see.report)
-app.command()(plan)
-app.command()(check)
-
-
-@app.command()
-@command(interrupted="nothing was changed.")
-def bench(
-    store: o.Store,
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
-    seconds: o.BenchSeconds = 10,
-    as_json: o.AsJson = False,
-) -> None:
-    """Measure what this machine, this disk and this recipe can do.
-
-    \b
-    windrow bench corpus --max-length 1024 --batch-size 16
-    """
-    from windrow.audit.bench import as_lines, measure, verdict
-    from windrow.store.store import open_splits
-    from windrow.training.run import Settings
-
-    given = _given({"max_length": max_length, "stride": stride, "batch_size": batch_size})
-    settings, opened = Settings(**given), next(iter(open_splits(store).values()))
-    sizes = (settings.max_length, settings.resolved_stride, settings.batch_size)
-    figures = measure(opened, *sizes, seconds=seconds)
-    if as_json:
-        typer.echo(json.dumps(figures, indent=1))
-        return
-    typer.echo(f"{visible(str(opened.path))}: max_length {sizes[0]}, stride {sizes[1]}, batch_size {sizes[2]}")
-    for name, value in as_lines(figures):
-        typer.echo(f"  {name:<14}{value}")
-    typer.echo(verdict(figures))
+for body in (show, when, trace, report, plan, check, bench):
+    app.command()(body)
 
 
 @app.command()
@@ -235,30 +199,18 @@ def train(
         raise typer.BadParameter("give --steps or --epochs, not both")
     if (store is not None and text is not None) or (store is None and text is None and not resume):
         raise typer.BadParameter("give either STORE or --text FILE")
-    named: dict[str, Any] = {"epochs": epochs, "lr": lr, "width": width, "num_layers": num_layers}
-    named |= {
-        "num_heads": num_heads,
-        "max_length": max_length,
-        "stride": stride,
-        "batch_size": batch_size,
-        "seed": seed,
-        "steps": steps,
-    }
-    named |= {"eval_every": eval_every, "eval_batches": eval_batches, "checkpoint_every": checkpoint_every}
-    given = _given(named)
+    lengths = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
+    model = {"width": width, "num_layers": num_layers, "num_heads": num_heads}
+    often = {"eval_every": eval_every, "eval_batches": eval_batches, "checkpoint_every": checkpoint_every}
+    flags = given({**lengths, "seed": seed, "steps": steps, "epochs": epochs, "lr": lr, **model, **often})
     from windrow.cli.train import new_run, resumed, train_on
     from windrow.training.run import Settings
 
     if resume:
-        trainer = resumed(store, text, out, given, device, valid_fraction=valid_fraction)
+        trainer = resumed(store, text, out, flags, device, valid_fraction=valid_fraction)
     else:
-        settings = Settings(**given)
+        settings = Settings(**flags)
         options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
         trainer = new_run(store, text, out, settings, device, **options)
     if not train_on(trainer):
         raise SystemExit(130)
-
-
-def _given(named: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given."""
-    return {name: value for name, value in named.items() if value is not None}

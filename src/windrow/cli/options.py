@@ -1,7 +1,7 @@
 """The arguments and flags of the command line: type, help, unit and the default that help shows.
 
 Guarantee: a flag that several commands have is the same in all of them. A flag whose type allows None was not given;
-its default is then that of ``windrow.training.run.Settings``. Cost: importing it imports typer only. It does not do:
+its default is then that of ``RunSizes`` or ``Settings``. Cost: importing it imports typer only. It does not do:
 checking; the library says what is wrong with a value.
 """
 
@@ -87,15 +87,11 @@ Seconds = Annotated[float, Option(metavar="SECONDS", min=1, help="About how long
 DemoSteps = Annotated[int | None, _count("Train exactly this many steps.", "STEPS", "what fits into --seconds", min=2)]
 BenchSeconds = Annotated[float, Option(metavar="SECONDS", min=0.1, help="How long to measure.")]
 
-# -- plan and check ------------------------------------------------------------------------------------------------
+# -- plan, check, when -------------------------------------------------------------------------------------------------
 
-_SUGGESTED = "what suits the text"
-PlanMaxLength = Annotated[int | None, _count("Inputs in a row.", "TOKENS", _SUGGESTED)]
-PlanStride = Annotated[int | None, _count("From a window's start to the next.", "TOKENS", _SUGGESTED)]
-PlanBatchSize = Annotated[int | None, _count("Rows in a batch.", "SAMPLES", _SUGGESTED)]
-Policy = Annotated[str, Option(metavar="NAME", help="How documents become rows: concat, pad, pack or bos.")]
+Policy = Annotated[str | None, _count("How documents become rows: concat, pad, pack or bos.", "NAME", "concat")]
 MaskTargets = Annotated[str | None, _count('Targets that shall not count: "document_edges".', "NAME", "none")]
-PlanEpochs = Annotated[int, Option(metavar="EPOCHS", min=1, help="Epochs of training.")]
+PlanEpochs = Annotated[int | None, _count("So many epochs.", "EPOCHS", "those of the run, or 1", min=1)]
 PlanSteps = Annotated[int | None, _count("Or so many steps.", "STEPS", "all of the epochs", min=1)]
 CheckStore = Annotated[
     Path | None, Argument(metavar="STORE", help="A store, a folder with several, or a raw uint16 file.")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from windrow.audit.sizes import RunSizes
 from windrow.look import tour
-from windrow.look.tour import Fact, Sizes, Station
+from windrow.look.tour import Fact, Station
 from windrow.look.trace import station_parts
 from windrow.shown import pairs, table, visible
 from windrow.training.run import RUN, Run, Settings
@@ -74,7 +75,7 @@ def tell_tour(story: Story, run: Run) -> None:
         ("where", f"{run.train.path.parent}, memory-mapped"),
     ]
     short = [("length", f"{length} inputs (not {usual}: the text is short)")] if length < usual else []
-    sizes = Sizes(length, settings.resolved_stride, settings.batch_size)
+    sizes = RunSizes(length, settings.resolved_stride, settings.batch_size)
     story.station(tour.tokens(store, tokenizer).also(*made))
     story.station(tour.windows(store.num_tokens, sizes, store, tokenizer).also(*short))
     story.station(tour.order(loader))

@@ -4,11 +4,13 @@ Guarantee: nothing is written into a folder that holds something, except by ``re
 to go on. Cost: that of the training. It does not do: parsing of flags (``cli.py``), steps (``train.py``).
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windrow.audit.sizes import python_line, recipe_line
 from windrow.cli.terminal import error_console, output_console, preparing_progress, training_progress
 from windrow.shown import pairs, visible
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
@@ -95,6 +97,8 @@ def train_on(trainer: Trainer) -> bool:
 
 def _say_start(console: "Console", trainer: Trainer) -> None:
     settings, loader = trainer.run.settings, trainer.loader
+    recipe = recipe_line(json.loads(loader.recipe), loader.batch_size)
+    console.print(f"recipe: {recipe}\nin Python: {python_line(loader, epochs=None)}", soft_wrap=True)
     console.print(
         f"{trainer.num_parameters / 1e6:.1f} million parameters, {trainer.num_steps} steps of {settings.batch_size} x "
         f"{settings.max_length} tokens, an epoch is {len(loader)} steps"

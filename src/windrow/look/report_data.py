@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.audit.plan import Plan, plan
-from windrow.audit.sizes import Sizes, plans_by_policy
+from windrow.audit.sizes import RunSizes, plans_by_policy
 from windrow.loader.loader import Loader
 from windrow.look.explain import rows_of, token_text
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one
@@ -122,8 +122,8 @@ def ledger(loader: Loader, windows: Windows) -> tuple[Plan | None, dict[str, Pla
     made = plan(loader) if total <= _PLAN_WINDOWS else None
     if len(loader.members) > 1 or windows.num_tokens > _PLAN_TOKENS:
         return made, {}
-    sizes = Sizes(windows.max_length, windows.stride, loader.batch_size, loader.dp_world_size, seed=loader.seed)
-    return made, plans_by_policy(windows.store, sizes)
+    sizes = RunSizes(windows.max_length, windows.stride, loader.batch_size, loader.seed)
+    return made, plans_by_policy(windows.store, sizes, dp_rank=0, dp_world_size=loader.dp_world_size)
 
 
 def mixture_shares(loader: Loader, parts: int = 24) -> list[dict[str, float]]:

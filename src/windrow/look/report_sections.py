@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from windrow.audit.sizes import RunSizes
 from windrow.loader.loader import Loader
 from windrow.look import tour
 from windrow.look.explain import token_text
@@ -22,7 +23,7 @@ from windrow.look.report_data import (
     mixture_shares,
     order_facts,
 )
-from windrow.look.tour import Sizes, Station
+from windrow.look.tour import Station
 from windrow.shown import safe, visible
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
@@ -166,7 +167,7 @@ def _windows(facts: Facts) -> Iterator[str]:
             yield f"<div class=window>{rows}</div>"
     yield "</div></div>"
     if _is_plain(facts):
-        sizes = Sizes(windows.max_length, windows.stride, facts.loader.batch_size * facts.loader.dp_world_size)
+        sizes = RunSizes(windows.max_length, windows.stride, facts.loader.batch_size * facts.loader.dp_world_size)
         yield from _station(facts, tour.windows(n, sizes, windows.store, facts.decoder))
 
 

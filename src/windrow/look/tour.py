@@ -10,29 +10,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from windrow.audit.sizes import RunSizes
 from windrow.loader.loader import Loader
 from windrow.look.explain import rows_of, token_text
 from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
 
-__all__ = ["Fact", "Sizes", "Station", "Tokens", "batch", "next_token", "order", "slices", "tokens", "windows"]
+__all__ = ["Fact", "Station", "Tokens", "batch", "next_token", "order", "slices", "tokens", "windows"]
 
 Fact = tuple[str, str]  # label, value
 Tokens = tuple[str, list[tuple[int, str]]]  # the name of a row; of each token its id and text (none for -100)
 _PLACES, _IDS, _NUMBERS = 24, 12, 8
 _FIRST_WINDOWS, _LAST_WINDOWS = 4, 2
 _STEPS, _SAMPLES, _SLICED_STEPS = 8, 12, 3
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Inputs in a window, tokens between starts, windows in a batch, and the seed of the shuffle."""
-
-    max_length: int
-    stride: int
-    batch_size: int
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,10 +77,10 @@ def next_token(store: TokenStore, tokenizer: Tokenizer | None, max_length: int) 
 
 
 def windows(
-    num_tokens: int, sizes: Sizes, store: TokenStore | None = None, tokenizer: Tokenizer | None = None
+    num_tokens: int, sizes: RunSizes, store: TokenStore | None = None, tokenizer: Tokenizer | None = None
 ) -> Station:
     """The windows at fixed strides, ``batch_size`` of them a step; with their words when ``store`` is given."""
-    length, stride, size = sizes.max_length, sizes.stride, sizes.batch_size
+    length, stride, size = sizes.max_length, sizes.resolved_stride, sizes.batch_size
     count = max(0, (num_tokens - length - 1) // stride + 1)
     more = f", and {count % size:,} left (a short step, dropped, or the next epoch's)" if count % size else ""
     left = f"no window fits: {num_tokens:,} tokens, and one needs {length + 1:,}. Use a smaller max_length."
@@ -112,11 +103,11 @@ def windows(
 
 
 def _window_rows(
-    count: int, sizes: Sizes, store: TokenStore | None, tokenizer: Tokenizer | None
+    count: int, sizes: RunSizes, store: TokenStore | None, tokenizer: Tokenizer | None
 ) -> Iterator[list[str]]:
     last = max(count - _LAST_WINDOWS, _FIRST_WINDOWS)
     for number in [*range(min(count, _FIRST_WINDOWS)), *range(last, count)]:
-        start, stop = number * sizes.stride, number * sizes.stride + sizes.max_length
+        start, stop = number * sizes.resolved_stride, number * sizes.resolved_stride + sizes.max_length
         row = [f"{number:,}", f"{start:,}", f"{start:,} to {stop - 1:,}", f"{start + 1:,} to {stop:,}"]
         row += [_words(store, tokenizer, start, stop)] if store else []
         if number == last > _FIRST_WINDOWS:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from windrow.audit.sizes import RunSizes
 from windrow.loader.loader import Loader
 from windrow.look import tour
-from windrow.look.tour import Sizes, Station, Tokens
+from windrow.look.tour import Station, Tokens
 from windrow.shown import pairs, table, visible
 from windrow.store.store import TokenStore
 from windrow.tokens.tokenizer import load_tokenizer
@@ -20,7 +21,7 @@ from windrow.windows.windows import Windows
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Sizes", "station_parts", "trace_arithmetic", "trace_text"]
+__all__ = ["station_parts", "trace_arithmetic", "trace_text"]
 
 _WENT = Station(
     "Where the parts of a PyTorch DataLoader went",
@@ -42,11 +43,11 @@ _WENT = Station(
 )
 
 
-def trace_text(console: "Console", text: str, sizes: Sizes, *, tokenizer: str = "gpt2") -> None:
+def trace_text(console: "Console", text: str, sizes: RunSizes, *, tokenizer: str = "gpt2") -> None:
     """All of it for ``text``. Raises ``NotEnoughTokensError`` when it is too short for one window."""
     loaded = load_tokenizer(tokenizer)
     store = TokenStore.from_ids(np.asarray(loaded.encode(text)), tokenizer=loaded)
-    windows = Windows(store, sizes.max_length, sizes.stride)
+    windows = Windows(store, sizes.max_length, sizes.resolved_stride)
     loader = Loader(windows, sizes.batch_size, seed=sizes.seed, drop_last=False, dp_rank=0, dp_world_size=1)
     stations = [
         tour.tokens(store, loaded).also(("text", f"{len(text):,} characters")),
@@ -63,7 +64,7 @@ def trace_text(console: "Console", text: str, sizes: Sizes, *, tokenizer: str = 
         _print(console, station)
 
 
-def trace_arithmetic(console: "Console", num_tokens: int, sizes: Sizes) -> None:
+def trace_arithmetic(console: "Console", num_tokens: int, sizes: RunSizes) -> None:
     """How many windows ``num_tokens`` tokens make, and which."""
     _print(console, tour.windows(num_tokens, sizes))
 

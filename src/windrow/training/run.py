@@ -20,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from windrow.audit.sizes import RunSizes, loader_of
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError
 from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
@@ -47,17 +48,13 @@ _FORMAT, _VERSION = "windrow-run", 1
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(RunSizes):
     """What a run is made with; each field is the flag of ``windrow train`` of that name, with its default.
 
     ``stride`` None is half of ``max_length``; ``steps`` None is as many as ``epochs`` need. Lengths and
     strides are tokens, ``batch_size`` is samples, ``eval_every`` and ``checkpoint_every`` are steps.
     """
 
-    max_length: int = 256
-    stride: int | None = None
-    batch_size: int = 4
-    seed: int = 0
     steps: int | None = None
     epochs: float = 1.0
     lr: float = 1e-3
@@ -76,11 +73,6 @@ class Settings:
             raise ValueError(f"epochs is {self.epochs}, and it must be above 0, for example 1")
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"lr is {self.lr}, and it must be above 0, for example 1e-3")
-
-    @property
-    def resolved_stride(self) -> int:
-        """The stride in tokens."""
-        return max(1, self.max_length // 2) if self.stride is None else self.stride
 
 
 @dataclass(frozen=True)
@@ -114,23 +106,9 @@ class Run:
         assert manifest is not None
         return int(manifest.tokenizer["vocab_size"])
 
-    def loader(
-        self,
-        device: str | None = None,
-        *,
-        endless: bool = True,
-        dp_rank: int | None = None,
-        dp_world_size: int | None = None,
-    ) -> Loader:
-        """The shuffled training batches from their beginning: the endless stream, or passes that drop their tails."""
-        settings, store = self.settings, self.train.open()
-        try:
-            windows = Windows(store, settings.max_length, settings.resolved_stride)
-        except NotEnoughTokensError as error:
-            raise NotEnoughTokensError(f"{error} (split 'train'; {_remedy(store.num_tokens)})") from error
-        epochs = None if endless else 1
-        rank: dict[str, Any] = {"dp_rank": dp_rank, "dp_world_size": dp_world_size}
-        return Loader(windows, settings.batch_size, seed=settings.seed, epochs=epochs, device=device, **rank)
+    def loader(self, device: str | None = None) -> Loader:
+        """The shuffled training batches from their beginning: the endless stream."""
+        return loader_of(self.train.open(), self.settings, epochs=None, device=device)
 
     def valid_loader(self, device: str | None = None) -> Loader | None:
         """The valid part, each of its targets once an epoch, in a fixed shuffled order; None when there is none."""
@@ -159,10 +137,6 @@ class Run:
         text = json.dumps(content, indent=1, sort_keys=True) + "\n"
         write_whole(self.folder / RUN, lambda file: file.write(text.encode()))
         return run
-
-
-def _remedy(num_tokens: int) -> str:
-    return f"on the command line: --max-length {num_tokens - 1} or less" if num_tokens > 1 else "it needs more text"
 
 
 def _described(part: StorePart | None, folder: Path) -> dict[str, Any] | None:
