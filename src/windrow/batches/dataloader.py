@@ -8,7 +8,7 @@ workers and is usually faster; this is a door for frameworks.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from windrow.batches.batch import Batch
 
@@ -39,21 +39,14 @@ class Steps(Protocol):
     def load_state_dict(self, state: Mapping[str, Any], /) -> None: ...
 
 
-class _Batches(Dataset[Batch]):
-    """Batch by position."""
+class _Positions(Dataset[Batch]):
+    """Batch by position, and the positions that are still to come in this pass: dataset and sampler in one."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
 
     def __getitem__(self, position: int) -> Batch:
         return self._steps.batch_at(position)
-
-
-class _Positions(Sampler[int]):
-    """The positions of the steps that are still to come in this pass."""
-
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
 
     def __iter__(self) -> Iterator[int]:
         return (position for position, _ in self._steps.to_come())
@@ -66,10 +59,10 @@ class StepDataLoader(DataLoader[Batch]):
     """See ``Loader.dataloader``."""
 
     def __init__(self, steps: Steps, *, num_workers: int, pin_memory: bool) -> None:
-        self._steps = steps
+        self._steps, positions = steps, _Positions(steps)
         super().__init__(
-            _Batches(steps),
-            sampler=_Positions(steps),
+            positions,
+            sampler=positions,
             batch_size=None,
             num_workers=num_workers,
             pin_memory=pin_memory,

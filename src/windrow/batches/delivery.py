@@ -6,7 +6,7 @@ once, from a pinned buffer, on a stream of their own; they are widened and split
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,6 @@ _WIDEN_BYTES = 1 << 20  # of inputs and targets widened at a time: in a core's c
 _NUM_BUFFERS = 3  # one being filled, one in flight, one being read
 
 
-class Delivery(Protocol):
-    """Makes the batches of some steps out of their tokens."""
-
-    def batches(self, tokens: NDArray[Any], mask: Mask | None, num_steps: int) -> Iterable[Batch]:
-        """``tokens`` (num_steps * B, L + 1), ``mask`` (num_steps * B, L) of the targets that count, or None."""
-        ...
-
-
 def check_device(device: "str | torch.device | None") -> "torch.device | None":
     """The torch device meant, or None for NumPy. Raises ``ValueError`` when it is not one, or not there."""
     if device is None:
@@ -61,7 +53,7 @@ def check_device(device: "str | torch.device | None") -> "torch.device | None":
     return found
 
 
-def delivery_to(device: "torch.device | None", dtype: np.dtype[Any], *, resident: bool = False) -> Delivery:
+def delivery_to(device: "torch.device | None", dtype: np.dtype[Any], *, resident: bool = False) -> "Delivery":
     """Where and how batches are delivered; ``resident`` tokens are tensors on the device already."""
     if device is None:
         return NumpyDelivery(dtype)
@@ -75,6 +67,7 @@ class NumpyDelivery:
         self._dtype = dtype
 
     def batches(self, tokens: NDArray[Any], mask: Mask | None, num_steps: int) -> Iterator[Batch]:
+        """``tokens`` (num_steps * B, L + 1), ``mask`` (num_steps * B, L) of the targets that count, or None."""
         check_fits(tokens, self._dtype)
         check_sign(mask, self._dtype)
         rows = len(tokens) // num_steps
@@ -120,6 +113,7 @@ class DeviceDelivery:
         self._turn = 0
 
     def batches(self, tokens: Any, mask: Mask | None, num_steps: int) -> Iterable[Batch]:
+        """What ``NumpyDelivery.batches`` makes, on the device."""
         if isinstance(tokens, np.ndarray):  # resident ones were looked at when they were copied
             check_fits(tokens, self._numpy_dtype)
         check_sign(mask, self._numpy_dtype)
@@ -169,6 +163,9 @@ class DeviceDelivery:
             buffer = torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
             self._buffers[self._turn] = (buffer, None)
         return buffer[:nbytes].view(like.dtype).view(like.shape)
+
+
+Delivery = NumpyDelivery | DeviceDelivery
 
 
 def narrow_views(array: NDArray[Any]) -> NDArray[Any]:

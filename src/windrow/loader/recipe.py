@@ -10,7 +10,8 @@ from typing import Any
 
 from windrow.batches.boundaries import MaskTargets
 from windrow.errors import whole_number
-from windrow.order.order import Order, PlainOrder
+from windrow.order.mixture_order import Order
+from windrow.order.order import PlainOrder
 from windrow.order.permutation import ORDER_VERSION
 from windrow.windows.mixture import Mixture
 from windrow.windows.windows import Windows

@@ -11,7 +11,7 @@ import numpy as np
 
 from windrow.arrays import Int64
 from windrow.errors import WindrowError, whole_number
-from windrow.order.order import Order
+from windrow.order.mixture_order import Order
 from windrow.order.steps import Segments, StepSizes
 from windrow.windows.windows import Windows
 

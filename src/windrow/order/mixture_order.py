@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from windrow.arrays import Int64
-from windrow.order.order import MemberOrder
+from windrow.order.order import MemberOrder, PlainOrder
 from windrow.order.permutation import Permutation
 
-__all__ = ["BLOCK", "MixtureOrder"]
+__all__ = ["BLOCK", "MixtureOrder", "Order"]
 
 BLOCK = 65_536
 _KEPT = 4
@@ -126,3 +126,6 @@ class MixtureOrder:
         rank = np.empty(BLOCK, dtype=np.int64)
         rank[slots] = np.arange(BLOCK) - np.concatenate([[0], edges])[member[slots]]
         return _Table(member.astype(np.int64), rank, slots)
+
+
+Order = PlainOrder | MixtureOrder  # members are numbered; positions count samples over all ranks and epochs

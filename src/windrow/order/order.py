@@ -5,8 +5,6 @@ of samples, the same numbers on every platform. Cost: tens of nanoseconds a posi
 a time. Knows no files, ranks or batches.
 """
 
-from typing import Protocol
-
 import numpy as np
 
 from windrow.arrays import Int64
@@ -14,7 +12,6 @@ from windrow.order.permutation import Permutation
 
 __all__ = [
     "MemberOrder",
-    "Order",
     "PlainOrder",
 ]
 
@@ -90,30 +87,6 @@ class _BlockShuffle:
         return out
 
 
-class Order(Protocol):
-    """What a loader asks of an order. Members are numbered; positions count samples over all ranks and epochs."""
-
-    @property
-    def epoch_samples(self) -> int:
-        """Samples in one epoch of the stream."""
-        ...
-
-    def at(self, positions: Int64) -> tuple[Int64, Int64, Int64]:
-        """``(member, window, epoch)``, each (B,) int64, of ``positions`` (B,) int64."""
-        ...
-
-    def positions_of(self, member: int, window: Int64, epoch: Int64) -> Int64:
-        """The positions (B,) at which ``window`` (B,) of ``member`` comes in its ``epoch`` (B,): undoes ``at``.
-
-        -1 where it never comes (a member that a mixture's last stage leaves out).
-        """
-        ...
-
-    def samples_before(self, position: int) -> list[int]:
-        """How many samples of each member come before ``position``."""
-        ...
-
-
 class PlainOrder:
     """The order of a loader over one member, number 0: position p is epoch ``p // num_samples``."""
 
@@ -122,12 +95,15 @@ class PlainOrder:
         self._only = MemberOrder(num_samples, seed=seed, shuffle=shuffle, shuffle_block=shuffle_block)
 
     def at(self, positions: Int64) -> tuple[Int64, Int64, Int64]:
+        """``(member, window, epoch)``, each (B,) int64, of ``positions`` (B,) int64."""
         window, epoch = self._only.at(np.asarray(positions, dtype=np.int64))
         return np.zeros_like(epoch), window, epoch
 
     def positions_of(self, member: int, window: Int64, epoch: Int64) -> Int64:
+        """The positions (B,) at which ``window`` (B,) comes in its ``epoch`` (B,): undoes ``at``."""
         window, epoch = np.broadcast_arrays(np.asarray(window, np.int64), np.asarray(epoch, np.int64))
         return self._only.indices_of(window, epoch)
 
     def samples_before(self, position: int) -> list[int]:
+        """How many samples of each member come before ``position``."""
         return [position]
