@@ -97,7 +97,7 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
     """
     sizes, epoch_samples = loader.sizes, loader.epoch_samples
     steps = epochs * len(loader) if num_steps is None else num_steps
-    stop = sizes.after(0, steps, epoch_samples)
+    stop = sizes.after(0, steps)
     passes, absent = stop // epoch_samples, 0
     dropped = np.empty(0, dtype=np.int64)  # positions
     if sizes.tail == "drop":

@@ -125,4 +125,4 @@ def require_batch(dataset: Sized, batch_size: int, drop_last: bool) -> None:
         n, length = dataset._windows.num_tokens, dataset._windows.max_length
         if largest := (n - length - 1) // (batch_size - 1):
             remedies.insert(0, f"stride <= {largest} (there are ({n} - {length} - 1) // stride + 1 windows)")
-    StepSizes(batch_size, 1, tail_of(1, drop_last)).require_step(len(dataset), remedies)
+    StepSizes(batch_size, 1, tail_of(1, drop_last), len(dataset)).require_step(remedies)

@@ -45,7 +45,7 @@ class BatchMaker:
         resident: bool,
     ) -> None:
         self.dtype, self._recipe, self._samples, self._boundaries = dtype, recipe, samples, boundaries
-        self._epoch_samples, self._max_length = samples.order.epoch_samples, recipe.data.max_length
+        self._max_length = recipe.data.max_length
         drawn: tuple[Any, int] = (recipe.members, recipe.seed)
         self._draw = ResidentDraw(*drawn, device, dtype) if resident else Draw(*drawn)
         self._delivery = delivery_to(device, dtype, resident=resident)
@@ -67,11 +67,11 @@ class BatchMaker:
     def steps_to_come(self, position: int, sizes: StepSizes) -> Iterator[tuple[int, int]]:
         """``(position, num_steps)`` to the end of the pass: full steps together, at first few, for a quick start."""
         at_most, at_once = self._steps_at_once(sizes), 1
-        epoch = position // self._epoch_samples
-        while sizes.tail == "straddle" or position // self._epoch_samples == epoch:
+        epoch = position // sizes.epoch_samples
+        while sizes.tail == "straddle" or position // sizes.epoch_samples == epoch:
             num_steps = max(1, self._samples.steps_within(position, sizes, at_once))
             yield position, num_steps
-            position = sizes.after(position, num_steps, self._epoch_samples)
+            position = sizes.after(position, num_steps)
             at_once = min(2 * at_once, at_most)
 
     def _steps_at_once(self, sizes: StepSizes) -> int:
@@ -83,7 +83,7 @@ class BatchMaker:
         self, position: int, num_steps: int, sizes: StepSizes, excluded: Sequence[Exclusion]
     ) -> tuple[Sequence[int], Any, Any, Any]:
         global_batch, samples = sizes.global_batch, self._samples.next(position, sizes, num_steps)
-        last = sizes.after(position, num_steps, self._epoch_samples)
+        last = sizes.after(position, num_steps)
         positions = [*range(position + global_batch, position + num_steps * global_batch, global_batch), last]
         return positions, *self._drawn(samples, position, sizes, num_steps, excluded)
 
@@ -111,7 +111,7 @@ class BatchMaker:
         """Raise when the step goes beyond ``max_repeats``: on all ranks alike, so that none waits for another."""
         end, most = position + sizes.global_batch, self._recipe.max_repeats
         if sizes.tail != "straddle":
-            end = min(end, (position // self._epoch_samples + 1) * self._epoch_samples)
+            end = min(end, position + sizes.left(position))
         counts = self._samples.order.samples_before(end)
         for (name, member), count in zip(self._recipe.members.items(), counts, strict=True):
             if most is not None and count > most * member.num_samples:

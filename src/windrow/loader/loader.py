@@ -91,16 +91,17 @@ class Loader:
         self.dp_rank, self.dp_world_size = coordinate(dp_rank, dp_world_size)
         self.batch_size = whole_number("batch_size", batch_size)
         self.device = check_device(device)
-        self.sizes = StepSizes(self.batch_size, self.dp_world_size, tail_of(epochs, drop_last))
         self.samples = Samples(self._recipe.order(), self.members, self.dp_rank)
-        self.sizes.require_step(self.epoch_samples)
+        tail = tail_of(epochs, drop_last)
+        self.sizes = StepSizes(self.batch_size, self.dp_world_size, tail, self.samples.order.epoch_samples)
+        self.sizes.require_step()
         if isinstance(data, Mixture):
             data.check_repeats({name: int(row["samples"]) for name, row in self.shares().items()})
         self._resident, self._prefetch = resident, whole_number("prefetch", prefetch, at_least=0)
         boundaries = Boundaries(outputs, mask_targets, self.members.values(), on_device=self.device is not None)
         asked: dict[str, Any] = {"device": self.device, "dtype": self._checked(np.dtype(dtype)), "resident": resident}
         self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
-        self._stream = Stream(self._recipe, self._maker, self.sizes, self.epoch_samples)
+        self._stream = Stream(self._recipe, self._maker, self.sizes)
 
     @classmethod
     def evaluation(
@@ -219,7 +220,7 @@ class Loader:
     @property
     def epoch_samples(self) -> int:
         """Samples in an epoch, over all ranks."""
-        return self.samples.order.epoch_samples
+        return self.sizes.epoch_samples
 
     @property
     def num_dropped(self) -> int:

@@ -75,15 +75,13 @@ class Samples:
         """How many of this rank's samples of the step at ``position`` lie within the pass."""
         if sizes.tail == "straddle":
             return sizes.batch_size
-        left = self.order.epoch_samples - position % self.order.epoch_samples
-        return min(max(left - self._dp_rank * sizes.batch_size, 0), sizes.batch_size)
+        return min(max(sizes.left(position) - self._dp_rank * sizes.batch_size, 0), sizes.batch_size)
 
     def steps_within(self, position: int, sizes: StepSizes, at_most: int) -> int:
         """How many steps from ``position`` on lie wholly within the pass, up to ``at_most``."""
         if sizes.tail == "straddle":
             return at_most
-        left = self.order.epoch_samples - position % self.order.epoch_samples
-        return min(at_most, left // sizes.global_batch)
+        return min(at_most, sizes.left(position) // sizes.global_batch)
 
     # -- by name, for people ---------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def read_state(
     _check_same("recipe", state["recipe"], recipe, "build the loader with the saved recipe, or start a new run")
     _check_same("data", state["data"], data, "open the stores that the state was saved with, or start a new run")
     try:
-        segments = Segments.from_json(epoch_samples, state["segments"])
+        segments = Segments.from_json(state["segments"], epoch_samples)
         segments.step_of(state["position"])
         excluded = load_exclusions(state["excluded"])
         if unknown := {one.member for one in excluded} - set(json.loads(data)):

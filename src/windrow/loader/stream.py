@@ -24,10 +24,10 @@ __all__ = ["Stream"]
 class Stream:
     """The batches of ``maker`` under ``recipe`` with ``sizes``, from the beginning; ``StepDataLoader`` reads it too."""
 
-    def __init__(self, recipe: Recipe, maker: BatchMaker, sizes: StepSizes, epoch_samples: int) -> None:
-        self._recipe, self._maker, self._sizes, self._epoch_samples = recipe, maker, sizes, epoch_samples
+    def __init__(self, recipe: Recipe, maker: BatchMaker, sizes: StepSizes) -> None:
+        self._recipe, self._maker, self._sizes = recipe, maker, sizes
         self.position = 0
-        self.segments = Segments.begin(epoch_samples, sizes)
+        self.segments = Segments.begin(sizes)
         self.excluded: list[Exclusion] = []
         self.meter = Meter()
         self._own: list[Exclusion] = []  # of what is excluded, what was asked for here, not loaded
@@ -37,10 +37,10 @@ class Stream:
     @property
     def epoch(self) -> int:
         """The epoch that the next sample belongs to."""
-        return self.position // self._epoch_samples
+        return self.position // self._sizes.epoch_samples
 
     def __len__(self) -> int:
-        return max(1, self._sizes.steps_in(self._epoch_samples))
+        return self._sizes.steps_per_epoch
 
     def at_step(self, step: int, dp_rank: int) -> tuple[int, StepSizes]:
         """The position at which ``step`` starts, and its sizes. Raises ``IndexError`` when the rank has none."""
@@ -59,7 +59,7 @@ class Stream:
         """The position of each step that is still to come in this pass, and the position after it."""
         for position, num_steps in self._maker.steps_to_come(self.position, self._sizes):
             for _ in range(num_steps):
-                after = self._sizes.after(position, 1, self._epoch_samples)
+                after = self._sizes.after(position, 1)
                 yield position, after
                 position = after
 
@@ -105,7 +105,7 @@ class Stream:
         Raises ``ResumeError``, and is then unchanged, when the state is of another run.
         """
         recipe, data = self._recipe.to_json(), data_of(self._recipe.members)
-        position, segments, excluded = read_state(state, recipe, data, self._epoch_samples)
+        position, segments, excluded = read_state(state, recipe, data, self._sizes.epoch_samples)
         if lost := [one for one in self._own if one not in excluded]:
             raise ResumeError(
                 f"exclude() was called on this loader ({len(lost)} times) and the state does not know of it, so "
@@ -116,7 +116,7 @@ class Stream:
                 f"the state excludes samples, and dtype {self._maker.dtype} cannot hold -100. Use dtype='int32'."
             )
         self._iteration += 1
-        self.position = self._sizes.start(position, self._epoch_samples)
+        self.position = self._sizes.start(position)
         self.segments, self.excluded, self._own = segments.changed(position, self._sizes), excluded, []
 
     def skip(self, num_samples: int) -> None:
@@ -124,7 +124,7 @@ class Stream:
         to = self.position + num_samples
         self._revision += 1
         self.segments = self.segments.jumped(self.position, to, self._sizes)
-        self.position = self._sizes.start(to, self._epoch_samples)
+        self.position = self._sizes.start(to)
 
     def exclude(self, one: Exclusion) -> None:
         """Leave out ``one`` from here on."""

@@ -1,7 +1,7 @@
 """Steps as arithmetic: which position a step starts at, and back, whatever the sizes were before.
 
-Guarantee: pure integers; O(number of changes of size). ``StepSizes`` knows how a pass over ``epoch_samples`` positions
-is cut into steps; ``Segments`` strings together the stretches of a run that had different sizes.
+Guarantee: pure integers; O(number of changes of size). ``StepSizes`` knows how a pass over the positions of an epoch is
+cut into steps; ``Segments`` strings together the stretches of a run that had different sizes.
 """
 
 import json
@@ -31,31 +31,36 @@ def tail_of(epochs: int | None, drop_last: bool) -> Tail:
 
 @dataclass(frozen=True)
 class StepSizes:
-    """How the stream is cut: ``batch_size`` samples a rank and step, ``dp_world_size`` ranks, and what happens to
-    the last positions of a pass that fill no step: "drop" them, "keep" them in a short step, or let the step
-    "straddle" the edge into the next epoch.
+    """How the stream is cut: ``batch_size`` samples a rank and step, ``dp_world_size`` ranks, ``epoch_samples``
+    positions a pass, and what happens to the last positions of a pass that fill no step: "drop" them, "keep" them in
+    a short step, or let the step "straddle" the edge into the next epoch.
     """
 
     batch_size: int
     dp_world_size: int
     tail: Tail
+    epoch_samples: int
 
     @property
     def global_batch(self) -> int:
         """Positions in one step, over all ranks."""
         return self.batch_size * self.dp_world_size
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in a whole epoch; of an endless stream, those that begin and end in it, 1 at least."""
+        return max(1, self.steps_in(self.epoch_samples))
+
     def steps_in(self, num_samples: int) -> int:
         """Steps that ``num_samples`` positions at the end of a pass give."""
         return -(-num_samples // self.global_batch) if self.tail == "keep" else num_samples // self.global_batch
 
-    def require_step(
-        self, num_samples: int, remedies: Sequence[str] = ("a smaller stride or max_length", "more text")
-    ) -> None:
-        """Raise ``NotEnoughTokensError`` when a pass over ``num_samples`` would have no step.
+    def require_step(self, remedies: Sequence[str] = ("a smaller stride or max_length", "more text")) -> None:
+        """Raise ``NotEnoughTokensError`` when a pass would have no step.
 
         ``remedies`` are what gives the data more samples; those that the sizes offer come before them.
         """
+        num_samples = self.epoch_samples
         if self.tail != "drop" or self.steps_in(num_samples):
             return
         need = f"batch_size {self.batch_size}"
@@ -69,50 +74,51 @@ class StepSizes:
             f"have no step. Use {', or '.join(ways)}."
         )
 
-    def start(self, position: int, epoch_samples: int) -> int:
+    def left(self, position: int) -> int:
+        """Positions from ``position`` on to the end of its pass."""
+        return self.epoch_samples - position % self.epoch_samples
+
+    def start(self, position: int) -> int:
         """Where the step at ``position`` really begins: a tail too short for a step is dropped."""
-        left = epoch_samples - position % epoch_samples
+        left = self.left(position)
         return position + left if self.tail == "drop" and left < self.global_batch else position
 
-    def after(self, position: int, num_steps: int, epoch_samples: int) -> int:
+    def after(self, position: int, num_steps: int) -> int:
         """The position ``num_steps`` steps after ``position``."""
         if self.tail == "straddle":
             return position + num_steps * self.global_batch
-        epoch, index = divmod(position, epoch_samples)
-        here = self.steps_in(epoch_samples - index)
+        here = self.steps_in(self.left(position))
         if num_steps >= here:
-            more, num_steps = divmod(num_steps - here, self.steps_in(epoch_samples))
-            epoch, index = epoch + 1 + more, 0
-        return epoch * epoch_samples + index + num_steps * self.global_batch
+            more, num_steps = divmod(num_steps - here, self.steps_in(self.epoch_samples))
+            position += self.left(position) + more * self.epoch_samples
+        return position + num_steps * self.global_batch
 
-    def between(self, first: int, position: int, epoch_samples: int) -> int:
+    def between(self, first: int, position: int) -> int:
         """How many steps lead from ``first`` to ``position``: undoes ``after``, rounding up inside a step."""
         if self.tail == "straddle":
             return -(-(position - first) // self.global_batch)
-        epoch, index = divmod(first, epoch_samples)
-        last_epoch, last_index = divmod(position, epoch_samples)
-        if epoch == last_epoch:
-            return -(-(last_index - index) // self.global_batch)
-        whole = (last_epoch - epoch - 1) * self.steps_in(epoch_samples)
-        return self.steps_in(epoch_samples - index) + whole + -(-last_index // self.global_batch)
+        epochs, index = divmod(position - first - self.left(first), self.epoch_samples)
+        if epochs < 0:  # still in the pass that ``first`` is in
+            return -(-(position - first) // self.global_batch)
+        whole = epochs * self.steps_in(self.epoch_samples)
+        return self.steps_in(self.left(first)) + whole + -(-index // self.global_batch)
 
 
 @dataclass(frozen=True)
 class Segments:
     """The stretches of a run: ``(position, step, sizes)`` where each began. Immutable; the last one is in force."""
 
-    epoch_samples: int
     parts: tuple[tuple[int, int, StepSizes], ...]
 
     @classmethod
-    def begin(cls, epoch_samples: int, sizes: StepSizes) -> Self:
+    def begin(cls, sizes: StepSizes) -> Self:
         """A run that starts at position 0, step 0."""
-        return cls(epoch_samples, ((0, 0, sizes),))
+        return cls(((0, 0, sizes),))
 
     def position_of(self, step: int) -> int:
         """The position at which ``step`` starts (in the last stretch also of steps to come)."""
         first, first_step, sizes = next(part for part in reversed(self.parts) if part[1] <= step)
-        return sizes.after(first, step - first_step, self.epoch_samples)
+        return sizes.after(first, step - first_step)
 
     def sizes_of(self, step: int) -> StepSizes:
         """The sizes that ``step`` was, or will be, made with."""
@@ -121,7 +127,7 @@ class Segments:
     def step_of(self, position: int) -> int:
         """The step that starts at ``position``."""
         first, first_step, sizes = next(part for part in reversed(self.parts) if part[0] <= position)
-        return first_step + sizes.between(first, position, self.epoch_samples)
+        return first_step + sizes.between(first, position)
 
     def place_of(self, position: int) -> tuple[int, int, int] | None:
         """``(step, rank, row)`` of the sample at ``position``; None when no step takes it: dropped, or skipped."""
@@ -129,10 +135,10 @@ class Segments:
         if number is None:
             return None
         first, first_step, sizes = self.parts[number]
-        step = first_step + sizes.between(first, position + 1, self.epoch_samples) - 1
+        step = first_step + sizes.between(first, position + 1) - 1
         if number + 1 < len(self.parts) and step >= self.parts[number + 1][1]:
             return None
-        within = position - sizes.after(first, step - first_step, self.epoch_samples)
+        within = position - sizes.after(first, step - first_step)
         return (step, *divmod(within, sizes.batch_size)) if 0 <= within < sizes.global_batch else None
 
     def changed(self, position: int, sizes: StepSizes) -> Self:
@@ -142,22 +148,24 @@ class Segments:
     def jumped(self, position: int, to: int, sizes: StepSizes) -> Self:
         """The run going on from position ``to`` with ``sizes``, what lies between ``position`` and it passed over."""
         kept = tuple(part for part in self.parts if part[0] < position)
-        start = sizes.start(to, self.epoch_samples)
-        return type(self)(self.epoch_samples, (*kept, (start, self.step_of(position), sizes)))
+        return type(self)((*kept, (sizes.start(to), self.step_of(position), sizes)))
 
     def to_json(self) -> str:
         """``[[position, step, batch_size, dp_world_size, tail], ...]``."""
         return json.dumps([[p, s, z.batch_size, z.dp_world_size, z.tail] for p, s, z in self.parts])
 
     @classmethod
-    def from_json(cls, epoch_samples: int, text: str) -> Self:
-        """Undo ``to_json``. Raises ``ValueError`` when the stretches are none, or do not rise."""
+    def from_json(cls, text: str, epoch_samples: int) -> Self:
+        """Undo ``to_json``, where an epoch has ``epoch_samples``.
+
+        Raises ``ValueError`` when the stretches are none, or do not rise.
+        """
         rows: Sequence[tuple[int, int, int, int, Tail]] = json.loads(text)
-        parts = tuple((p, s, StepSizes(b, w, tail)) for p, s, b, w, tail in rows)
+        parts = tuple((p, s, StepSizes(b, w, tail, epoch_samples)) for p, s, b, w, tail in rows)
         numbers = all(type(number) is int for *four, _ in rows for number in four)
         if not parts or not numbers or not _rise(parts):
             raise ValueError(f"{text} is no list of stretches that begins at step 0 and rises")
-        return cls(epoch_samples, parts)
+        return cls(parts)
 
 
 def _rise(parts: Sequence[tuple[int, int, StepSizes]]) -> bool:
