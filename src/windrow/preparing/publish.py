@@ -13,7 +13,7 @@ from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from windrow.tokens.protocol import Tokenizer, token_dtype
 __all__ = ["publish_side"]
 
 SHARD_TOKENS = 1 << 27
+_FILES = ("tokens-{:05d}.bin", "documents-{:05d}.npy", "origins-{:05d}.npy")  # of a shard
 _LEFT_OVER = re.compile(r"(tokens|documents|origins)-\d+\.(bin|npy)(\.tmp)?")
 Ids = NDArray[np.unsignedinteger[Any]]
 Rows = NDArray[np.int64]
@@ -152,62 +153,49 @@ def _shard_tasks(folder: Path, work: Path, eos_id: int, parts: Sequence[ItemPart
 def write_shard(task: ShardTask) -> ShardDone:
     """Write the three files of a shard."""
     task.folder.mkdir(parents=True, exist_ok=True)
-    file, documents, origins = (
-        f"{name}-{task.number:05d}.{form}"
-        for name, form in (("tokens", "bin"), ("documents", "npy"), ("origins", "npy"))
-    )
-    found = write_whole(task.folder / file, partial(_write_tokens, task))
-    documents_sha256 = _write_array(task.folder / documents, found.ends)
-    origins_sha256 = _write_array(task.folder / origins, found.origins)
-    lengths = np.diff(found.ends, prepend=0)
+    file, documents, origins = (form.format(task.number) for form in _FILES)
+    tokens, num_eos, ends, places = write_whole(task.folder / file, partial(_write_tokens, task))
+    documents_sha256 = _write_array(task.folder / documents, ends)
+    origins_sha256 = _write_array(task.folder / origins, places)
+    lengths = np.diff(ends, prepend=0)
     whole = lengths[1:]
     shown = (*lengths[:1].tolist(), *((int(whole.max()), int(whole.min())) if len(whole) else ()))
     named = (documents, documents_sha256, origins, origins_sha256)
-    shard = Shard(file, found.num_tokens, len(found.ends), found.sha256, *named)
-    return ShardDone(shard, found.max_token_id, shown, found.num_tokens - int(lengths.sum()), found.num_eos)
+    shard = Shard(file, tokens.num_tokens, len(ends), tokens.sha256, *named)
+    return ShardDone(shard, tokens.max_token_id, shown, tokens.num_tokens - int(lengths.sum()), num_eos)
 
 
-class _Found(NamedTuple):
-    """What went through a shard's file of tokens."""
-
-    sha256: str
-    num_tokens: int
-    max_token_id: int
-    num_eos: int
-    ends: Rows
-    origins: Rows
-
-
-def _write_tokens(task: ShardTask, file: BinaryIO) -> _Found:
-    highest, offset, num_eos = -1, 0, 0
-    all_ends, all_origins = [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
-    with _HashedFile(file) as hashed:
+def _write_tokens(task: ShardTask, file: BinaryIO) -> tuple["_TokenFile", int, Rows, Rows]:
+    """What was written, the number of eos at the ends of documents, the ends, and the origins (num_documents, 4)."""
+    num_eos, all_ends, all_origins = 0, [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
+    with _TokenFile(file) as written:
         for part in task.parts:
             tokens, ends, origins = _read(task.work, part)
-            hashed.write(tokens)
-            highest = max(highest, int(tokens.max(initial=0)))
             num_eos += _count_eos(task, part, tokens, ends)
-            all_ends.append(ends + offset)
+            all_ends.append(ends + written.num_tokens)
             all_origins.append(origins)
-            offset += len(tokens)
-    return _Found(hashed.sha256, offset, highest, num_eos, np.concatenate(all_ends), np.concatenate(all_origins))
+            written.write(tokens)
+    return written, num_eos, np.concatenate(all_ends), np.concatenate(all_origins)
 
 
-class _HashedFile:
+class _TokenFile:
     """Writes tokens, and hashes them in a thread of its own while the next ones are read and written."""
 
     def __init__(self, file: BinaryIO) -> None:
+        self.num_tokens, self.max_token_id = 0, -1
         self._file, self._digest = file, sha256()
         self._hashing = ThreadPoolExecutor(1)
         self._hashed: Future[None] | None = None
 
-    def __enter__(self) -> "_HashedFile":
+    def __enter__(self) -> "_TokenFile":
         return self
 
     def __exit__(self, *failure: object) -> None:
         self._hashing.shutdown()
 
     def write(self, tokens: Ids) -> None:
+        self.num_tokens += len(tokens)
+        self.max_token_id = max(self.max_token_id, int(tokens.max(initial=0)))
         raw = np.ascontiguousarray(tokens).view(np.uint8).data
         self._file.write(raw)
         if self._hashed:
@@ -216,7 +204,7 @@ class _HashedFile:
 
     @property
     def sha256(self) -> str:
-        """Of everything, once the file is left."""
+        """Of all that was written, once it is left."""
         return self._digest.hexdigest()
 
 
