@@ -171,9 +171,8 @@ class Tasks:
         key = sha256(json.dumps(["stream", self._job.recipe, source.identity]).encode()).hexdigest()[:32]
         note = None if source.path == "-" else read_note(self._job.folder, key)
         items = [_noted(number, source, fields) for fields in note["items"]] if note else []
-        if note and all(
-            ItemFile.whole(self._job.folder, item.key(self._job.recipe)) for item in items
-        ):  # then there is no need to unpack it again
+        folder, recipe = self._job.folder, self._job.recipe
+        if note and all(ItemFile.whole(folder, item.key(recipe)) for item in items):  # no need to unpack it again
             self.digests[number] = note["sha256"], note["nbytes"]
             yield from items
             return

@@ -1,7 +1,7 @@
 """A Ray cluster as an ``Executor``: the same contract as a pool of processes, over machines.
 
-Guarantee: what ``engine`` asks for; a task whose worker or node dies ends with ``BrokenExecutor`` and is given out
-again by ``engine``. The nodes must see the same folders. Usage statistics are off. Needs ray (extra ``ray``).
+Guarantee: what ``crew`` asks for; a task whose worker or node dies ends with ``BrokenExecutor`` and is given out
+again by ``crew``. The nodes must see the same folders. Usage statistics are off. Needs ray (extra ``ray``).
 """
 
 import os

@@ -22,7 +22,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], T], *, durable: bool = T
     by several processes at once: quick, with no fsync, and with a temporary name of its own for each writer.
     """
     own = "" if durable else f".{os.getpid()}-{os.urandom(4).hex()}"
-    temporary = path.with_name(f"{path.name}{own}.tmp")  # if it is left by a kill, the next durable write takes it
+    temporary = path.with_name(f"{path.name}{own}.tmp")  # left by a kill, it is taken by the next durable write
     try:
         with open(temporary, "wb") as file:
             written = write(file)

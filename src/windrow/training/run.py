@@ -2,7 +2,7 @@
 
 Guarantee: from ``run.json`` alone the loader of a run can be built again, and it refuses stores that are not the ones
 the run was started with. The folder appears whole or not at all, and none is written over. Cost: opening reads two
-manifests; torch is not imported. It does not do: training (``train.py``), or anything about a model but its sizes.
+manifests; torch is not imported. It does not do: training (``trainer.py``), or anything about a model but its sizes.
 
     run/run.json         settings, recipe, stores (path, num_tokens, fingerprint), sizes, loader state at the last start
     run/data/            the store made of ``--text`` (a run over a prepared store has none)

@@ -1,7 +1,7 @@
 """``train.html``: the curves of a run while it trains, a page that reads itself again every few seconds.
 
 Guarantee: self-contained, no script and no request but for itself; whole or not there. Cost: one pass over the log, at
-most every ``SECONDS`` seconds. It does not do: the log (``train.py``), which stands beside it as ``log.jsonl``.
+most every ``SECONDS`` seconds. It does not do: the log (``trainer.py``), which stands beside it as ``log.jsonl``.
 """
 
 from collections.abc import Mapping, Sequence
