@@ -1,11 +1,16 @@
 """What the tests of prepare share: real text from this machine, the reference, and stores as plain values."""
 
 import hashlib
+import json
+import sys
 import sysconfig
+from concurrent.futures import Executor, Future
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import tiktoken
 
 from windrow.store.store import TokenStore, open_store
@@ -13,6 +18,7 @@ from windrow.tokens.tokenizer import load_tokenizer
 
 EOT = "<|endoftext|>"
 EOS = 50256
+TEXTS = ["The hay was cut.", "", "日本語。\r\n  two  spaces\n", "a\0b \ufeff", "I'll \n\n\n go 1234567 <|endoftext|>!"]
 
 
 @cache
@@ -70,3 +76,34 @@ def origins(folder: Path) -> list[list[int]]:
     manifest = open_store(folder).manifest
     assert manifest is not None
     return [row for shard in manifest.shards for row in np.load(folder / shard.origins).tolist()]
+
+
+def as_jsonl(texts: list[str], key: str = "text") -> bytes:
+    return "".join(
+        json.dumps({"id": n, key: text}, ensure_ascii=n % 2 == 0) + "\n" for n, text in enumerate(texts)
+    ).encode()
+
+
+def zst(data: bytes) -> bytes:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        zstd = pytest.importorskip("backports.zstd")
+    return zstd.compress(data)
+
+
+class Broken(Executor):
+    """An executor that breaks for good at its third task, as a ProcessPoolExecutor does."""
+
+    def __init__(self) -> None:
+        self.num_tasks = 0
+
+    def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        from concurrent.futures.process import BrokenProcessPool
+
+        self.num_tasks += 1
+        if self.num_tasks > 3:
+            raise BrokenProcessPool("a child was killed")
+        future: Future[Any] = Future()
+        future.set_result(call(*args, **kwargs))
+        return future

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import windrow as wr
+from look_helpers import harmful_corpus
 from windrow import Loader, TokenStore, Windows, load_tokenizer, prepare
 from windrow.look.info import print_stores, store_facts
-from windrow.look.show import print_batch, row_facts, rows_of, token_text
+from windrow.look.show import print_batch, print_raw, row_facts, rows_of, token_text
 from windrow.shown import visible
 from windrow.store.store import open_splits
 
@@ -29,6 +31,11 @@ def text_of(console: Console) -> str:
 def store(tmp_path: Path) -> TokenStore:
     documents = ["the first one.", "a second, longer document about hay.", EVIL * 3]
     return prepare(iter(documents), tmp_path / "corpus", tokenizer="bytes")["train"]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return harmful_corpus(tmp_path)
 
 
 def test_every_row_is_that_of_the_loader_with_the_place_and_document_of_each_token(store: TokenStore) -> None:
@@ -119,3 +126,16 @@ def test_info_is_that_of_the_manifest_for_a_store_and_for_the_folder_of_its_spli
     console = printed()
     print_stores(console, {name: store_facts(store) for name, store in opened.items()})
     assert f"{stores['train'].num_tokens}" in text_of(console)
+
+
+def test_a_printed_row_names_its_sources_and_marks_where_documents_begin(corpus: Path) -> None:
+    store = wr.open_store(corpus)
+    console = Console(file=io.StringIO(), width=100, markup=False)
+    rows = rows_of(Loader(Windows(store, 200), batch_size=1, shuffle=False), 0)
+    print_batch(console, rows, store.tokenizer, num_places=3)
+    print_raw(console, rows, store.tokenizer)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "book.txt:1 (bytes 0 to " in shown
+    assert "web.jsonl:1 (bytes 0 to " in shown
+    assert "windrows\\n<|endoftext|> | line 1 of hay." in shown
+    assert "\x1b" not in shown

@@ -1,0 +1,85 @@
+"""The folder of unfinished work: parts, reruns and locks. The bytes are always the same."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prepare_helpers import Broken, real_texts, snapshot
+from windrow import open_store, prepare
+from windrow.errors import PrepareError, StoreError
+from windrow.preparing.unfinished import WORK, locked
+
+MB = 1_000_000
+
+
+def test_four_parts_in_any_order_one_of_them_twice_make_the_same_bytes(
+    inputs: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    for number in (3, 1, 4, 1, 2):
+        assert prepare(inputs, tmp_path, valid_fraction=0.1, part=(number, 4), workers=1) == {}
+        assert not (tmp_path / "train").exists()
+    reports: list[Any] = []
+    prepare(inputs, tmp_path, valid_fraction=0.1, on_report=reports.append)
+    assert reports[-1].reused_nbytes == reports[-1].nbytes  # nothing was left to do
+    assert snapshot(tmp_path) == undisturbed
+
+
+def test_parts_may_run_at_the_same_time_but_not_with_the_finish(inputs: Path, tmp_path: Path) -> None:
+    with locked(tmp_path, (1, 2)):
+        prepare(inputs / "d000.txt", tmp_path, part=(2, 2))
+        with pytest.raises(PrepareError, match="another windrow prepare is writing"):
+            prepare(inputs / "d000.txt", tmp_path, part=(1, 2))
+        with pytest.raises(PrepareError, match="another windrow prepare is writing"):
+            prepare(inputs / "d000.txt", tmp_path)
+    with pytest.raises(PrepareError, match="cannot be done in parts"):
+        prepare(iter(["x"]), tmp_path, part=(1, 2))
+
+
+def test_work_on_an_input_that_changed_between_two_runs_is_not_used_again(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out"
+    lines = [json.dumps({"text": text}) for text in real_texts(12 * MB) * 2]
+    source.write_text("\n".join(lines))
+    with pytest.raises(PrepareError, match="broke"):
+        prepare(source, out, executor=Broken())
+    assert any((out / WORK).glob("*.item"))
+    source.write_text("\n".join(lines[1:]))
+    prepare(source, out)
+    prepare(source, tmp_path / "undisturbed")
+    assert snapshot(out) == snapshot(tmp_path / "undisturbed")
+
+
+def test_damaged_unfinished_work_is_done_again(inputs: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    prepare(inputs, tmp_path, valid_fraction=0.1, part=(1, 1))
+    items = sorted((tmp_path / WORK).glob("*.item"))
+    items[0].write_bytes(items[0].read_bytes()[:-30])  # cut short
+    data = bytearray(items[1].read_bytes())
+    data[100] ^= 1
+    items[1].write_bytes(data)  # a bit flipped
+    items[2].write_bytes(items[3].read_bytes())  # another item's content
+    items[4].write_bytes(b"")
+    (tmp_path / WORK / "junk.item").write_bytes(b"junk")
+    prepare(inputs, tmp_path, valid_fraction=0.1)
+    assert snapshot(tmp_path) == undisturbed
+
+
+def test_an_unfinished_store_cannot_be_opened(inputs: Path, tmp_path: Path) -> None:
+    prepare(inputs, tmp_path, part=(1, 1))
+    for folder in (tmp_path, tmp_path / "train", tmp_path / WORK):
+        with pytest.raises(StoreError):
+            open_store(folder)
+
+
+def test_a_second_writer_gets_a_clear_error_and_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from windrow.preparing.unfinished import locked\n"
+    code += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(100)"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(PrepareError, match="another windrow prepare is writing to"):
+            prepare(iter(["x"]), tmp_path)
+        holder.kill()
+    prepare(iter(["x"]), tmp_path)

@@ -1,0 +1,108 @@
+"""What ``inputs`` may be: files, folders, links, patterns, standard input, iterables; their order and their names."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prepare_helpers import TEXTS, as_jsonl, same_ids, snapshot
+from windrow import open_store, prepare
+from windrow.errors import SourceError
+
+
+@pytest.mark.parametrize("documents", [TEXTS, [{"text": text, "id": 0} for text in TEXTS]], ids=["str", "dict"])
+def test_an_iterable_holds_documents(tmp_path: Path, documents: list[Any]) -> None:
+    same_ids(prepare(iter(documents), tmp_path)["train"], TEXTS)
+
+
+def test_standard_input_is_one_text_and_with_a_text_key_it_is_jsonl(tmp_path: Path) -> None:
+    for key, data, texts in (("text", b"one\ntwo\n", ["one\ntwo\n"]), ("body", as_jsonl(TEXTS, "body"), TEXTS)):
+        code = f"import windrow; windrow.prepare('-', {str(tmp_path / key)!r}, text_key={key!r})"
+        subprocess.run([sys.executable, "-c", code], input=data, check=True, timeout=60)
+        same_ids(open_store(tmp_path / key / "train"), texts)
+
+
+def test_inputs_are_read_in_the_order_of_their_names_however_they_are_given(tmp_path: Path) -> None:
+    for name in "cab":
+        (tmp_path / f"{name}.txt").write_text(name)
+    (tmp_path / "notes.md").write_text("a folder gives files of known forms only")
+    ways: list[Any] = [
+        tmp_path,
+        str(tmp_path / "*.txt"),
+        [tmp_path / f"{n}.txt" for n in "bca"],
+        (tmp_path, tmp_path / "a.txt"),
+    ]
+    for number, way in enumerate(ways):
+        same_ids(prepare(way, tmp_path / f"out{number}")["train"], ["a", "b", "c"])
+    assert len({json.dumps(snapshot(tmp_path / f"out{number}")) for number in range(len(ways))}) == 1
+
+
+def test_a_folder_is_read_with_all_below_it_and_where_links_lead_but_for_what_stores_keep(tmp_path: Path) -> None:
+    (tmp_path / "in/sub/deeper").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in/sub/a.txt").write_text("beside a manifest that is no store's")
+    (tmp_path / "in/sub/manifest.json").write_text("{}")
+    (tmp_path / "in/sub/deeper/b.txt").write_text("deeper")
+    (tmp_path / "elsewhere/c.txt").write_text("where a link leads")
+    (tmp_path / "in/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/again").symlink_to(tmp_path / "in")
+    dest = tmp_path / "in/corpus"
+    prepare(tmp_path / "in", dest)
+    assert [json.loads(line)["path"] for line in (dest / "train/sources.jsonl").read_text().splitlines()] == [
+        "link/c.txt",
+        "sub/a.txt",
+        "sub/deeper/b.txt",
+    ]
+    whole = snapshot(dest)
+    (dest / "train/manifest.json").unlink()  # as if it had been killed just before
+    prepare(tmp_path / "in", dest)
+    assert snapshot(dest) == whole
+
+
+def test_two_inputs_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "x.txt").write_text("one")
+    (tmp_path / "in/x.txt").write_text("two")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=r"in/x\.txt and x\.txt would both be named 'x\.txt'"):
+        prepare(["x.txt", str(tmp_path / "in/x.txt")], "out")
+    same_ids(prepare(["x.txt", "in/x.txt"], "out")["train"], ["two", "one"])
+
+
+def test_a_pipe_is_refused_and_not_taken_for_an_empty_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.txt")
+    with pytest.raises(SourceError, match=r"x\.txt is a pipe or a device"):
+        prepare(tmp_path / "x.txt", tmp_path / "out")
+
+
+def test_names_of_sources_are_never_absolute(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/x.txt").write_text("text")
+    prepare(tmp_path / "in", tmp_path / "out")
+    assert str(tmp_path) not in "".join(path.read_text("latin-1") for path in (tmp_path / "out/train").iterdir())
+
+
+def test_things_that_are_no_documents_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="document 1 of the iterable is a int"):
+        prepare(iter(["one", 2]), tmp_path)  # type: ignore[list-item]
+    with pytest.raises(SourceError, match=r"document 0 .* has NoneType under 'text' \(its keys are 'body'"):
+        prepare(iter([{"body": "x"}]), tmp_path)
+    with pytest.raises(SourceError, match="document 1 of the iterable: half a surrogate pair"):
+        prepare(iter(["one", "\ud800"]), tmp_path)
+    with pytest.raises(SourceError, match="is not there"):
+        prepare(tmp_path / "nothing", tmp_path / "out")
+
+
+def test_an_input_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("one")
+
+    def change(*_: int) -> None:
+        (tmp_path / "x.txt").write_text("other")
+
+    with pytest.raises(SourceError, match="changed while it was read"):
+        prepare(tmp_path / "x.txt", tmp_path / "out", on_progress=change)
+    assert not (tmp_path / "out/train").exists()
