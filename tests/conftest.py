@@ -1,6 +1,7 @@
-"""What every test may use: the reference texts when they are there, small built-in text otherwise."""
+"""What every test may use: reference values, the texts they are of where those are, a small text, inputs of prepare."""
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,30 @@ settings.load_profile("windrow")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"  # texts that lie beside some checkouts
-STORY = (
-    "The hay was cut on Monday, and by noon it lay in long rows across the field. "
-    '"Rake it before the rain," said the farmer; nobody moved. It did not rain on Tuesday, nor on Wednesday.\n\n'
-    "On Thursday the children came, took the rows apart, and built a castle with four towers and a moat. "
-) * 12
+STORY = "".join(
+    f"On day {day} the farmer raked {day * 7 % 50} rows of hay; the {name} watched, and it didn't rain.\n"
+    for day, name in zip(range(90), itertools.cycle(["fox", "heron", "dog", "crow", "naïve goat"]), strict=False)
+)
 
 
-@pytest.fixture(scope="session")
-def golden() -> dict[str, Any]:
-    """Reference values, computed with tiktoken and the plain textbook loop."""
-    path = SHARED / "golden.json"
-    if not path.exists():
-        pytest.skip(f"the reference values are not at {path}")
+def reference_values(name: str = "reference") -> dict[str, Any]:
+    """Values computed with tiktoken and the plain textbook loop, of texts that lie beside some checkouts only."""
+    path = ROOT / "tests" / "golden" / f"{name}.json"
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
 
+def shared_text(name: str) -> str:
+    """The whole text ``name``; skips the test where it is not."""
+    path = SHARED / "data" / name
+    if not path.exists():
+        pytest.skip(f"the text is not at {path}")
+    return path.read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
-def story() -> str:
-    """The Verdict when it is there, else a small text of our own."""
-    path = SHARED / "data" / "the-verdict.txt"
-    return path.read_text(encoding="utf-8") if path.exists() else STORY
+def golden() -> dict[str, Any]:
+    return reference_values()
 
 
 @pytest.fixture(scope="session")

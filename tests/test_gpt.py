@@ -1,18 +1,16 @@
 """The small GPT: shapes, causality, the loss against an oracle too simple to be wrong, learning, sampling."""
 
-import json
 import math
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from conftest import reference_values
 from windrow.gpt import GPT, GPTConfig, TokenPositionEmbedding
 
 TINY = GPTConfig(vocab_size=50, context_length=16, width=16, num_layers=2, num_heads=2)
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden.json"
 # The first textbook batch of "the-verdict.txt": max_length 4, stride 4, batch_size 8, no shuffle.
 BATCH_OF_8 = [
     [40, 367, 2885, 1464],
@@ -55,9 +53,8 @@ def test_the_embedding_of_the_golden_batch_has_the_golden_shape() -> None:
     assert embedded.dtype == torch.float32
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="golden.json lies beside a full checkout only")
 def test_the_batch_in_this_file_is_the_one_of_the_golden_file() -> None:
-    golden = json.loads(GOLDEN.read_text())["textbook_batch_of_8"]
+    golden = reference_values()["textbook_batch_of_8"]
     assert golden["inputs"] == BATCH_OF_8
     assert golden["input_embeddings_shape_at_output_dim_256"] == [8, 4, 256]
 

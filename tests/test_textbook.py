@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import pickle
 import random
 import subprocess
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
+from conftest import SHARED, STORY, reference_values, shared_text
 from windrow import load_tokenizer, textbook
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.textbook import (
@@ -37,13 +37,8 @@ from windrow.textbook import (
 # Python 3.12 and later warn when a process with threads forks, as every DataLoader with workers makes it do.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
-SHARED = Path(__file__).parents[2] / "shared"
-GOLDEN = json.loads((SHARED / "golden.json").read_text()) if (SHARED / "golden.json").exists() else None
-needs_shared = pytest.mark.skipif(GOLDEN is None, reason="golden.json lies beside a full checkout only")
-STORY = "".join(
-    f"On day {day} the farmer raked {day * 7 % 50} rows of hay; the {name} watched, and it didn't rain.\n"
-    for day, name in zip(range(90), itertools.cycle(["fox", "heron", "dog", "crow", "naïve goat"]), strict=False)
-)
+GOLDEN = reference_values()
+OF_STORY = reference_values("story_v1")
 
 
 class Letters:
@@ -81,8 +76,17 @@ def two_epochs(loader: DataLoader[tuple[Tensor, Tensor]]) -> list[list[list[list
     return [[inputs.tolist(), targets.tolist()] for _ in range(2) for inputs, targets in loader]
 
 
-def text_of(name: str) -> str:
-    return (SHARED / "data" / name).read_text(encoding="utf-8")
+class Counted:
+    """A tokenizer of texts that are numbers: so many ids."""
+
+    def encode(self, text: str, *, allowed_special: object = ()) -> list[int]:
+        return list(range(int(text)))
+
+
+def opening() -> str:
+    """The first 33 tokens of the text that the book reads, as its batch of 8 holds them."""
+    golden = GOLDEN["textbook_batch_of_8"]
+    return load_tokenizer("gpt2").decode([*itertools.chain(*golden["inputs"]), golden["targets"][-1][-1]])
 
 
 def expect_gap_warning(max_length: int, stride: int) -> AbstractContextManager[object]:
@@ -93,16 +97,16 @@ def expect_gap_warning(max_length: int, stride: int) -> AbstractContextManager[o
 
 
 def golden_windows() -> Iterator[Any]:
-    for name, golden in GOLDEN["texts"].items() if GOLDEN else ():
+    for name, golden in {**GOLDEN["texts"], "story": OF_STORY}.items():
         for windows in golden["windows"]:
             yield pytest.param(name, windows, id=f"{name}-{windows['max_length']}-{windows['stride']}")
 
 
-@needs_shared
 @pytest.mark.parametrize(("name", "golden"), list(golden_windows()))
 def test_counts_and_contents_are_those_of_the_golden_file(name: str, golden: dict[str, Any]) -> None:
+    text = STORY if name == "story" else shared_text(name)
     with expect_gap_warning(golden["max_length"], golden["stride"]):
-        dataset = GPTDatasetV1(text_of(name), load_tokenizer("gpt2"), golden["max_length"], golden["stride"])
+        dataset = GPTDatasetV1(text, load_tokenizer("gpt2"), golden["max_length"], golden["stride"])
     assert len(dataset) == len(dataset.input_ids) == golden["num_windows"]
     hashes = hashlib.sha256(), hashlib.sha256()
     for batch in create_dataloader(dataset, batch_size=1024, shuffle=False, drop_last=False):
@@ -112,14 +116,21 @@ def test_counts_and_contents_are_those_of_the_golden_file(name: str, golden: dic
     assert hashes[1].hexdigest() == golden["targets_sha256_u16"]
 
 
-@needs_shared
+@pytest.mark.parametrize(("name", "golden"), list(golden_windows()))
+def test_counts_are_those_of_the_golden_file_for_as_many_ids(name: str, golden: dict[str, Any]) -> None:
+    num_tokens = (OF_STORY if name == "story" else GOLDEN["texts"][name])["num_tokens"]
+    with expect_gap_warning(golden["max_length"], golden["stride"]):
+        dataset = GPTDatasetV1(str(num_tokens), Counted(), golden["max_length"], golden["stride"])
+    assert len(dataset) == golden["num_windows"]
+
+
 def test_the_first_batches_are_those_that_the_book_prints() -> None:
     golden = GOLDEN["textbook_first_batches"]
-    loader = create_dataloader_v1(text_of(golden["text"]), 1, max_length=4, stride=1, shuffle=False)
+    loader = create_dataloader_v1(opening(), 1, max_length=4, stride=1, shuffle=False)
     for (inputs, targets), expected in zip(loader, golden["batches"], strict=False):
         assert {"inputs": inputs.tolist(), "targets": targets.tolist()} == expected
     golden = GOLDEN["textbook_batch_of_8"]
-    loader = create_dataloader_v1(text_of(golden["text"]), 8, max_length=4, stride=4, shuffle=False)
+    loader = create_dataloader_v1(opening(), 8, max_length=4, stride=4, shuffle=False)
     inputs, targets = next(iter(loader))
     assert (inputs.tolist(), targets.tolist()) == (golden["inputs"], golden["targets"])
 
@@ -165,7 +176,7 @@ def test_two_epochs_under_one_seed_are_those_of_the_plain_classes(
 
 
 def test_the_one_call_of_the_book_gives_the_batches_of_its_plain_classes() -> None:
-    text = text_of("the-verdict.txt") if GOLDEN else STORY
+    text = shared_text("the-verdict.txt") if (SHARED / "data" / "the-verdict.txt").exists() else STORY
     plain = PlainGPTDatasetV1(text, load_tokenizer("gpt2"), 256, 128)
     torch.manual_seed(123)
     expected = two_epochs(DataLoader(plain, batch_size=4, shuffle=True, drop_last=True))
@@ -273,13 +284,13 @@ print(len(loader), peak_kilobytes() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_stride_1_at_max_length_1024_takes_less_than_100_megabytes(tmp_path: Path) -> None:
-    path = SHARED / "data" / "tinyshakespeare.txt"
-    if not path.exists():
+    shared = path = SHARED / "data" / "tinyshakespeare.txt"
+    if not shared.exists():
         path = tmp_path / "story.txt"
         path.write_text(STORY * 130, encoding="utf-8")  # 1.1 MB
     run = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True)
     num_batches, kilobytes = map(int, run.stdout.split())
-    assert num_batches == 84250 if GOLDEN else num_batches > 50_000
+    assert num_batches == 84250 if path == shared else num_batches > 50_000
     assert kilobytes < 100_000
 
 
@@ -332,9 +343,8 @@ def test_a_split_of_a_list_reads_like_a_list_and_copies_nothing() -> None:
     assert train_valid_split(train, 0.2) == (tokens[:3], tokens[3:15])
 
 
-@needs_shared
 def test_splits_have_the_sizes_of_the_golden_file() -> None:
-    for golden in GOLDEN["texts"].values():
+    for golden in (*GOLDEN["texts"].values(), OF_STORY):
         parts = train_valid_split(range(golden["num_tokens"]))
         assert [len(part) for part in parts] == list(golden["split_0.9"].values())
 

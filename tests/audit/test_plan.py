@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from conftest import SHARED
+from conftest import shared_text
 from corpora import EOS, corpora, store_of
 from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.plan import MemberPlan, plan
@@ -127,11 +127,8 @@ def test_ledger_holds_for_each_member_of_a_mixture() -> None:
 
 def test_the_plan_of_tinyshakespeare_is_what_its_batches_hold(tmp_path: Path) -> None:
     """Every figure of each policy again by brute force, over an epoch of real batches of four ranks."""
-    path = SHARED / "data" / "tinyshakespeare.txt"
-    if not path.exists():
-        pytest.skip(f"the text is not at {path}")
     tokenizer = load_tokenizer("gpt2")
-    speeches = path.read_text(encoding="utf-8").split("\n\n")
+    speeches = shared_text("tinyshakespeare.txt").split("\n\n")
     rows = [[*tokenizer.encode(speech), tokenizer.eos_id] for speech in speeches]
     ends = np.cumsum([len(row) for row in rows])
     n = int(ends[-1])

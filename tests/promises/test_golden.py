@@ -1,17 +1,21 @@
-"""What must never change: order, mixture and state of version 1, on every Python and NumPy.
+"""What must never change: order, mixture and state of version 1, ids and windows of a text, on every Python and NumPy.
 
-The files in tests/golden were made once, by ``python tests/promises/test_golden.py``, which refuses to write over them.
-Needs numpy and pytest only.
+The files ``tests/golden/*_v1.json`` were made once, by ``PYTHONPATH=tests python tests/promises/test_golden.py NAME``,
+which refuses to write over them. Needs pytest and what windrow itself needs only.
 """
 
 import json
+import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from windrow import Loader, Mixture, TokenStore, Windows
+from conftest import STORY
+from prepare_helpers import reference
+from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer
 from windrow.order.order import MemberOrder
 from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
 from windrow.windows.document_rows import Pieces
@@ -75,7 +79,42 @@ def pack_v1() -> dict[str, Any]:
     return {name: {field: array.tolist() for field, array in one._asdict().items()} for name, one in pieces.items()}
 
 
-CASES = {"order_v1": order_v1, "mixture_v1": mixture_v1, "state_v1": state_v1, "pack_v1": pack_v1}
+def sha256_u16(ids: Any) -> str:
+    return sha256(np.array(ids, dtype="<u2").tobytes()).hexdigest()
+
+
+def story_v1() -> dict[str, Any]:
+    """Our own text by tiktoken and the plain textbook loop, and nothing of this library but GPT-2's ranks."""
+    ids = reference().encode_ordinary(STORY)
+    cut = int(len(ids) * 0.9)
+    windows = []
+    for max_length, stride in [(4, 1), (4, 4), (256, 128), (256, 256), (1024, 1024), (256, 64), (7, 3), (3, 7)]:
+        starts = range(0, len(ids) - max_length, stride)
+        windows.append(
+            {
+                "max_length": max_length,
+                "stride": stride,
+                "num_windows": len(starts),
+                "inputs_sha256_u16": sha256_u16([ids[start : start + max_length] for start in starts]),
+                "targets_sha256_u16": sha256_u16([ids[start + 1 : start + max_length + 1] for start in starts]),
+            }
+        )
+    return {
+        "text_sha256": sha256(STORY.encode()).hexdigest(),
+        "num_tokens": len(ids),
+        "ids_sha256_u16": sha256_u16(ids),
+        "windows": windows,
+        "split_0.9": {"train_tokens": cut, "valid_tokens": len(ids) - cut},
+    }
+
+
+CASES = {
+    "order_v1": order_v1,
+    "mixture_v1": mixture_v1,
+    "state_v1": state_v1,
+    "pack_v1": pack_v1,
+    "story_v1": story_v1,
+}
 
 
 def as_json(value: Any) -> Any:
@@ -95,7 +134,22 @@ def test_a_state_saved_once_still_loads() -> None:
     assert next(iter(loader)).inputs.tolist() == saved["next"]
 
 
+@pytest.mark.filterwarnings("ignore:stride:UserWarning")  # one of the cases has gaps
+def test_ids_and_windows_of_the_story_are_those_of_the_plain_loop() -> None:
+    golden = json.loads((FOLDER / "story_v1.json").read_text(encoding="utf-8"))
+    ids = load_tokenizer("gpt2").encode(STORY)
+    assert sha256_u16(ids) == golden["ids_sha256_u16"]
+    store = TokenStore.from_ids(ids)
+    for case in golden["windows"]:
+        windows = Windows(store, case["max_length"], case["stride"])
+        rows = windows.gather(np.arange(windows.num_samples))
+        assert windows.num_samples == case["num_windows"]
+        assert sha256_u16(rows[:, :-1]) == case["inputs_sha256_u16"]
+        assert sha256_u16(rows[:, 1:]) == case["targets_sha256_u16"]
+    assert [part.num_tokens for part in store.split(0.1)] == list(golden["split_0.9"].values())
+
+
 if __name__ == "__main__":
-    for case, make in CASES.items():
+    for case in sys.argv[1:]:
         with open(FOLDER / f"{case}.json", "x", encoding="utf-8") as file:
-            file.write(json.dumps(make(), indent=None) + "\n")
+            file.write(json.dumps(CASES[case](), indent=None) + "\n")

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.resources
-import json
 import lzma
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import SHARED
+from conftest import shared_text
 from token_helpers import ANY_TEXT, EOT, GOLDEN, TRICKY, encoding, hf_file, message, says, toy_ranks
 from windrow.tokens import bpe, tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
@@ -59,15 +58,20 @@ def test_gpt2_ids_are_the_published_ones(gpt2, plain, text):
     assert gpt2.decode(GOLDEN[text]) == text
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the golden file is not in a bare clone")
-def test_gpt2_ids_are_those_of_the_golden_file(gpt2, plain):
-    golden = json.loads((SHARED / "golden.json").read_text(encoding="utf-8"))
+def test_gpt2_ids_are_those_of_the_golden_file(gpt2, plain, golden):
     for case in golden["strings"]:
         assert gpt2.encode(case["text"]) == plain.encode(case["text"]) == case["ids"]
     for case in golden["strings_special_allowed"]:
         assert gpt2.encode(case["text"], allowed_special={EOT}) == case["ids"]
+    for facts in golden["texts"].values():
+        for ids in (facts["first_10"], facts["last_5"]):
+            assert gpt2.encode(plain.decode(ids)) == plain.encode(gpt2.decode(ids)) == ids
+
+
+def test_gpt2_ids_of_whole_texts_are_those_of_the_golden_file(gpt2, golden):
     for name, facts in golden["texts"].items():
-        ids = gpt2.encode_batch([(SHARED / "data" / name).read_text(encoding="utf-8")])[0]
+        ids = gpt2.encode_batch([shared_text(name)])[0]
+        assert [ids[:10].tolist(), ids[-5:].tolist()] == [facts["first_10"], facts["last_5"]]
         assert len(ids) == facts["num_tokens"]
         assert hashlib.sha256(ids.astype("<u2").tobytes()).hexdigest() == facts["ids_sha256_u16"]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import SHARED
+from conftest import shared_text
 from corpora import EOS, corpora, store_of
 from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.errors import NotEnoughTokensError
@@ -81,10 +81,7 @@ def naive_num_rows(lengths: list[int], capacity: int) -> int:
 def real_texts(name: str) -> list[str]:
     if name == "language reference":
         return demo_documents()
-    path = SHARED / "data" / "tinyshakespeare.txt"
-    if not path.exists():
-        pytest.skip(f"the text is not at {path}")
-    return path.read_text(encoding="utf-8").split("\n\n")
+    return shared_text("tinyshakespeare.txt").split("\n\n")
 
 
 @pytest.mark.parametrize("max_length", [64, 256, 1023])
