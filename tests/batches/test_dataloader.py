@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -77,9 +76,8 @@ import torch.distributed as dist
 import windrow as wr
 
 out, steps, wait = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-dist.init_process_group("gloo")
-rank, world = dist.get_rank(), dist.get_world_size()
-(out / f"pid-{rank}").write_text(str(os.getpid()))
+rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+dist.init_process_group("gloo", init_method=f"file://{out}/meeting-{world}", rank=rank, world_size=world)  # no port
 loader = wr.Loader(wr.Windows(wr.open_store(out / "store" / "train"), 8), 3, seed=4, epochs=None,
                    dp_rank=rank, dp_world_size=world)
 state = out / "state.json"
@@ -103,16 +101,19 @@ dist.destroy_process_group()
 """
 
 
-def run_ranks(folder: Path, world: int, steps: int, wait: float) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(
-        [*command, str(folder / "rank.py"), str(folder), str(steps), str(wait)],
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def run_ranks(folder: Path, world: int, steps: int, wait: float) -> list[subprocess.Popen[bytes]]:
+    """The processes of so many ranks, with the environment that torchrun gives them."""
+    command = [sys.executable, str(folder / "rank.py"), str(folder), str(steps), str(wait)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "WORLD_SIZE": str(world)}
+    return [
+        subprocess.Popen(
+            command,
+            env={**environment, "RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in range(world)
+    ]
 
 
 @pytest.mark.timeout(180)
@@ -124,16 +125,17 @@ def test_two_processes_killed_in_the_middle_go_on_as_one_and_as_three(tmp_path: 
     reference = Loader(Windows(store["train"], 8), 1, seed=4, epochs=None)
     running = run_ranks(tmp_path, 2, 10**6, 0.05)
     while not (tmp_path / "state.json").exists() or json.loads((tmp_path / "state.json").read_text())["position"] < 60:
-        assert running.poll() is None, "the ranks ended early"
+        assert all(process.poll() is None for process in running), "the ranks ended early"
         time.sleep(0.05)
-    for process in [running.pid, *(int(path.read_text()) for path in tmp_path.glob("pid-*"))]:
-        os.kill(process, signal.SIGKILL)
-    running.wait()
+    for process in running:
+        process.kill()
+    for process in running:
+        process.wait()
     killed_at = json.loads((tmp_path / "state.json").read_text())["position"]
     for world, more in ((1, 5), (3, 4)):
         steps = Loader(Windows(store["train"], 8), 3, seed=4, epochs=None)
         steps.load_state_dict(json.loads((tmp_path / "state.json").read_text()))
-        assert run_ranks(tmp_path, world, steps.step + more, 0).wait(timeout=90) == 0
+        assert [rank.wait(timeout=90) for rank in run_ranks(tmp_path, world, steps.step + more, 0)] == [0] * world
     read: dict[int, int] = {}
     for path in tmp_path.glob("seen-*.jsonl"):
         for line in path.read_text().splitlines():

@@ -3,10 +3,8 @@
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -350,26 +348,36 @@ def test_epochs_are_counted_in_windows(tmp_path: Path, corpus: Path) -> None:
     assert len(log) == math.ceil(num_windows // 2 * 0.02)
 
 
+INTERRUPTED = """
+import signal
+from windrow.cli.main import main
+from windrow.training.trainer import Trainer
+
+take_step = Trainer.take_step
+
+def and_ctrl_c_in_step_20(trainer):
+    if trainer.step == 20:
+        signal.raise_signal(signal.SIGINT)
+    return take_step(trainer)
+
+Trainer.take_step = and_ctrl_c_in_step_20
+main()
+"""
+
+
 def test_ctrl_c_saves_a_checkpoint_and_the_resumed_run_equals_one_that_never_stopped(
     tmp_path: Path, corpus: Path
 ) -> None:
-    flags = [*TINY, "--steps", 400, "--eval-every", 200]
+    flags = [*TINY, "--steps", 100, "--eval-every", 50]
     whole = program("train", corpus, "--out", tmp_path / "whole", *flags)
     assert whole.returncode == 0, whole.stderr
-    command = [sys.executable, "-m", "windrow", "train", corpus, "--out", tmp_path / "cut", *flags]
-    process = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    )
-    log = tmp_path / "cut" / "log.jsonl"
-    while process.poll() is None and not (log.exists() and len(log.read_bytes().splitlines()) >= 20):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, messages = process.communicate(timeout=60)
-    assert process.returncode == 130, messages
-    assert "--resume" in messages
-    assert "Traceback" not in messages
+    command = [sys.executable, "-c", INTERRUPTED, *map(str, ["train", corpus, "--out", tmp_path / "cut", *flags])]
+    cut = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=100)
+    assert cut.returncode == 130, cut.stderr
+    assert "--resume" in cut.stderr
+    assert "Traceback" not in cut.stderr
     saved = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)
-    assert 20 <= saved["step"] < 400
+    assert saved["step"] == len((tmp_path / "cut" / "log.jsonl").read_text().splitlines()) == 21
     resumed = program("train", "--out", tmp_path / "cut", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     ends = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut")]

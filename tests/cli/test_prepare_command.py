@@ -101,8 +101,10 @@ def test_a_separator_and_a_literal_end_of_text_divide_documents(tmp_path: Path) 
 
 
 def test_ctrl_c_stops_all_processes_and_says_how_to_go_on(tmp_path: Path) -> None:
-    (tmp_path / "x.txt").write_text("".join(real_texts(12_000_000)) * 8, encoding="utf-8")
-    command = [sys.executable, "-m", "windrow", "prepare", str(tmp_path / "x.txt"), str(tmp_path / "out")]
+    (tmp_path / "x.txt").write_text("".join(real_texts(12_000_000)), encoding="utf-8")
+    for number in range(100):  # so much that it cannot be done before it is stopped, and takes no disk
+        (tmp_path / f"y{number}.txt").symlink_to("x.txt")
+    command = [sys.executable, "-m", "windrow", "prepare", str(tmp_path / "*.txt"), str(tmp_path / "out")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         while not list((tmp_path / "out").glob("unfinished/*.item")):
             assert run.poll() is None, "it was done before it could be stopped"
@@ -112,7 +114,9 @@ def test_ctrl_c_stops_all_processes_and_says_how_to_go_on(tmp_path: Path) -> Non
     assert run.returncode == 130
     assert "run the same command again to go on" in said
     assert "Traceback" not in said
-    windrow(tmp_path / "x.txt", tmp_path / "out")
+    for path in tmp_path.glob("y*.txt"):
+        path.unlink()
+    windrow(tmp_path / "*.txt", tmp_path / "out")
     assert not (tmp_path / "out/unfinished").exists()
 
 
