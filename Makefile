@@ -8,8 +8,9 @@ BIN    := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
 
+# As many processes as there are cores, 8 at most: many tests start some of their own.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --durations 10
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -3,11 +3,15 @@
 import gzip
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads, waiting for each other on busy cores, take minutes
 
 settings.register_profile("windrow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("windrow")
