@@ -17,7 +17,7 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_a_notebook_shows_the_corpus_as_text_and_nothing_of_it_as_markup(corpus: Path) -> None:
     loader = Loader(Windows(wr.open_store(corpus), 64), batch_size=4)
-    html = "".join(loader.explain(step)._repr_html_() for step in range(len(loader)))
+    html = "".join(wr.explain(loader, step)._repr_html_() for step in range(len(loader)))
     assert "<script" not in html
     assert "\x1b" not in html
     assert "\u202e" not in html
@@ -30,7 +30,7 @@ def test_a_notebook_shows_the_corpus_as_text_and_nothing_of_it_as_markup(corpus:
 def test_explain_is_the_batch_of_the_loader_also_on_a_device_and_with_two_members() -> None:
     a, b = (Windows(store_of([50] * n), 8) for n in (4, 9))
     loader = Loader(Mixture({"a": (a, 0.5), "b": (b, 0.5)}), batch_size=3, seed=3, device="cpu")
-    made = loader.explain(2)
+    made = wr.explain(loader, 2)
     inputs, targets = loader[2]
     assert [row.inputs for row in made.rows] == inputs.tolist()
     assert [row.targets for row in made.rows] == targets.tolist()

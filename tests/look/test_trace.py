@@ -1,5 +1,6 @@
 """trace: the arithmetic, windows and slices that it prints are those of the library."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,5 +33,5 @@ def test_a_trace_shows_the_windows_and_slices_that_the_library_makes(tmp_path: P
 @pytest.mark.parametrize(("num_tokens", "count"), [(600, 2), (513, 2), (512, 1), (257, 1), (256, 0)])
 def test_the_arithmetic_alone_is_that_of_the_windows(num_tokens: int, count: int) -> None:
     shown = invoke("trace", "--num-tokens", num_tokens, "--max-length", 256)
-    assert f"// 256 + 1 = {count}\n" in shown.replace(" \n", "\n")
+    assert re.search(rf"// 256 \+ 1 = {count} *\n", shown)
     assert ("no window fits" in shown) == (count == 0)

@@ -34,7 +34,7 @@ def loaders(draw: st.DrawFn) -> Loader:
 
 def on_rank(loader: Loader, rank: int) -> Loader:
     (windows,) = loader.members.values()
-    tail = loader._sizes.tail
+    tail = loader.sizes.tail
     made = Loader(
         windows,
         loader.batch_size,
@@ -60,7 +60,7 @@ def test_when_finds_exactly_the_rows_that_show_shows(loader: Loader, data: st.Da
     by_show = set()
     ranks = [on_rank(loader, rank) for rank in range(loader.dp_world_size)]
     step = 0
-    while loader._segments.position_of(step) < 2 * loader.epoch_samples:
+    while loader._stream.segments.position_of(step) < 2 * loader.epoch_samples:
         for rank, one in enumerate(ranks):
             for sample, row in zip(one.lookup(step), rows_of(one, step), strict=True):
                 last = windows.documents(np.array([sample.window]), np.array([sample.epoch]), key=(loader.seed, ""))[0]

@@ -14,12 +14,12 @@ def test_the_text_of_finished_work_is_not_kept(tmp_path: Path, monkeypatch: pyte
     import gzip
 
     from windrow.preparing import prepare as module
-    from windrow.preparing.tally import Ledger
+    from windrow.preparing.tally import Tally
 
     kept: list[Any] = []
-    monkeypatch.setattr(Ledger, "require_sizes", lambda ledger: kept.extend(ledger.results))
+    monkeypatch.setattr(Tally, "require_sizes", lambda tally: kept.extend(tally.results))
     texts = [f"text {number} " * 1000 for number in range(2500)]
     (tmp_path / "x.txt.gz").write_bytes(gzip.compress(random.Random(0).randbytes(2 * MB).hex().encode() * 5, 1))
     assert module.prepare(iter(texts) if form == "documents" else tmp_path, tmp_path / "out", tokenizer="bytes")
     assert len(kept) > 2
-    assert all(item.data is None and not item.before for item, _ in kept)
+    assert all(item.data is None and not item.before for item, *_ in kept)

@@ -12,6 +12,7 @@ import pytest
 from prepare_helpers import TEXTS, as_jsonl, same_ids, snapshot
 from windrow import open_store, prepare
 from windrow.errors import SourceError
+from windrow.preparing.tally import Report
 
 
 @pytest.mark.parametrize("documents", [TEXTS, [{"text": text, "id": 0} for text in TEXTS]], ids=["str", "dict"])
@@ -100,9 +101,9 @@ def test_things_that_are_no_documents_are_named(tmp_path: Path) -> None:
 def test_an_input_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("one")
 
-    def change(*_: int) -> None:
+    def change(_: Report) -> None:
         (tmp_path / "x.txt").write_text("other")
 
     with pytest.raises(SourceError, match="changed while it was read"):
-        prepare(tmp_path / "x.txt", tmp_path / "out", on_progress=change)
+        prepare(tmp_path / "x.txt", tmp_path / "out", on_report=change)
     assert not (tmp_path / "out/train").exists()

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from token_helpers import ADVERSARIAL, ANY_TEXT, EOT, GOLDEN, TRICKY, encoding, message, says, toy_ranks
 from windrow.errors import TokenizerError
-from windrow.tokens import bpe, tokenizer
-from windrow.tokens import disputed as unsettled
+from windrow.tokens import bpe, disputed, tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
 
@@ -58,14 +57,14 @@ def both_engines(pattern, made={}):  # noqa: B006
 
 
 @pytest.mark.parametrize("pattern", bpe.PATTERNS)
-def test_every_settled_character_is_the_same_to_both_engines(pattern):
-    """All of Unicode, where letter or not decides the ids. What differs must be in UNSETTLED, and so skip gigatoken."""
+def test_every_undisputed_character_is_the_same_to_both_engines(pattern):
+    """All of Unicode, where letter or not decides the ids. What differs must be in DISPUTED, and so skip gigatoken."""
     pytest.importorskip("gigatoken")
     fast, slow = both_engines(pattern)
     fast.encode("")
     characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     texts = ["".join(f"{char}'s " for char in characters[i : i + 512]) for i in range(0, len(characters), 512)]
-    texts = [text for text in texts if not unsettled.is_unsettled(text)]
+    texts = [text for text in texts if not disputed.is_disputed(text)]
     assert len(texts) > 200
     for text, ids in zip(texts, fast._model._running._encode_fast(texts), strict=True):
         assert ids.tolist() == slow.encode(text), text
@@ -76,7 +75,7 @@ def test_characters_newer_than_an_engines_tables_get_the_ids_of_tiktoken(gpt2, p
         assert gpt2.encode(text) == plain.encode(text)
 
 
-def test_only_the_part_around_an_unsettled_character_goes_to_tiktoken(gpt2, plain, monkeypatch):
+def test_only_the_part_around_a_disputed_character_goes_to_tiktoken(gpt2, plain, monkeypatch):
     pytest.importorskip("gigatoken")
     gpt2.encode("the engine is there")
     text, seen = "It's 1 of the lines.\n " * 1000 + "x\U000323b0's" + " and that's the rest" * 1000, []
