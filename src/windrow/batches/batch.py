@@ -49,11 +49,11 @@ class Batch:
         return (self.inputs, self.targets)[place]
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """The same batch with its tensors moved, as ``torch.Tensor.to`` does."""
+        """A batch of this one's tensors, moved as ``torch.Tensor.to`` does."""
         return self._each(lambda tensor: tensor.to(*args, **kwargs))
 
     def pin_memory(self) -> Self:
-        """The same batch in page-locked memory (but for a ``BlockMask``, which cannot be)."""
+        """A copy of this batch in page-locked memory (but for a ``BlockMask``, which cannot be there)."""
         return self._each(lambda tensor: tensor.pin_memory() if hasattr(tensor, "pin_memory") else tensor)
 
     def _each(self, change: Callable[[Any], Any]) -> Self:

@@ -88,7 +88,7 @@ def _classes(lengths: NDArray[np.int32]) -> list[tuple[int, int]]:
 
 
 def _renumbered(row: Int64) -> Int64:
-    """The same rows, numbered in the order in which their first pieces come."""
+    """Row numbers (P,) changed so that rows are numbered in the order in which their first pieces come."""
     first = np.empty(int(row.max(initial=-1)) + 1, dtype=np.int64)
     first[row[::-1]] = np.arange(len(row))[::-1]  # the last one written is the first piece
     is_first = np.zeros(len(row), dtype=np.int64)
