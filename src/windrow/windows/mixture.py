@@ -6,7 +6,7 @@ the integers; a weight too small for one sample a block is an error, not a silen
 
 import math
 from collections.abc import Mapping
-from operator import index
+from numbers import Integral
 from typing import Any
 
 from windrow.errors import WindrowError, whole_number
@@ -42,8 +42,7 @@ class Mixture:
             raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
         self.members = {name: members[name][0] for name in sorted(members)}
         self.max_length = self._same_length()
-        later = {_integer(position): given for position, given in (stages or {}).items()}
-        weights = {0: {name: weight for name, (_, weight) in members.items()}, **later}
+        weights = {0: {name: weight for name, (_, weight) in members.items()}, **(stages or {})}
         self._counts = {position: self._block_counts(position, weights[position]) for position in sorted(weights)}
         total = sum(member.num_samples for member in self.members.values())
         self.epoch_samples = whole_number("epoch_samples", total if epoch_samples is None else epoch_samples)
@@ -104,7 +103,7 @@ class Mixture:
 
     def _check_weights(self, position: int, weights: Mapping[str, float]) -> None:
         at = f"stage {position}: " if position else ""
-        if isinstance(position, bool) or not isinstance(position, int) or position < 0 or position % BLOCK:
+        if isinstance(position, bool) or not isinstance(position, Integral) or position < 0 or position % BLOCK:
             near = max(1, round(float(position) / BLOCK)) * BLOCK
             raise WindrowError(
                 f"stage {position!r} is no multiple of {BLOCK}, and weights change on block edges only, where shares "
@@ -121,11 +120,3 @@ class Mixture:
                 f"{at}weights are {bad or dict(weights)}, and they are shares: finite, 0 or more, not all 0. For equal "
                 "shares give every member 1."
             )
-
-
-def _integer(position: Any) -> Any:
-    """NumPy's integers as Python's; anything else as it is, for the message to show."""
-    try:
-        return position if isinstance(position, bool) else index(position)
-    except TypeError:
-        return position
