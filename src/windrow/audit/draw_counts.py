@@ -58,18 +58,14 @@ class DrawCounts:
     def _times(self, position: int, first: int, end: int) -> Int64:
         """Draws (N,) in epochs ``first`` to ``end`` of its own, from ``position`` on."""
         num = self.windows.num_samples
-        start, stop = max(self._before(position), first * num), min(self._stop, end * num)
-        times = self._between(start, max(start, stop))
+        start = max(self._before(position), first * num)
+        stop = max(min(self._stop, end * num), start)
         where, window, epoch = self._dropped
         gone = window[(where >= position) & (epoch >= first) & (epoch < end)]
-        return times - np.bincount(gone, minlength=num)
+        return self._up_to(stop) - self._up_to(start) - np.bincount(gone, minlength=num)
 
-    def _between(self, start: int, stop: int) -> Int64:
-        """Draws (N,) of the member's own ``start``-th sample to its ``stop``-th."""
+    def _up_to(self, stop: int) -> Int64:
+        """Draws (N,) of the member's own samples before its ``stop``-th."""
         num = self.windows.num_samples
-        whole, end = -(-start // num), stop // num
-        parts = [(start, whole * num), (end * num, stop)] if whole <= end else [(start, stop)]
-        times = np.full(num, max(end - whole, 0))
-        for a, b in parts:
-            times += np.bincount(self._own.at(np.arange(a, b))[0], minlength=num)
-        return times
+        window, _ = self._own.at(np.arange(stop - stop % num, stop))
+        return stop // num + np.bincount(window, minlength=num)

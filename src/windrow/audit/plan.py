@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from windrow.arrays import Int64
-from windrow.audit.coverage import Coverage
 from windrow.audit.draw_counts import DrawCounts
 from windrow.loader.loader import Loader
 from windrow.windows.spans import Key, document_bounds
@@ -98,13 +97,10 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
     sizes, epoch_samples = loader.sizes, loader.epoch_samples
     steps = epochs * len(loader) if num_steps is None else num_steps
     stop = sizes.after(0, steps)
-    passes, absent = stop // epoch_samples, 0
-    dropped = np.empty(0, dtype=np.int64)  # positions
-    if sizes.tail == "drop":
-        kept = np.arange(sizes.steps_in(epoch_samples) * sizes.global_batch, epoch_samples)
-        dropped = (np.arange(passes)[:, None] * epoch_samples + kept).reshape(-1)
-    if sizes.tail == "keep" and sizes.dp_world_size > 1:
-        absent = passes * (sizes.steps_in(epoch_samples) * sizes.global_batch - epoch_samples)
+    passes = stop // epoch_samples
+    tail = np.arange(epoch_samples - loader.num_dropped, epoch_samples)
+    dropped = (np.arange(passes)[:, None] * epoch_samples + tail).reshape(-1)  # positions
+    fills_up = sizes.tail == "keep" and sizes.dp_world_size > 1
     members = {name: _member_plan(DrawCounts(loader, name, stop, dropped)) for name in loader.members}
     made = Plan(
         num_steps=steps,
@@ -112,7 +108,7 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
         num_samples=epoch_samples,
         batch_size=sizes.batch_size,
         dp_world_size=sizes.dp_world_size,
-        rows_without_data=absent,
+        rows_without_data=passes * (-epoch_samples % sizes.global_batch) if fills_up else 0,
         members=members,
     )
     assert sum(member.num_rows for member in members.values()) == stop - len(dropped)
@@ -128,20 +124,21 @@ class _Drawn(NamedTuple):
     starts: Int64
     stops: Int64
     targets: Int64  # the first token that is a target: those before it are context
-    num_inputs: Int64
+    inputs: Int64  # one past the last token that is an input
     times: Int64
     excluded: Int64
 
 
 def _member_plan(drawn: DrawCounts) -> MemberPlan:
     windows, n, length = drawn.windows, drawn.windows.num_tokens, drawn.windows.max_length
-    groups = [(_spans(windows, epoch, drawn.key, t, x), t, x) for epoch, t, x in drawn.groups()]
-    num_rows = sum(int((t + x).sum()) for _, t, x in groups)
-    spans = _Drawn(*map(np.concatenate, zip(*(group[0] for group in groups), strict=True)))
+    groups = [*drawn.groups()]
+    num_rows = sum(int(times.sum() + excluded.sum()) for _, times, excluded in groups)
+    parts = (_spans(windows, drawn.key, *group) for group in groups)
+    spans = _Drawn(*map(np.concatenate, zip(*parts, strict=True)))
     all_times = spans.times + spans.excluded
     within = spans.stops - spans.targets  # targets in the same span as their input
     edges = np.zeros_like(within)
-    if drawn.masks_edges and windows.policy not in ("pad", "pack"):  # whose spans lie within a document
+    if drawn.masks_edges:
         edges = windows.store.document_at(spans.stops - 1) - windows.store.document_at(spans.targets - 1)
     masked = {
         "document edges": int((spans.times * edges).sum()),
@@ -171,23 +168,21 @@ def _member_plan(drawn: DrawCounts) -> MemberPlan:
     return made
 
 
-def _spans(windows: Windows, epoch: int, key: Key, times: Int64, excluded: Int64) -> _Drawn:
+def _spans(windows: Windows, key: Key, epoch: int, times: Int64, excluded: Int64) -> _Drawn:
     """The spans of an epoch's samples, each drawn ``times`` (N,) and ``excluded`` (N,) as often as its sample."""
     spans = windows.spans(np.arange(windows.num_samples), epoch, key=key)
-    full = spans.per_row(spans.lengths) == windows.max_length + 1  # (N,) the last token is a target only
-    num_inputs = spans.lengths.copy()
-    num_inputs[np.flatnonzero(np.diff(spans.row, append=-1))[full]] -= 1  # of each row's last span
-    stops, targets = spans.starts + spans.lengths, spans.starts + spans.context
-    return _Drawn(spans.starts, stops, targets, num_inputs, times[spans.row], excluded[spans.row])
+    num_inputs = np.minimum(spans.lengths, windows.max_length - spans.in_row())  # a row's last place is a target only
+    starts, stops = spans.starts, spans.starts + spans.lengths
+    return _Drawn(starts, stops, starts + spans.context, starts + num_inputs, times[spans.row], excluded[spans.row])
 
 
 def _tokens(windows: Windows, spans: _Drawn, masks_edges: bool) -> dict[str, Any]:
     """Each token of the store once: how often it is a target, or why not."""
     starts, stops, n = spans.starts, spans.stops, windows.num_tokens
-    targets = Coverage(spans.targets, stops, spans.times, n)
-    read = Coverage(starts, stops, spans.times, n)
-    drawn = Coverage(starts, stops, spans.times + spans.excluded, n)
-    there = Coverage(starts, stops, np.ones_like(starts), n)
+    targets = _Coverage(spans.targets, stops, spans.times, n)
+    read = _Coverage(starts, stops, spans.times, n)
+    drawn = _Coverage(starts, stops, spans.times + spans.excluded, n)
+    there = _Coverage(starts, stops, np.ones_like(starts), n)
     times, only_masked = targets.histogram(), 0
     if masks_edges:
         firsts = document_bounds(windows.store)[0]
@@ -195,30 +190,29 @@ def _tokens(windows: Windows, spans: _Drawn, masks_edges: bool) -> dict[str, Any
         for level, count in zip(*map(np.ndarray.tolist, np.unique(masked_times, return_counts=True)), strict=True):
             times[level] -= count
             times[0] += count
-        inputs = Coverage(starts, starts + spans.num_inputs, spans.times, n)
+        inputs = _Coverage(starts, spans.inputs, spans.times, n)
         only_masked = int(np.count_nonzero((masked_times > 0) & (inputs.at(firsts) == 0)))
     dropped = {
-        **_not_in_rows(windows, there),
+        **_not_in_rows(windows, spans, n - there.num_covered),
         "samples not drawn": there.num_covered - drawn.num_covered,
         "excluded": drawn.num_covered - read.num_covered,
         "masked and no input": only_masked,
     }
     context_only = read.num_covered - only_masked - (n - times[0])
     return {
-        "times_target": {level: count for level, count in sorted(times.items()) if count or not level},
+        "times_target": {level: count for level, count in times.items() if count or not level},
         "context_only": context_only,
         "dropped": dropped,
     }
 
 
-def _not_in_rows(windows: Windows, there: Coverage) -> dict[str, int]:
-    """Tokens in no row, by reason."""
-    first, stop = there.hull
-    left_out = windows.num_tokens - there.num_covered
+def _not_in_rows(windows: Windows, spans: _Drawn, left_out: int) -> dict[str, int]:
+    """The ``left_out`` tokens that are in no row, by reason."""
     if windows.policy == "bos":
         return {"cropped": left_out}
     if windows.policy in ("pad", "pack"):
         return {"documents of one token": left_out}
+    first, stop = int(spans.starts.min()), int(spans.stops.max())
     ends = {"before the first window": first, "after the last window": windows.num_tokens - stop}
     return {**ends, "between windows": left_out - sum(ends.values())}
 
@@ -232,3 +226,34 @@ def _num_cut(windows: Windows, spans: _Drawn) -> int:
     whole = furthest[np.searchsorted(begins, starts, side="right")] >= ends
     touched = furthest[np.searchsorted(begins, ends, side="left")] > starts
     return int(np.count_nonzero(touched & ~whole))
+
+
+class _Coverage:
+    """The spans ``[starts, stops)`` (K,) in ``num_tokens`` tokens, each counted ``weights`` (K,) times.
+
+    Cost: a sort of the spans' ends; memory for the spans, not for the tokens.
+    """
+
+    def __init__(self, starts: Int64, stops: Int64, weights: Int64, num_tokens: int) -> None:
+        used = weights > 0
+        starts, stops, weights = starts[used], stops[used], weights[used]
+        places = np.concatenate([[0], starts, stops])
+        order = np.argsort(places, kind="stable")
+        self._places = places[order]  # from each of them to the next, the level is one and the same
+        self._levels = np.cumsum(np.concatenate([[0], weights, -weights])[order])
+        self._widths = np.diff(self._places, append=num_tokens)
+
+    def at(self, places: Int64) -> Int64:
+        """How often each token of ``places`` (B,) is covered: (B,)."""
+        return self._levels[np.searchsorted(self._places, places, side="right") - 1]
+
+    def histogram(self) -> dict[int, int]:
+        """``{times: how many tokens are covered so often}``, 0 among them, rising."""
+        levels, where = np.unique(self._levels, return_inverse=True)
+        tokens = np.bincount(where, self._widths).astype(np.int64)
+        return {0: 0} | {level: n for level, n in zip(levels.tolist(), tokens.tolist(), strict=True) if n}
+
+    @property
+    def num_covered(self) -> int:
+        """Tokens covered once or more."""
+        return int(self._widths[self._levels > 0].sum())
