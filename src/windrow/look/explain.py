@@ -17,9 +17,10 @@ from windrow.loader.samples import Sample
 from windrow.shown import safe
 from windrow.store.origins import Origin, Origins
 from windrow.tokens.protocol import Tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows
 
-__all__ = ["Explanation", "Row", "explain", "explanation_html", "row_facts", "rows_of", "token_text"]
+__all__ = ["Explanation", "Row", "explain", "explanation_html", "row_facts", "rows_of", "token_text", "tokenizer_of"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Explanation:
 
 def explain(loader: Loader, step: int) -> Explanation:
     """``loader[step]`` and where it comes from. Raises ``ValueError`` when this rank has no such step."""
-    tokenizers = {name: _tokenizer_of(windows) for name, windows in loader.members.items()}
+    tokenizers = {name: tokenizer_of(windows) for name, windows in loader.members.items()}
     return Explanation(step, loader.dp_rank, loader.recipe, rows_of(loader, step), tokenizers)
 
 
@@ -93,11 +94,12 @@ def _row(loader: Loader, number: int, sample: Sample, inputs: list[int], targets
     return Row(number, *place, inputs, targets, *about)
 
 
-def _tokenizer_of(windows: Windows) -> Tokenizer | None:
+def tokenizer_of(windows: Windows, given: str | Tokenizer | None = None) -> Tokenizer | None:
+    """What decodes: ``given``, or the store's own; None where it cannot be loaded: ids are shown as numbers."""
     try:
-        return windows.store.tokenizer
+        return load_tokenizer(given) if given else windows.store.tokenizer
     except ValueError:
-        return None  # ids without a tokenizer, or one whose file has moved: shown as numbers
+        return None  # ids without a tokenizer, or one whose file has moved
 
 
 def row_facts(row: Row, tokenizer: Tokenizer | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.loader.loader import Loader
+from windrow.look.explain import tokenizer_of
 from windrow.look.figures import PALETTE
 from windrow.look.report_data import step_rows
 from windrow.look.report_sections import COMMAND, Facts, sections
@@ -32,21 +33,12 @@ def write_report(loader: Loader, path: str | os.PathLike[str], *, tokenizer: str
     ``tokenizer`` is what decodes, when the store's own cannot be loaded by its name. The loader's position does not
     matter and does not move.
     """
-    page = _page(_facts(loader, tokenizer)).encode()
+    name, windows = next(iter(loader.members.items()))
+    first = windows.store.tokens(0, _FIRST).tolist()
+    facts = Facts(loader, windows, name, tokenizer_of(windows, tokenizer), first, step_rows(loader))
+    page = _page(facts).encode()
     write_whole(Path(path), lambda file: file.write(page))
     return len(page)
-
-
-def _facts(loader: Loader, tokenizer: str | Tokenizer | None) -> Facts:
-    from windrow.tokens.tokenizer import load_tokenizer
-
-    name, windows = next(iter(loader.members.items()))
-    try:
-        decoder = load_tokenizer(tokenizer) if tokenizer else windows.store.tokenizer
-    except ValueError:
-        decoder = None  # ids without a tokenizer: shown as numbers
-    first = windows.store.tokens(0, _FIRST).tolist()
-    return Facts(loader, windows, name, decoder, first, step_rows(loader))
 
 
 def _page(facts: Facts) -> str:
@@ -73,9 +65,8 @@ def _page(facts: Facts) -> str:
 
 def _data(facts: Facts) -> str:
     """What the script reads, as JSON that cannot end the element that it stands in."""
-    ids = {i for rows in facts.steps.values() for row in rows for i in [*row["inputs"], *row["targets"]]} | {
-        *facts.first
-    }
+    rows = [row for step in facts.steps.values() for row in step]
+    ids = {*facts.first}.union(*(row["inputs"] + row["targets"] for row in rows))
     content: dict[str, Any] = {
         "num_tokens": facts.windows.num_tokens,
         "eos": facts.windows.store.eos_id,

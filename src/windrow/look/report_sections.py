@@ -64,9 +64,7 @@ class Facts:
     def carried(self) -> str:
         """The steps that the page holds, in words."""
         epoch = len(self.loader)
-        first = [step for step in self.steps if step < epoch]
-        second = [step for step in self.steps if step >= epoch]
-        return f"{first[0]} to {first[-1]} and {second[0]} to {second[-1]}"
+        return f"0 to {max(step for step in self.steps if step < epoch)} and {epoch} to {max(self.steps)}"
 
     def text(self, token: int) -> str:
         return visible(token_text(self.decoder, token))
@@ -153,8 +151,7 @@ def _windows(facts: Facts) -> Iterator[str]:
     yield "inputs in a window, and <b>stride</b>, the tokens from one window's start to the next. Small ones here, so "
     yield f"that they fit the page; this run has max_length {windows.max_length:,}.</p><div class=card>"
     yield '<div class="controls js">'
-    for name, value in (("length", length), ("stride", stride)):
-        label = "max_length" if name == "length" else "stride"
+    for name, label, value in (("length", "max_length", length), ("stride", "stride", stride)):
         control = f"<input type=range id={name} min=1 max={longest} value={value}>"
         yield f"<label>{label} {control}<output id={name}-out for={name}>{value}</output></label>"
     yield f"</div><p aria-live=polite><code id=arithmetic>({n:,} - {length} - 1) // {stride} + 1 = {count:,} windows"
@@ -271,9 +268,7 @@ def _text(facts: Facts) -> Iterator[str]:
     yield "<h3>Most frequent tokens</h3><p>"
     yield f"{found['distinct']:,} different tokens" + (f" in {found['sampled']}" if found["sampled"] else "") + "; "
     yield f"a token is {per_token:.2f} bytes of text on average.</p>" if per_token else "no tokenizer is known.</p>"
-    rows = [
-        [facts.text(token), str(token), f"{count:,}", f"{count / found['of']:.2%}"] for token, _, count in found["top"]
-    ]
+    rows = [[facts.text(token), str(token), f"{n:,}", f"{n / found['of']:.2%}"] for token, n in found["top"]]
     yield _table(["token", "id", "times", "share"], rows, mark="chip")
 
 
@@ -281,10 +276,10 @@ def _mixture(facts: Facts) -> Iterator[str]:
     names = list(facts.loader.members)
     if len(names) < 2:
         return
-    columns = [[one[name] for name in names] for one in mixture_shares(facts.loader)]
     label = "Share of each member along an epoch"
     yield '<h2 id="mixture">The mixture</h2>'
-    yield f"<figure>{stacked(columns, names, label=label)}<figcaption>{label}.</figcaption></figure>"
+    drawn = stacked(mixture_shares(facts.loader), names, label=label)
+    yield f"<figure>{drawn}<figcaption>{label}.</figcaption></figure>"
     rows = [
         [name, f"{int(row['samples']):,}", f"{row['share']:.2%}", f"{row['repeats']:.2f}"]
         for name, row in facts.loader.shares().items()
