@@ -7,7 +7,11 @@ into the future beyond the epochs asked for, or taking account of ``exclude``, w
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from windrow.errors import WindrowError
 from windrow.loader.loader import Loader
@@ -18,13 +22,6 @@ from windrow.store.store import TokenStore
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-from dataclasses import asdict, dataclass
-from itertools import islice
-
-import numpy as np
-
-from windrow.windows.windows import Windows
 
 __all__ = ["Sighting", "Stretch", "print_sightings", "sightings", "sightings_of", "stretches"]
 
@@ -61,30 +58,24 @@ def sightings(
 
     ``member`` names one of a mixture's. Raises ``WindrowError`` for a stretch that the store does not have.
     """
-    name, windows = _windows(loader, member)
+    name = _named(loader, member)
+    windows, number = loader.members[name], loader.samples.number_of(name)
     if not 0 <= start < stop <= windows.num_tokens:
         raise WindrowError(f"tokens {start} to {stop} are no stretch of a store of {windows.num_tokens} tokens")
     bounds = (first_epoch * loader.epoch_samples, (first_epoch + epochs) * loader.epoch_samples)
-    epochs_of_its_own = _own_epochs(loader, name, windows, bounds)
-    found = [one for epoch in epochs_of_its_own for one in _sightings_in(loader, name, epoch, (start, stop))]
+    before = [loader.samples.order.samples_before(position)[number] for position in bounds]
+    own_epochs = range(before[0] // windows.num_samples, -(-before[1] // windows.num_samples))
+    found = [one for epoch in own_epochs for one in _sightings_in(loader, name, epoch, (start, stop))]
     within = [one for one in found if bounds[0] <= one.position < bounds[1]]
     return sorted(within, key=lambda one: (one.position, one.place))
 
 
-def _windows(loader: Loader, member: str | None) -> tuple[str, Windows]:
+def _named(loader: Loader, member: str | None) -> str:
+    """The name of the member that is meant. Raises ``WindrowError`` when none, or any of several, may be."""
     names = list(loader.members)
     if member is None and len(names) > 1:
         raise WindrowError(f"say which member of the mixture is meant: {', '.join(names)}")
-    name = names[0] if member is None else member
-    if name not in names:
-        raise WindrowError(f"there is no member {name!r}. Members: {names}.")
-    return name, loader.members[name]
-
-
-def _own_epochs(loader: Loader, name: str, windows: Windows, bounds: tuple[int, int]) -> Iterator[int]:
-    """The epochs of the member that the stream's positions in ``bounds`` draw from."""
-    first, stop = (int(loader.shares(edge)[name]["samples"]) if edge else 0 for edge in bounds)
-    yield from range(first // windows.num_samples, -(-stop // windows.num_samples))
+    return names[0 if member is None else loader.samples.number_of(member)]
 
 
 def _sightings_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) -> Iterator[Sighting]:
@@ -96,11 +87,9 @@ def _sightings_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) 
     stop = np.minimum(spans.starts + spans.lengths, span[1])
     place = spans.in_row() + first - spans.starts
     targets = np.maximum(stop - np.maximum(first, spans.starts + spans.context), 0)
-    for n in np.flatnonzero(first < stop).tolist():
-        row = int(spans.row[n])
-        held = (int(first[n]), int(stop[n]), int(place[n]), int(targets[n]))
-        at = places[row]
-        yield Sighting(at.position, at.step, at.dp_rank, at.row, epoch, name, int(ids[row]), *held)
+    found = np.stack([spans.row, ids[spans.row], first, stop, place, targets], axis=1)  # (n, 6)
+    for row, window, *held in found[first < stop].tolist():
+        yield Sighting(*places[int(row)], epoch, name, window, *held)
 
 
 Stretch = dict[str, Any]  # label, start, stop
