@@ -61,7 +61,8 @@ def show(
     windrow show corpus --step 100 --row 0
     windrow show --run windrow-run --step 100
     """
-    from windrow.look.show import print_batch, print_raw, row_facts, rows_of
+    from windrow.look.explain import row_facts, rows_of
+    from windrow.look.show import print_batch, print_raw
 
     sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
     chosen = choose(store, run, sizes, dp_rank=dp_rank, dp_world_size=dp_world_size, tokenizer=tokenizer)

@@ -6,7 +6,9 @@ script, nothing from elsewhere. Cost: the batch, and a few look-ups in the bound
 does not do: printing (``show.py``).
 """
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows
 
-__all__ = ["Explanation", "Row", "explain", "explanation_html", "row_facts", "rows_of", "token_text", "tokenizer_of"]
+__all__ = ["Explanation", "Row", "explain", "row_facts", "rows_of", "token_text", "tokenizer_of"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Row:
     targets: list[int]
     documents: list[int]
     positions: list[int]
-    order_position: int = 0
-    origins: dict[int, Origin] = field(default_factory=dict)
+    order_position: int
+    origins: dict[int, Origin]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Explanation:
     tokenizers: dict[str, Tokenizer | None]
 
     def _repr_html_(self) -> str:
-        return explanation_html(self)
+        return "".join(_html(self))
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values, with the text of each token where a tokenizer is known."""
@@ -89,9 +91,8 @@ def _row(loader: Loader, number: int, sample: Sample, inputs: list[int], targets
     documents[held] = windows.store.document_at(places[held])
     positions[held] = places[held] - windows.store.document_ends(documents[held] - 1)
     named = origins.of(np.unique(documents[held]).tolist())
-    place = (sample.member, sample.window, sample.epoch, int(places[0]))
     about = (documents.tolist(), positions.tolist(), sample.position, named)
-    return Row(number, *place, inputs, targets, *about)
+    return Row(number, sample.member, sample.window, sample.epoch, int(places[0]), inputs, targets, *about)
 
 
 def tokenizer_of(windows: Windows, given: str | Tokenizer | None = None) -> Tokenizer | None:
@@ -124,40 +125,35 @@ _STYLE = """
 """
 
 
-def explanation_html(made: Explanation) -> str:
+def _html(made: Explanation) -> Iterator[str]:
     """The rows of ``made``, each with where it comes from and a chip a token."""
-    parts = [f'<div class="windrow"><style>{_STYLE}</style><p>step {made.step}, rank {made.dp_rank}</p>']
-    for row in made.rows[:_MOST_ROWS]:
-        parts += [*_row_html(row, made)]
+    yield f'<div class="windrow"><style>{_STYLE}</style><p>step {made.step}, rank {made.dp_rank}</p>'
+    yield from (_row_html(row, made.tokenizers[row.member]) for row in made.rows[:_MOST_ROWS])
     if len(made.rows) > _MOST_ROWS:
-        parts.append(f"<p>... and {len(made.rows) - _MOST_ROWS} more rows</p>")
-    parts.append("<p>A bar marks where a document begins; a token struck through has a target that does not count.</p>")
-    return "".join([*parts, "</div>"])
+        yield f"<p>... and {len(made.rows) - _MOST_ROWS} more rows</p>"
+    yield "<p>A bar marks where a document begins; a token struck through has a target that does not count.</p></div>"
 
 
-def _row_html(row: Row, made: Explanation) -> list[str]:
+def _row_html(row: Row, tokenizer: Tokenizer | None) -> str:
     counting = sum(target != IGNORE_INDEX for target in row.targets)
     member = f"{safe(row.member)}, " if row.member else ""
     head = (
         f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}; "
         f"{counting} of {len(row.targets)} targets count"
     )
-    chips = _chips(row, made)
     more = f" ... {len(row.inputs) - _MOST_PLACES} more" if len(row.inputs) > _MOST_PLACES else ""
-    return [f"<details {'open' * (row.row == 0)}><summary>{head}</summary><code>{chips}{more}</code></details>"]
+    chips = "".join(_chips(row, tokenizer))
+    return f"<details {'open' * (row.row == 0)}><summary>{head}</summary><code>{chips}{more}</code></details>"
 
 
-def _chips(row: Row, made: Explanation) -> str:
-    tokenizer, parts, before = made.tokenizers[row.member], [], -2
-    for place, token in enumerate(row.inputs[:_MOST_PLACES]):
-        document, target = row.documents[place], row.targets[place]
-        if document != before:
-            parts.append(f"<i>{_named(row, document)}</i> ")
-        text, off = safe(token_text(tokenizer, token)), target == IGNORE_INDEX
-        follows = "does not count" if off else safe(f"target {target} '{token_text(tokenizer, target)}'")
-        parts.append(f'<b{" class=off" * off} title="{token}; {follows}">{text}</b>')
-        before = document
-    return "".join(parts)
+def _chips(row: Row, tokenizer: Tokenizer | None) -> Iterator[str]:
+    places = range(min(len(row.inputs), _MOST_PLACES))
+    for document, held in groupby(places, row.documents.__getitem__):
+        yield f"<i>{_named(row, document)}</i> "
+        for token, target in ((row.inputs[place], row.targets[place]) for place in held):
+            text, off = safe(token_text(tokenizer, token)), target == IGNORE_INDEX
+            follows = "does not count" if off else safe(f"target {target} '{token_text(tokenizer, target)}'")
+            yield f'<b{" class=off" * off} title="{token}; {follows}">{text}</b>'
 
 
 def _named(row: Row, document: int) -> str:

@@ -6,17 +6,18 @@ not do: choosing a loader (the command line does), or moving its position.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from windrow.batches.batch import IGNORE_INDEX
-from windrow.look.explain import Row, row_facts, rows_of, token_text
+from windrow.look.explain import Row, token_text
 from windrow.shown import table, visible
 from windrow.tokens.protocol import Tokenizer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Row", "print_batch", "print_raw", "row_facts", "rows_of", "token_text"]
+__all__ = ["print_batch", "print_raw"]
 
 _MOST_ORIGINS = 4  # named of a row
 
@@ -57,12 +58,8 @@ def _headline(row: Row) -> str:
 
 def _excerpt(row: Row, tokenizer: Tokenizer) -> str:
     """How the row's beginning reads, with ``|`` where another document begins."""
-    parts, first = [], 0
-    for place in range(1, min(len(row.inputs), 120) + 1):
-        if place == min(len(row.inputs), 120) or row.documents[place] != row.documents[first]:
-            parts.append(visible(tokenizer.decode(row.inputs[first:place])))
-            first = place
-    text = " | ".join(parts)
+    documents = groupby(range(min(len(row.inputs), 120)), row.documents.__getitem__)
+    text = " | ".join(visible(tokenizer.decode([row.inputs[place] for place in held])) for _, held in documents)
     return f"{text[:230]} ..." if len(text) > 230 or len(row.inputs) > 120 else text
 
 
