@@ -6,7 +6,7 @@ It does not do: any reading of data.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 
 from windrow.shown import safe
@@ -128,9 +128,9 @@ def loss_curve(
 
     The train loss is drawn twice: as it was, faintly, and smoothed over the last few percent of the run.
     """
-    train, valid = _finite(train), _finite(valid)
+    train, valid = ([point for point in points if all(map(math.isfinite, point))] for points in (train, valid))
     frame = _Frame([*train, *valid])
-    smooth = _smoothed(train)
+    lines = {"raw": train, "train": _smoothed(train), "valid": valid}
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_CURVE_WIDTH} {_CURVE_HEIGHT}" width="{_CURVE_WIDTH}" '
         f'height="{_CURVE_HEIGHT}" role="img" aria-label="{safe(title)}">',
@@ -139,11 +139,9 @@ def loss_curve(
         f'<text class="title" x="{_LEFT}" y="26">{safe(title)}</text>',
         *_grid(frame),
         *[part for step, label in marks for part in _mark(frame, step, label)],
-        *_line(frame, "raw", train),
-        *_line(frame, "train", smooth),
-        *_line(frame, "valid", valid),
+        *[_line(frame, name, points) for name, points in lines.items() if len(points) > 1],
         *[f'<circle class="dot" cx="{x}" cy="{y}" r="3"/>' for x, y in map(frame.place, _thinned(valid))],
-        *_labels(frame, smooth, valid),
+        *_labels(frame, lines),
         "</svg>\n",
     ]
     return "\n".join(parts)
@@ -174,50 +172,38 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(number * size, 10) for number in range(first, max(last, first + 1) + 1)]
 
 
-def _grid(frame: _Frame) -> list[str]:
-    parts = []
+def _grid(frame: _Frame) -> Iterator[str]:
     for loss in frame.loss_ticks:
         _, y = frame.place((0, loss))
-        parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{_CURVE_WIDTH - _RIGHT}" y2="{y}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{loss:g}</text>')
+        yield f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{_CURVE_WIDTH - _RIGHT}" y2="{y}"/>'
+        yield f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{loss:g}</text>'
     for step in frame.step_ticks:
         if step <= frame.num_steps:
             x, _ = frame.place((step, 0))
-            parts.append(f'<text x="{x}" y="{_CURVE_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{step:g}</text>')
+            yield f'<text x="{x}" y="{_CURVE_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{step:g}</text>'
     middle = (_LEFT + _CURVE_WIDTH - _RIGHT) / 2
-    parts.append(f'<text x="{middle:g}" y="{_CURVE_HEIGHT - 8}" text-anchor="middle">step</text>')
-    parts.append(f'<text x="{_LEFT}" y="{_TOP - 10}">loss, nats per token</text>')
-    return parts
+    yield f'<text x="{middle:g}" y="{_CURVE_HEIGHT - 8}" text-anchor="middle">step</text>'
+    yield f'<text x="{_LEFT}" y="{_TOP - 10}">loss, nats per token</text>'
 
 
-def _mark(frame: _Frame, step: float, label: str) -> list[str]:
+def _mark(frame: _Frame, step: float, label: str) -> Iterator[str]:
     x, _ = frame.place((step, 0))
-    return [
-        f'<line class="mark" x1="{x}" y1="{_TOP}" x2="{x}" y2="{_CURVE_HEIGHT - _BOTTOM}"/>',
-        f'<text x="{x + 5}" y="{_TOP + 12}">{safe(label)}</text>',
-    ]
+    yield f'<line class="mark" x1="{x}" y1="{_TOP}" x2="{x}" y2="{_CURVE_HEIGHT - _BOTTOM}"/>'
+    yield f'<text x="{x + 5}" y="{_TOP + 12}">{safe(label)}</text>'
 
 
-def _line(frame: _Frame, name: str, points: Sequence[Point]) -> list[str]:
-    if len(points) < 2:
-        return []
+def _line(frame: _Frame, name: str, points: Sequence[Point]) -> str:
     path = " ".join(f"{x:g},{y:g}" for x, y in map(frame.place, _thinned(points)))
-    return [f'<polyline class="{name}" points="{path}"/>']
+    return f'<polyline class="{name}" points="{path}"/>'
 
 
-def _labels(frame: _Frame, train: Sequence[Point], valid: Sequence[Point]) -> list[str]:
+def _labels(frame: _Frame, lines: Mapping[str, Sequence[Point]]) -> Iterator[str]:
     """The names of the lines and their last values, at their ends and at least one text line apart."""
-    ends = [(frame.place(line[-1]), name, line[-1][1]) for name, line in (("train", train), ("valid", valid)) if line]
-    ends.sort(key=lambda end: end[0][1])
-    parts, lowest = [], -math.inf
-    for (x, y), name, loss in ends:
+    ends = [(frame.place(lines[name][-1]), name, lines[name][-1][1]) for name in ("train", "valid") if lines[name]]
+    lowest = -math.inf
+    for (x, y), name, loss in sorted(ends, key=lambda end: end[0][1]):
         lowest = max(y + 4, lowest + 16)
-        parts.append(f'<text class="{name}-label" x="{x + 8:g}" y="{lowest:g}">{name} {loss:.2f}</text>')
-    return parts
-
-
-def _finite(points: Sequence[Point]) -> list[Point]:
-    return [(step, loss) for step, loss in points if math.isfinite(step) and math.isfinite(loss)]
+        yield f'<text class="{name}-label" x="{x + 8:g}" y="{lowest:g}">{name} {loss:.2f}</text>'
 
 
 def _smoothed(points: Sequence[Point]) -> list[Point]:

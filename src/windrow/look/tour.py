@@ -49,7 +49,7 @@ class Station:
 
 def tokens(store: TokenStore, tokenizer: Tokenizer | None) -> Station:
     """The first tokens of ``store`` as text and as numbers, how many there are, and how they are stored."""
-    ids, size = store.tokens(0, min(_PLACES, store.num_tokens)).tolist(), store.dtype.itemsize
+    ids, size = store.tokens(0, _PLACES).tolist(), store.dtype.itemsize
     known = f", of a vocabulary of {tokenizer.vocab_size:,}" if tokenizer else ""
     stored = f"{store.dtype}: {size} bytes each, back to back, {store.num_tokens * size:,} bytes in all"
     return Station(
@@ -62,8 +62,8 @@ def tokens(store: TokenStore, tokenizer: Tokenizer | None) -> Station:
 
 def next_token(store: TokenStore, tokenizer: Tokenizer | None, max_length: int) -> Station:
     """What a model learns from the first tokens: after each beginning of a window, the token that follows."""
-    ids = store.tokens(0, min(min(max_length, _IDS) + 1, store.num_tokens)).tolist()
-    pairs = [(ids[:place], ids[place]) for place in range(1, min(len(ids), _NUMBERS + 1))]
+    ids = store.tokens(0, min(max_length, _IDS) + 1).tolist()
+    pairs = [(ids[:place], ids[place]) for place in range(1, len(ids))][:_NUMBERS]
     return Station(
         "The next token",
         "Each input shall predict the token after it. A window is all of these at once: inputs and, moved on by one, "
