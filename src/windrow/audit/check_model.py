@@ -8,15 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from windrow.batches.batch import IGNORE_INDEX
 from windrow.errors import WindrowError
 from windrow.loader.loader import Loader
 from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 __all__ = ["check_model"]
@@ -37,10 +34,8 @@ def check_model(model: "nn.Module", loader: Loader, loss: Loss | None = None) ->
     ``loss(model, inputs, targets)`` is that of your loop, inputs and targets (1, L) int64; without it the model's own
     logits, ``model(inputs)`` or its ``.logits``, are probed.
     """
-    import torch
-
     largest = max(_largest_id(member) for member in loader.members.values())
-    with _at_rest(model), torch.no_grad():
+    with _at_rest(model):
         inputs = _row(model, loader, largest)
         wrong = [*_ids_that_do_not_fit(model, inputs, largest)]
         if not wrong and inputs.shape[1] >= 3:
@@ -64,7 +59,7 @@ def _row(model: "nn.Module", loader: Loader, largest: int) -> "Tensor":
 
     length = min(next(iter(loader.members.values())).max_length, _PLACES)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    return torch.from_numpy(np.arange(length)[None] % (largest + 1)).to(device)
+    return torch.arange(length, device=device)[None] % (largest + 1)
 
 
 def _ids_that_do_not_fit(model: "nn.Module", inputs: "Tensor", largest: int) -> Iterator[str]:
@@ -157,18 +152,15 @@ def _logits(model: "nn.Module", inputs: "Tensor") -> "Tensor":
 
 @contextmanager
 def _at_rest(model: "nn.Module") -> Iterator[None]:
-    """Dropout off; mode and random state as they were, afterwards."""
+    """Dropout and gradients off; mode and random state as they were, afterwards."""
     import torch
 
     modes = [(module, module.training) for module in model.modules()]
-    with torch.random.fork_rng(devices=_gpus(model)):
+    gpus = [*{p.device for p in model.parameters() if p.device.type == "cuda"}]
+    with torch.random.fork_rng(devices=gpus), torch.no_grad():
         model.eval()
         try:
             yield
         finally:
             for module, training in modes:
                 module.training = training
-
-
-def _gpus(model: "nn.Module") -> "list[torch.device]":
-    return list({p.device for p in model.parameters() if p.device.type == "cuda"})

@@ -62,12 +62,10 @@ class Subject:
         """The loader of the recipe, from its beginning."""
         one: dict[str, Any] = {"dp_rank": 0, "dp_world_size": 1, "drop_last": False}
         sizes = replace(self.sizes, batch_size=batch_size or self.sizes.batch_size)
-        return loader_of(self.train, sizes, **{**one, **kwargs})
+        return loader_of(self.train, sizes, **one | kwargs)
 
 
-def open_subject(
-    path: Path, sizes: RunSizes, tokenizer: str | None, stores: dict[str, TokenStore] | None = None
-) -> Subject:
+def open_subject(path: Path, sizes: RunSizes, tokenizer: str | None, stores: dict[str, TokenStore] | None) -> Subject:
     """What lies at ``path``, a store, several or a raw file; or ``stores`` that are open. Raises ``StoreError``."""
     if stores is None and path.is_file():
         if tokenizer is None:
@@ -82,7 +80,5 @@ def _raw_store(path: Path, tokenizer: Tokenizer) -> TokenStore:
     if path.stat().st_size < 4:
         raise StoreError(f"{path} has {path.stat().st_size} bytes, and two uint16 tokens are 4. Give a token file.")
     ids = np.memmap(path, dtype="<u2", mode="r", shape=(path.stat().st_size // 2,))
-    ends = np.flatnonzero(ids == tokenizer.eos_id) + 1
-    if not len(ends) or ends[-1] != len(ids):
-        ends = np.append(ends, len(ids))
+    ends = np.union1d(np.flatnonzero(ids == tokenizer.eos_id) + 1, len(ids))
     return TokenStore.from_ids(ids, tokenizer=tokenizer, document_ends=ends)

@@ -7,6 +7,7 @@ plan for each policy; a text too short for its sizes is tried with smaller ones.
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
@@ -79,15 +80,11 @@ def _fitting_flags(store: TokenStore, sizes: RunSizes, policy: str, num_ranks: i
     lengths = [sizes.max_length >> halvings for halvings in range(sizes.max_length.bit_length())]
     together = [(sizes.batch_size, num_ranks), (1, num_ranks), (1, 1)]
     for (batch_size, ranks), length in product(together, lengths):
-        fewer = RunSizes(length, sizes.stride, batch_size)
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                _loader(store, fewer, policy, dp_rank=0, dp_world_size=ranks)
-        except NotEnoughTokensError:
-            continue
-        flags = {"--max-length": length, "--batch-size": batch_size, "--dp-world-size": ranks}
-        given = (sizes.max_length, sizes.batch_size, num_ranks)
-        return " ".join(f"{flag} {n}" for (flag, n), was in zip(flags.items(), given, strict=True) if n != was)
+        with warnings.catch_warnings(action="ignore"), suppress(NotEnoughTokensError):
+            _loader(store, RunSizes(length, sizes.stride, batch_size), policy, dp_rank=0, dp_world_size=ranks)
+            flags = {"--max-length": length, "--batch-size": batch_size, "--dp-world-size": ranks}
+            given = (sizes.max_length, sizes.batch_size, num_ranks)
+            return " ".join(f"{flag} {n}" for (flag, n), was in zip(flags.items(), given, strict=True) if n != was)
     return ""
 
 
