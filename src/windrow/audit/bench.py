@@ -36,17 +36,14 @@ def measure(store: TokenStore, sizes: RunSizes, *, seconds: float = 10.0) -> dic
         "gather": _bare_gather(tokens, sizes.max_length, sizes.batch_size),
         "copy": _raw_copy(first.targets.nbytes * 2),
     }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(_ROUNDS):
-        for name, steps in contenders.items():
-            rates[name].append(_steps_per_second(steps, seconds / _ROUNDS / len(contenders)))
-    num_tokens = sizes.max_length * sizes.batch_size
-    medians = {name: median(values[1:]) * num_tokens for name, values in rates.items()}
+    each, num_tokens = seconds / _ROUNDS / len(contenders), sizes.max_length * sizes.batch_size
+    rounds = [{name: _steps_per_second(steps, each) for name, steps in contenders.items()} for _ in range(_ROUNDS)]
+    medians = {name: median(rates[name] for rates in rounds[1:]) * num_tokens for name in contenders}
     return {
         "num_windows": loader.epoch_samples,
         "first_batch_seconds": first_seconds,
         "tokens_per_second": medians["loader"],
-        "first_round_tokens_per_second": rates["cold"][0] * num_tokens,
+        "first_round_tokens_per_second": rounds[0]["cold"] * num_tokens,
         "bare_gather_tokens_per_second": medians["gather"],
         "raw_copy_tokens_per_second": medians["copy"],
         "of_bare_gather": medians["loader"] / medians["gather"],

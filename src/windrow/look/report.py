@@ -48,18 +48,14 @@ def _page(facts: Facts) -> str:
         "form-action 'none'"
     )
     title = f"windrow: {facts.title}"
-    return "".join(
-        [
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width,initial-scale=1">',
-            '<meta name="referrer" content="no-referrer">',
-            f"<title>{safe(title)}</title><style>{style}</style></head><body>",
-            '<a class="skip" href="#main">to the content</a>',
-            *sections(facts),
-            f'<script type="application/json" id="data">{_data(facts)}</script>',
-            f"<script>{script}</script></body></html>\n",
-        ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<meta name="referrer" content="no-referrer">'
+        f"<title>{safe(title)}</title><style>{style}</style></head><body>"
+        f'<a class="skip" href="#main">to the content</a>{"".join(sections(facts))}'
+        f'<script type="application/json" id="data">{_data(facts)}</script><script>{script}</script></body></html>\n'
     )
 
 

@@ -10,19 +10,10 @@ from typing import Any
 
 from windrow.audit.sizes import RunSizes
 from windrow.loader.loader import Loader
-from windrow.look import tour
+from windrow.look import report_data, tour
 from windrow.look.explain import token_text
 from windrow.look.figures import bars, dots, shares, stacked
-from windrow.look.report_data import (
-    CARRIED_PLACES,
-    CARRIED_ROWS,
-    coverage,
-    document_lengths,
-    frequent_tokens,
-    ledger,
-    mixture_shares,
-    order_facts,
-)
+from windrow.look.report_data import CARRIED_PLACES, CARRIED_ROWS
 from windrow.look.tour import Station
 from windrow.shown import safe, visible
 from windrow.tokens.protocol import Tokenizer
@@ -214,14 +205,14 @@ def _steps(facts: Facts) -> Iterator[str]:
 
 def _coverage(facts: Facts) -> Iterator[str]:
     yield '<h2 id="coverage">Coverage: what is trained on, and what is not</h2>'
-    stretches = coverage(facts.loader, facts.windows, facts.name)
+    stretches = report_data.coverage(facts.loader, facts.windows, facts.name)
     if stretches:
         labels = [f"tokens {start:,} to {stop:,}: {times:.3g} times" for start, stop, times in stretches]
         ends = ("first token", "last token")
         label = "How often a token of each stretch of the store is a target in an epoch"
         drawn = bars([times for _, _, times in stretches], labels, label=label, unit="along the store", ends=ends)
         yield f"<figure>{drawn}<figcaption>{label}, on average over the stretch.</figcaption></figure>"
-    made, policies = ledger(facts.loader, facts.windows)
+    made, policies = report_data.ledger(facts.loader, facts.windows)
     if made is None:
         yield "<p>The store is too large to count every token on a page; <code>windrow plan STORE</code> does.</p>"
         return
@@ -256,14 +247,14 @@ def _policy(name: str, made: Any) -> list[str]:
 
 
 def _text(facts: Facts) -> Iterator[str]:
-    lengths, sampled = document_lengths(facts.windows)
+    lengths, sampled = report_data.document_lengths(facts.windows)
     yield '<h2 id="data-h">The text</h2><h3>How long documents are</h3>'
     labels = [f"{low:,} to {high:,} tokens: {count:,} documents" for low, high, count in lengths]
     ends = (f"{lengths[0][0]:,} tokens", f"{lengths[-1][1]:,} tokens")
     label = "Documents by length in tokens, each bar twice as long as the one before"
     drawn = bars([float(count) for _, _, count in lengths], labels, label=label, unit="length", ends=ends)
     yield f"<figure>{drawn}<figcaption>{label}{f'; {sampled}' if sampled else ''}.</figcaption></figure>"
-    found = frequent_tokens(facts.windows, facts.decoder)
+    found = report_data.frequent_tokens(facts.windows, facts.decoder)
     per_token = found["bytes_per_token"]
     yield "<h3>Most frequent tokens</h3><p>"
     yield f"{found['distinct']:,} different tokens" + (f" in {found['sampled']}" if found["sampled"] else "") + "; "
@@ -278,7 +269,7 @@ def _mixture(facts: Facts) -> Iterator[str]:
         return
     label = "Share of each member along an epoch"
     yield '<h2 id="mixture">The mixture</h2>'
-    drawn = stacked(mixture_shares(facts.loader), names, label=label)
+    drawn = stacked(report_data.mixture_shares(facts.loader), names, label=label)
     yield f"<figure>{drawn}<figcaption>{label}.</figcaption></figure>"
     rows = [
         [name, f"{int(row['samples']):,}", f"{row['share']:.2%}", f"{row['repeats']:.2f}"]
@@ -288,7 +279,7 @@ def _mixture(facts: Facts) -> Iterator[str]:
 
 
 def _shuffle(facts: Facts) -> Iterator[str]:
-    order = order_facts(facts.loader, facts.windows, facts.name)
+    order = report_data.order_facts(facts.loader, facts.windows, facts.name)
     num, every = order["of"], max(1, order["of"] // _POINTS)
     yield '<h2 id="shuffle">How good the shuffle is</h2><p>A point is a window: across, when it comes in an epoch; up, '
     yield "where it lies in the store. A good shuffle is an even cloud. A line or a band means that what stands "
