@@ -23,7 +23,7 @@ class DrawCounts:
     def __init__(self, loader: Loader, name: str, stop: int, dropped: Int64) -> None:
         self.windows, self.key = loader.members[name], (loader.seed, name)
         self.masks_edges = loader.mask_targets == "document_edges"
-        self._exclusions = sorted((e for e in loader.exclusions if e.member == name), key=lambda e: e.position)
+        self._exclusions = sorted((e for e in loader.exclusions if e.member == name), key=lambda e: -e.position)
         keyed: dict[str, Any] = {"shuffle": loader.shuffle, "shuffle_block": loader.shuffle_block}
         self._own = MemberOrder(self.windows.num_samples, seed=loader.seed, name=name, **keyed)
         self._order, self._number = loader.samples.order, loader.samples.number_of(name)
@@ -48,11 +48,10 @@ class DrawCounts:
 
     def _excluded(self, first: int, end: int) -> Int64:
         num = self.windows.num_samples
-        ids, out, known = np.arange(num), np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.bool_)
-        for one in self._exclusions:
-            hit = one.hits(self.windows, ids, np.full(num, first), key=self.key) & ~known
+        out = np.zeros(num, dtype=np.int64)
+        for one in self._exclusions:  # the last first, so that of two the earlier counts
+            hit = one.hits(self.windows, np.arange(num), np.full(num, first), key=self.key)
             out[hit] = self._times(one.position, first, end)[hit]
-            known |= hit
         return out
 
     def _times(self, position: int, first: int, end: int) -> Int64:

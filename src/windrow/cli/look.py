@@ -108,7 +108,7 @@ def when(
     windrow when --run windrow-run --source web.jsonl:1730
     windrow when corpus --text "some phrase"
     """
-    from windrow.look.when import print_sightings, sightings_of, stretches
+    from windrow.look.when import print_sightings, sightings, stretches
 
     if sum(each is not None for each in (document, source, phrase)) != 1:
         raise typer.BadParameter("give one of --document, --source, --text")
@@ -117,7 +117,7 @@ def when(
     with search_progress(chosen.train.num_tokens) as on_progress:
         wanted = stretches(chosen.train, document=document, source=source, phrase=phrase, on_progress=on_progress)
     num_epochs = epochs or chosen.num_epochs
-    found = sightings_of(chosen.loader, wanted, num_epochs)
+    found = [(one, sightings(chosen.loader, one["start"], one["stop"], epochs=num_epochs)) for one in wanted]
     if as_json:
         rows = [{"stretch": stretch, **one.to_json()} for stretch, each in found for one in each]
         facts = {"recipe": json.loads(chosen.loader.recipe), "epochs": num_epochs, "stretches": [s for s, _ in found]}

@@ -43,7 +43,7 @@ def _carried(row: Row, places: int) -> dict[str, Any]:
     return {**start, "inputs": row.inputs[:places], "targets": row.targets[:places]}
 
 
-def order_facts(loader: Loader, windows: Windows, name: str) -> dict[str, Any]:
+def order_facts(loader: Loader, windows: Windows, name: str) -> tuple[Int64, Int64, dict[str, tuple[float, float]]]:
     """The order of the member's windows in an epoch (for the picture), a bad one, and both ones' z-scores."""
     num = min(windows.num_samples, 20_000)  # for more windows, the order of an epoch of so many
     order = MemberOrder(num, seed=loader.seed, name=name, shuffle=loader.shuffle, shuffle_block=loader.shuffle_block)
@@ -53,7 +53,7 @@ def order_facts(loader: Loader, windows: Windows, name: str) -> dict[str, Any]:
         measures = (lag_one, distinct_differences, bit_agreement, block_chi_square)
         labels = ("neighbours alike", "repeated distances", "bits kept", "regions kept")
         z = {label: (one(good), one(bad)) for label, one in zip(labels, measures, strict=True)}
-    return {"good": good, "bad": bad, "z": z, "of": num}
+    return good, bad, z
 
 
 def _buffered(num: int, size: int) -> Int64:

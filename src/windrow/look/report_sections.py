@@ -150,9 +150,8 @@ def _windows(facts: Facts) -> Iterator[str]:
     yield "<div id=windows>"
     for number in range(min(count, 5)):
         ids = facts.first[number * stride : number * stride + length + 1]
-        if len(ids) == length + 1:
-            rows = facts.row(f"window {number}", ids[:-1]) + facts.row("its targets", ids[1:])
-            yield f"<div class=window>{rows}</div>"
+        rows = facts.row(f"window {number}", ids[:-1]) + facts.row("its targets", ids[1:])
+        yield f"<div class=window>{rows}</div>"
     yield "</div></div>"
     if _is_plain(facts):
         sizes = RunSizes(windows.max_length, windows.stride, facts.loader.batch_size * facts.loader.dp_world_size)
@@ -222,7 +221,7 @@ def _coverage(facts: Facts) -> Iterator[str]:
         parts += [(f"dropped: {reason}", count) for reason, count in member.dropped.items() if count]
         yield f"<h3>The ledger{f' of {safe(name)}' if name else ''}: every token once</h3>"
         label = "Tokens by use"
-        yield f"<figure>{shares([(n, float(c)) for n, c in parts], label=label)}</figure>"
+        yield f"<figure>{shares(parts, label=label)}</figure>"
         yield _table(
             ["", "tokens", "share"], [[n, f"{c:,}", f"{c / member.num_tokens:.2%}"] for n, c in parts], mark="key"
         )
@@ -252,7 +251,7 @@ def _text(facts: Facts) -> Iterator[str]:
     labels = [f"{low:,} to {high:,} tokens: {count:,} documents" for low, high, count in lengths]
     ends = (f"{lengths[0][0]:,} tokens", f"{lengths[-1][1]:,} tokens")
     label = "Documents by length in tokens, each bar twice as long as the one before"
-    drawn = bars([float(count) for _, _, count in lengths], labels, label=label, unit="length", ends=ends)
+    drawn = bars([count for _, _, count in lengths], labels, label=label, unit="length", ends=ends)
     yield f"<figure>{drawn}<figcaption>{label}{f'; {sampled}' if sampled else ''}.</figcaption></figure>"
     found = report_data.frequent_tokens(facts.windows, facts.decoder)
     per_token = found["bytes_per_token"]
@@ -279,22 +278,19 @@ def _mixture(facts: Facts) -> Iterator[str]:
 
 
 def _shuffle(facts: Facts) -> Iterator[str]:
-    order = report_data.order_facts(facts.loader, facts.windows, facts.name)
-    num, every = order["of"], max(1, order["of"] // _POINTS)
+    good, bad, z = report_data.order_facts(facts.loader, facts.windows, facts.name)
+    num, every = len(good), max(1, len(good) // _POINTS)
     yield '<h2 id="shuffle">How good the shuffle is</h2><p>A point is a window: across, when it comes in an epoch; up, '
     yield "where it lies in the store. A good shuffle is an even cloud. A line or a band means that what stands "
     yield "together in the text comes together in training.</p><div class=pair>"
-    for name, kind, values in (
-        ("this run", "dot", order["good"]),
-        ("a shuffle buffer, for comparison", "bad", order["bad"]),
-    ):
+    for name, kind, values in (("this run", "dot", good), ("a shuffle buffer, for comparison", "bad", bad)):
         points = [(place / num, int(values[place]) / num) for place in range(0, num, every)]
         label = f"When each of {num:,} windows comes: {name}"
         yield f"<figure>{dots(points, label=label, kind=kind)}<figcaption>{label}.</figcaption></figure>"
     yield "</div>"
-    if order["z"]:
+    if z:
         yield "<p>Each figure counts deviations from what chance gives: within about 4 is what a random order has.</p>"
-        rows = [[name, f"{good:.1f}", f"{bad:,.1f}"] for name, (good, bad) in order["z"].items()]
+        rows = [[name, f"{of_run:.1f}", f"{of_buffer:,.1f}"] for name, (of_run, of_buffer) in z.items()]
         yield _table(["", "this run", "shuffle buffer"], rows)
 
 

@@ -23,7 +23,7 @@ from windrow.store.store import TokenStore
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Sighting", "Stretch", "print_sightings", "sightings", "sightings_of", "stretches"]
+__all__ = ["Sighting", "Stretch", "print_sightings", "sightings", "stretches"]
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,6 @@ def _places(store: TokenStore, phrase: str, on_progress: Callable[[int, int], No
     if not found:
         raise WindrowError(f"{phrase!r} stands nowhere in this store: not in these letters, case and spaces.")
     return found
-
-
-def sightings_of(loader: Loader, wanted: Sequence[Stretch], epochs: int) -> list[tuple[Stretch, list[Sighting]]]:
-    """Each stretch with where it is seen."""
-    return [(one, sightings(loader, one["start"], one["stop"], epochs=epochs)) for one in wanted]
 
 
 def print_sightings(
