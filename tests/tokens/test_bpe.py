@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from token_helpers import ADVERSARIAL, ANY_TEXT, EOT, GOLDEN, TRICKY, encoding, message, says, toy_ranks
 from windrow.errors import TokenizerError
 from windrow.tokens import bpe, disputed, tokenizer
-from windrow.tokens.tokenizer import load_tokenizer
+from windrow.tokens.tokenizer import TextTokenizer, load_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,12 @@ def gpt2():
 @pytest.fixture(scope="module")
 def plain():
     """GPT-2 by tiktoken alone."""
-    return tokenizer._from_name("gpt2", "tiktoken")
+    return without_gigatoken(tokenizer._from_name.__wrapped__("gpt2"))
+
+
+def without_gigatoken(known):
+    known._model.running.may_be_fast = False
+    return known
 
 
 def test_gigatoken_gives_the_ids_of_tiktoken_on_tricky_texts(gpt2, plain):
@@ -50,9 +55,8 @@ def test_gigatoken_gives_the_ids_of_tiktoken_on_any_text(pattern, texts):
 def both_engines(pattern, made={}):  # noqa: B006
     if pattern not in made:
         ranks, regex = load_tokenizer("gpt2")._model.ranks, bpe.PATTERNS[pattern][0]
-        made[pattern] = [
-            tokenizer._from_ranks("x", ranks, regex, {EOT: 50256}, engine=engine) for engine in (None, "tiktoken")
-        ]
+        fast, slow = (TextTokenizer("x", bpe.BPE("x", ranks, regex, {EOT: 50256})) for _ in range(2))
+        made[pattern] = fast, without_gigatoken(slow)
     return made[pattern]
 
 
@@ -130,9 +134,7 @@ def test_gigatoken_is_rebuilt_before_its_cache_grows_without_bound(monkeypatch):
     toy.encode("a")
     monkeypatch.setattr(bpe._Engine, "REBUILD_AFTER", 100)
     before = toy._model._running.fast
-    assert toy.encode("the " * 50) == tokenizer._from_ranks(
-        "x", toy._model.ranks, toy._model.regex, toy.specials
-    ).encode("the " * 50)
+    assert toy.encode("the " * 50) == load_tokenizer(encoding()).encode("the " * 50)
     assert toy._model._running.fast is not before
 
 

@@ -22,7 +22,7 @@ import re
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, ClassVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -72,11 +72,11 @@ class TextTokenizer:
     its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never as an engine.
     """
 
-    def __init__(self, name: str, model: "BPE | HuggingFace | SingleBytes", eos: str, spec: str | None) -> None:
+    def __init__(self, name: str, model: "BPE | HuggingFace | SingleBytes", spec: str | None = None) -> None:
         self.name = name
         self.vocab_size = model.vocab_size
         self.specials = model.specials
-        self.eos_id = model.specials[eos]
+        self.eos_id = model.specials[model.eos]
         self.pattern = model.pattern
         self.fingerprint = hashlib.sha256(json.dumps(model.digest, sort_keys=True).encode()).hexdigest()
         self._model, self._spec = model, spec
@@ -85,19 +85,15 @@ class TextTokenizer:
         return f"<TextTokenizer {self.name!r}, vocab_size {self.vocab_size}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        engine = getattr(self._model, "engine", None)
         if self._spec:
-            return _restore, (self._spec, self.fingerprint, engine)
-        assert isinstance(self._model, BPE)
-        return _from_ranks, (self.name, self._model.ranks, self._model.regex, self.specials, None, engine)
+            return _restore, (self._spec, self.fingerprint)
+        return TextTokenizer, (self.name, self._model)
 
     def encode(self, text: str, *, allowed_special: Collection[str] = ()) -> list[int]:
         """Ids of ``text``. Special tokens count as such only if ``allowed_special`` holds them ("all": each)."""
-        allowed = self._allowed(allowed_special)
-        if not allowed:
-            return cast(list[int], self.encode_batch([text])[0].tolist())
         _require_unicode(text, 0)
-        parts = re.split(f"({'|'.join(map(re.escape, allowed))})", text)  # text, special, text, ..., text
+        allowed = "|".join(map(re.escape, self._allowed(allowed_special)))
+        parts = re.split(f"({allowed})", text) if allowed else [text]  # text, special, text, ..., text
         rows = self.encode_batch(parts[::2])
         ids: list[int] = rows[0].tolist()
         for special, row in zip(parts[1::2], rows[1:], strict=True):
@@ -165,11 +161,9 @@ class TextTokenizer:
 class SingleBytes:
     """The 256 bytes of UTF-8, and eos 256."""
 
-    vocab_size, pattern = 257, None
-
-    def __init__(self) -> None:
-        self.specials = {EOT: 256}
-        self.digest = ["bytes", self.specials]
+    vocab_size, pattern, eos = 257, None, EOT
+    specials: ClassVar = {EOT: 256}
+    digest: ClassVar = ["bytes", specials]
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
@@ -180,13 +174,12 @@ class SingleBytes:
 
 
 @functools.cache
-def _from_name(name: str, engine: str | None = None) -> TextTokenizer:
+def _from_name(name: str) -> TextTokenizer:
     if name == "bytes":
-        return TextTokenizer(name, SingleBytes(), EOT, name)
+        return TextTokenizer(name, SingleBytes(), name)
     if name in ("gpt2", "r50k_base"):  # two names of one vocabulary
         form = _gpt2_form()
-        ranks = parse_ranks(form, name)
-        return _from_ranks(name, ranks, PATTERNS["gpt2"][0], {EOT: 50256}, name, engine, form)
+        return TextTokenizer(name, BPE(name, parse_ranks(form, name), PATTERNS["gpt2"][0], {EOT: 50256}, form), name)
     import tiktoken
 
     if name not in tiktoken.list_encoding_names():
@@ -200,19 +193,7 @@ def _from_name(name: str, engine: str | None = None) -> TextTokenizer:
             'folder that a machine with network has filled, or use "gpt2", which needs none.'
         ) from error
     regex = PATTERNS[known][0] if (known := pattern_of(encoding._pat_str)) else encoding._pat_str
-    return _from_ranks(name, encoding._mergeable_ranks, regex, encoding._special_tokens, name, engine)
-
-
-def _from_ranks(
-    name: str,
-    ranks: dict[bytes, int],
-    regex: str,
-    specials: dict[str, int],
-    spec: str | None = None,
-    engine: str | None = None,
-    form: bytes | None = None,
-) -> TextTokenizer:
-    return TextTokenizer(name, BPE(name, ranks, regex, specials, engine, form), EOT, spec)
+    return TextTokenizer(name, BPE(name, encoding._mergeable_ranks, regex, encoding._special_tokens), name)
 
 
 def _gpt2_form() -> bytes:
@@ -238,13 +219,13 @@ def _from_ranks_file(path: str, pattern: str | None) -> TextTokenizer:
         )
     ranks = parse_ranks(_read(path), path)
     specials = {EOT: max(ranks.values(), default=-1) + 1}
-    spec = f"{os.path.abspath(path)}:{pattern}"
-    return _from_ranks(f"{Path(path).name}:{pattern}", ranks, PATTERNS[pattern][0], specials, spec)
+    name = f"{Path(path).name}:{pattern}"
+    return TextTokenizer(name, BPE(name, ranks, PATTERNS[pattern][0], specials), f"{os.path.abspath(path)}:{pattern}")
 
 
 def _from_json(path: str, eos: str | None) -> TextTokenizer:
     model = HuggingFace(path, _read(path), eos)
-    return TextTokenizer(Path(path).name, model, model.eos, f"{os.path.abspath(path)}:{model.eos}")
+    return TextTokenizer(Path(path).name, model, f"{os.path.abspath(path)}:{model.eos}")
 
 
 def _read(path: str) -> bytes:
@@ -262,7 +243,7 @@ def _accept(spec: object) -> Tokenizer:
     tiktoken = sys.modules.get("tiktoken")  # an Encoding cannot exist before somebody has imported it
     if tiktoken and isinstance(spec, tiktoken.Encoding):
         name = re.split(r"[/\\]", spec.name)[-1]
-        return _from_ranks(name, spec._mergeable_ranks, spec._pat_str, spec._special_tokens)
+        return TextTokenizer(name, BPE(name, spec._mergeable_ranks, spec._pat_str, spec._special_tokens))
     if missing := [name for name in PROTOCOL if not hasattr(spec, name)]:
         raise TokenizerError(
             f"{type(spec).__name__} is no tokenizer: it lacks {', '.join(missing)}. A tokenizer has "
@@ -277,9 +258,9 @@ def _accept(spec: object) -> Tokenizer:
     return tokenizer
 
 
-def _restore(spec: str, fingerprint: str, engine: str | None) -> TextTokenizer:
+def _restore(spec: str, fingerprint: str) -> TextTokenizer:
     """Unpickle: load again, and make sure that it is the same (a file may have changed)."""
-    tokenizer = load_tokenizer(spec) if engine is None else _from_name(spec, engine)
+    tokenizer = load_tokenizer(spec)
     if tokenizer.fingerprint != fingerprint:
         raise TokenizerError(
             f"{spec!r} changed after the tokenizer was pickled: its fingerprint is {tokenizer.fingerprint} here and "
