@@ -10,8 +10,9 @@ only a contraction may follow in the same piece. So the run ends a piece if what
 nor apostrophe (after a letter), or no number (after a digit); blanks look ahead, but none stand before the place.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 __all__ = ["LIMIT", "PIECE", "cut_long", "cuts_of", "first_cut", "next_cut"]
 
@@ -52,11 +53,11 @@ def _search(window: bytes, at: int) -> int | None:
         at += 1
     head = len(window[:at].decode("utf-8", "surrogateescape"))  # bytes that are not text are single, and no letters
     text = window.decode("utf-8", "surrogateescape")
-    found = _CUT.search(text, max(head, 1))
+    found = _CUT.search(text, head)
     return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else None
 
 
-def cut_long(data: bytes, cuttable: bool = True) -> Iterator[bytes] | None:
+def cut_long(data: bytes, cuttable: bool = True) -> list[bytes] | None:
     """A document's pieces, the same wherever it stands; None when one would be longer than allowed."""
     edges = [0]
     for place in range(PIECE, len(data), PIECE):
@@ -65,12 +66,12 @@ def cut_long(data: bytes, cuttable: bool = True) -> Iterator[bytes] | None:
             return None
         if edges[-1] < cut < len(data):
             edges.append(cut)
-    return (data[start:stop] for start, stop in zip(edges, [*edges[1:], len(data)], strict=True))
+    return [data[start:stop] for start, stop in itertools.pairwise([*edges, len(data)])]
 
 
 def next_cut(text: str, start: int) -> int | None:
     """The first place at or after ``start`` where a text may be cut, None if there is none."""
-    found = _CUT.search(text, max(start, 1))
+    found = _CUT.search(text, start)
     return found.start() if found else None
 
 

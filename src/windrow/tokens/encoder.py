@@ -8,6 +8,7 @@ before each piece are compared with the reference tokenizer. Cost: one batch of 
 import time
 from collections.abc import Callable
 from hashlib import sha256
+from struct import unpack
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,13 @@ __all__ = ["COLUMNS", "Encoder", "digest_of_pieces"]
 
 _BATCH = 1 << 20  # characters
 _CHECKED = 2000  # characters of each item, and at each side of a seam, that are compared
-_NO_DIGEST = bytes(16)
 _NONE = -1  # after a piece that is not the last
 Ids = NDArray[np.unsignedinteger[Any]]
 Place = tuple[int, int, int, int]  # source (within the item), line, start, stop
+
+
+def _digest(text: str) -> bytes:
+    return sha256(b"windrow document 1\n" + text.encode()).digest()[:16]
 
 
 def digest_of_pieces(digests: list[bytes]) -> bytes:
@@ -43,11 +47,10 @@ class Encoder:
         self._texts: list[str] = []
         self._after: list[int] = []  # the id after each text
         self._closing: list[int] = []  # numbers of the texts that end a document
-        self._rows: list[tuple[int, ...]] = []  # place and badness of each document that ended
-        self._digests: list[bytes] = []  # 16 bytes of each
+        self._rows: list[tuple[int, ...]] = []  # of each document that ended, all of ``COLUMNS`` but the end
         self._num_chars = 0
         self._tables = [np.empty((0, len(COLUMNS)), np.int64)]
-        self._tail, self._checked = "", False
+        self._tail = ""
         self.digests: list[bytes] = []  # of the pieces of the document that is open
         self.num_tokens, self.max_token_id, self.seconds = 0, -1, 0.0
 
@@ -57,12 +60,10 @@ class Encoder:
             pieces = cut_long(data, self._cuttable)
             if pieces is None:
                 raise ValueError("too long, with no place to cut it")
-            whole = list(pieces)
-            for number, piece in enumerate(whole):
-                self.piece(piece.decode(), place, number == 0, number == len(whole) - 1)
+            for number, piece in enumerate(pieces):
+                self.piece(piece.decode(), place, number == 0, number == len(pieces) - 1)
             return
-        self._rows.append((*place, 0))
-        self._digests.append(self._digest(text.encode()) if self._hashed else _NO_DIGEST)
+        self._rows.append((*place, *unpack("<2q", _digest(text) if self._hashed else bytes(16)), False))
         self._text(text, self._tokenizer.eos_id)
 
     def piece(
@@ -73,19 +74,15 @@ class Encoder:
             self.digests, self._tail = [], ""
         self._check_seam(before or self._tail, text)
         self._tail = text[-_CHECKED:]
-        self.digests.append(self._digest(text.encode()))
+        self.digests.append(_digest(text))
         if is_last:
-            self._rows.append((*place, bad))
-            self._digests.append(digest_of_pieces(self.digests))
+            self._rows.append((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad))
         self._text(text, self._tokenizer.eos_id if is_last else _NONE)
 
     def table(self) -> NDArray[np.int64]:
         """The rows of all documents that ended, once everything is encoded."""
         self._flush()
         return np.concatenate(self._tables)
-
-    def _digest(self, data: bytes) -> bytes:
-        return sha256(b"windrow document 1\n" + data).digest()[:16]
 
     def _text(self, text: str, after: int) -> None:
         if self._special is not None and EOT in text:
@@ -105,17 +102,14 @@ class Encoder:
             return
         started = time.perf_counter()
         ids, ends = self._encode(self._texts)
-        if not self._checked:
+        if self.max_token_id < 0:  # these are the first of the item
             self._check_sample(self._texts[0])
         self.max_token_id = max(self.max_token_id, self._highest(ids), *self._after)
         tokens, ends = self._with_after(ids, ends)
         if self._rows:
-            closed, rows = self.num_tokens + ends[self._closing], np.array(self._rows, np.int64)
-            digests = np.frombuffer(b"".join(self._digests), "<i8").reshape(-1, 2)
-            self._tables.append(np.column_stack([closed, rows[:, :4], digests, rows[:, 4]]))
+            self._tables.append(np.column_stack([self.num_tokens + ends[self._closing], self._rows]))
         self.num_tokens += len(tokens)
-        self._texts, self._after, self._closing, self._num_chars = [], [], [], 0
-        self._rows, self._digests = [], []
+        self._texts, self._after, self._closing, self._rows, self._num_chars = [], [], [], [], 0
         self.seconds += time.perf_counter() - started
         self._write(tokens)
 
@@ -150,7 +144,6 @@ class Encoder:
 
     def _check_sample(self, text: str) -> None:
         """The beginning of the first text of an item, up to a place where it may be cut."""
-        self._checked = True
         cuts = cuts_of(text[:_CHECKED])
         self._compare([text if len(text) <= _CHECKED else text[: cuts[-1]] if cuts else ""], "the start of an item")
 
