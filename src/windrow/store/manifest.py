@@ -98,8 +98,7 @@ def _load(folder: Path) -> dict[str, Any]:
 def _no_manifest(folder: Path) -> str:
     if not folder.is_dir():
         return f"there is no store at {folder}: no such folder. Make one with: windrow prepare TEXT {folder}"
-    parts = sorted(child.name for child in folder.iterdir() if (child / MANIFEST).is_file())
-    if parts:
+    if parts := sorted(found.parent.name for found in folder.glob(f"*/{MANIFEST}")):
         return (
             f"{folder} is no store itself; it holds {len(parts)}: {', '.join(parts)}. Open {folder / parts[0]} instead."
         )

@@ -1,27 +1,24 @@
 """Where the documents of a store came from: source, line, first and last byte.
 
 Guarantee: what ``prepare`` wrote beside the tokens, read as it is needed; files that are damaged or missing raise
-``StoreError``, never a wrong answer. Cost: a look-up maps a shard's file and reads the lines of ``sources.jsonl`` up to
-the one it needs; a search is binary. It does not do: opening the sources themselves.
+``StoreError``, never a wrong answer. Cost: a look-up maps a shard's file, and the first reads ``sources.jsonl``; a
+search is binary. It does not do: opening the sources themselves.
 """
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from windrow.errors import StoreError, WindrowError
-from windrow.store.manifest import Manifest
+from windrow.store.shards import Int64, map_origins
 from windrow.store.store import TokenStore
 
 __all__ = ["Origin", "Origins"]
 
-Int64 = NDArray[np.int64]
 _LINE_BY_LINE = (".jsonl", ".ndjson", ".parquet", ".arrow", ".csv", ".tsv")
 
 
@@ -42,19 +39,19 @@ class Origins:
     """The origins of the documents of ``store``; a store in memory, or one of other tools, has none."""
 
     def __init__(self, store: TokenStore) -> None:
-        self._store, self._rows = store, dict[int, Int64]()
+        self._store, self._folder = store, store.path or Path()
+        self._shards = store.manifest.shards if store.manifest else ()
+        self._mapped: dict[int, Int64] = {}
 
     def of(self, documents: list[int]) -> dict[int, Origin]:
         """The origin of each of ``documents`` that has one."""
-        manifest = self._store.manifest
-        if manifest is None or not documents or not all(shard.origins for shard in manifest.shards):
-            return {}
-        found, shards = {}, self._store.places_in_shards(np.array(documents))
-        for document, shard, row in zip(documents, *map(np.ndarray.tolist, shards), strict=True):
-            rows = self._shard(manifest, shard) if shard < len(manifest.shards) else ()
+        found, places = {}, self._store.places_in_shards(np.array(documents))
+        for document, shard, row in zip(documents, *map(np.ndarray.tolist, places), strict=True):
+            rows = self._rows(shard) if shard < len(self._shards) else ()
             if row < len(rows):  # a split's last document ends in the other side
-                source, line, first, stop = (int(number) for number in rows[row])
-                found[document] = Origin(self._source(source), line, first, stop)
+                source, *place = rows[row].tolist()
+                name = self._sources[source] if source < len(self._sources) else f"source {source}"
+                found[document] = Origin(name, *place)
         return found
 
     def documents_at(self, source: str, line: int) -> list[int]:
@@ -64,12 +61,11 @@ class Origins:
         ``WindrowError`` when there is no such source, or no such document here.
         """
         number, name = self._numbered(source)
-        manifest = self._store.manifest
-        assert manifest is not None
+        exact = any(suffix in name.lower() for suffix in _LINE_BY_LINE)
         found: list[int] = []
-        for shard in range(len(manifest.shards)):
-            rows, numbers = self._shard(manifest, shard), self._store.documents_of_shard(shard)
-            found += [numbers[row] for row in _at(rows, number, line, exact=_is_line_by_line(name))]
+        for shard in range(len(self._shards)):
+            numbers = self._store.documents_of_shard(shard)
+            found += [numbers[row] for row in _at(self._rows(shard), number, line, exact=exact)]
         found = [document for document in found if 0 <= document < self._store.num_documents]
         if not found:
             raise WindrowError(
@@ -80,56 +76,35 @@ class Origins:
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def _shard(self, manifest: Manifest, number: int) -> Int64:
-        if number not in self._rows:
-            shard = manifest.shards[number]
-            assert self._store.path is not None
-            path = self._store.path / shard.origins
-            try:
-                rows: Int64 = np.load(path, mmap_mode="r" if shard.num_documents else None, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise StoreError(f"{path} is no origins file ({error}). Prepare the store again.") from error
-            if rows.shape != (shard.num_documents, 4) or rows.dtype != np.int64:
-                raise StoreError(f"{path} holds {rows.shape} {rows.dtype}, not ({shard.num_documents}, 4) int64.")
-            self._rows[number] = rows
-        return self._rows[number]
+    def _rows(self, shard: int) -> Int64:
+        if shard not in self._mapped:
+            self._mapped[shard] = map_origins(self._folder, self._shards[shard])
+        return self._mapped[shard]
 
-    def _source(self, number: int) -> str:
-        names = self.__dict__.setdefault("_names", {})
-        if number not in names:
-            names[number] = next(islice(self._listing(), number, None), f"source {number}")
-        return str(names[number])
-
-    def _listing(self) -> Iterator[str]:
-        assert self._store.path is not None
-        assert self._store.manifest is not None
-        path = self._store.path / str(self._store.manifest.sources["file"])
+    @cached_property
+    def _sources(self) -> list[str]:
+        """The name of each source."""
+        if not self._store.manifest:
+            return []
+        path = self._folder / str(self._store.manifest.sources["file"])
         try:
             with open(path, encoding="utf-8") as file:
-                for text in file:
-                    yield str(json.loads(text)["path"])
+                return [str(json.loads(line)["path"]) for line in file]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is no list of sources ({error}). Prepare the store again.") from error
 
-    @cached_property
-    def _all(self) -> list[str]:
-        return list(self._listing()) if self._store.manifest else []
-
     def _numbered(self, wanted: str) -> tuple[int, str]:
-        named = [(n, name) for n, name in enumerate(self._all) if name == wanted]
-        named = named or [(n, name) for n, name in enumerate(self._all) if name.endswith(f"/{wanted}")]
+        names = self._sources
+        named = [(n, name) for n, name in enumerate(names) if name == wanted]
+        named = named or [(n, name) for n, name in enumerate(names) if name.endswith(f"/{wanted}")]
         if len(named) == 1:
             return named[0]
         if not named:
-            raise WindrowError(f"no source of this store is named {wanted}. It has {len(self._all)}: {self._all[:3]}.")
+            raise WindrowError(f"no source of this store is named {wanted}. It has {len(names)}: {names[:3]}.")
         raise WindrowError(f"{len(named)} sources end in {wanted}, {named[0][1]} and {named[1][1]}: give more of it.")
 
 
-def _is_line_by_line(name: str) -> bool:
-    return any(suffix in name.lower() for suffix in _LINE_BY_LINE)
-
-
-def _at(rows: Any, source: int, line: int, *, exact: bool) -> range:
+def _at(rows: Int64, source: int, line: int, *, exact: bool) -> range:
     """The rows of the document at ``line``: rows are sorted by source and line."""
 
     def key(row: int) -> tuple[int, int]:

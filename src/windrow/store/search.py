@@ -6,11 +6,10 @@ of memory. It does not do: other spellings, case or white space; tokenizing the 
 neighbours.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from windrow.errors import WindrowError
 from windrow.store.store import TokenStore
@@ -28,50 +27,31 @@ def find_text(
     needle, found = phrase.encode(), 0
     if not needle:
         raise WindrowError("the text to look for is empty, and that is everywhere. Give some words.")
-    lengths = _Lengths(store.tokenizer)
-    first = 0
-    while first < store.num_tokens:
-        tokens = store.tokens(first, first + AT_A_TIME + _overlap(needle))
-        for start, stop in _in_stretch(tokens, needle, lengths):
+    decode = _decoder(store.tokenizer)
+    length = cache(lambda token: len(decode([token])))
+    for first in range(0, store.num_tokens, AT_A_TIME):
+        tokens = store.tokens(first, first + AT_A_TIME + len(needle)).tolist()  # a token has one byte or more
+        for start, stop in _in_stretch(decode(tokens), needle, map(length, tokens)):
             if start < AT_A_TIME:  # what begins later is found in the next stretch
                 found += 1
                 yield first + start, first + stop
-        first += AT_A_TIME
         if on_progress:
-            on_progress(min(first, store.num_tokens), found)
+            on_progress(min(first + AT_A_TIME, store.num_tokens), found)
 
 
-def _overlap(needle: bytes) -> int:
-    return len(needle)  # a token has one byte or more
-
-
-def _in_stretch(tokens: NDArray[Any], needle: bytes, lengths: "_Lengths") -> Iterator[tuple[int, int]]:
-    data = lengths.decode(tokens)
+def _in_stretch(data: bytes, needle: bytes, lengths: Iterable[int]) -> Iterator[tuple[int, int]]:
     at = data.find(needle)
     if at < 0:
         return
-    ends = np.cumsum(lengths.of(tokens))  # (n,) one past the last byte of each token
+    ends = np.cumsum([*lengths])  # (n,) one past the last byte of each token
     while at >= 0:
         start, stop = np.searchsorted(ends, [at, at + len(needle) - 1], side="right")
         yield int(start), int(stop) + 1
         at = data.find(needle, at + 1)
 
 
-class _Lengths:
-    """Bytes of tokens; a tokenizer without ``decode_bytes`` is asked for text, token by token."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._whole: Callable[[list[int]], bytes] | None = getattr(tokenizer, "decode_bytes", None)
-        self._tokenizer, self._known = tokenizer, dict[int, bytes]()
-
-    def decode(self, tokens: NDArray[Any]) -> bytes:
-        return self._whole(tokens.tolist()) if self._whole else b"".join(map(self._one, tokens.tolist()))
-
-    def of(self, tokens: NDArray[Any]) -> NDArray[np.int64]:
-        return np.array([len(self._one(token)) for token in tokens.tolist()], dtype=np.int64)
-
-    def _one(self, token: int) -> bytes:
-        if token not in self._known:
-            whole = self._whole
-            self._known[token] = whole([token]) if whole else self._tokenizer.decode([token]).encode()
-        return self._known[token]
+def _decoder(tokenizer: Tokenizer) -> Callable[[list[int]], bytes]:
+    """Tokens to bytes; a tokenizer without ``decode_bytes`` is asked for text, token by token."""
+    one = cache(lambda token: tokenizer.decode([token]).encode())
+    decode: Callable[[list[int]], bytes] = getattr(tokenizer, "decode_bytes", lambda tokens: b"".join(map(one, tokens)))
+    return decode

@@ -1,6 +1,6 @@
 """The files of a shard, mapped.
 
-Guarantee: what is mapped has the shape and the dtype that the manifest says. Cost: opening two files; nothing is read.
+Guarantee: what is mapped has the shape and the dtype that the manifest says. Cost: opening a file; nothing is read.
 """
 
 import errno
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from windrow.errors import StoreError
 from windrow.store.manifest import Shard
 
-__all__ = ["Int64", "Tokens", "map_documents", "map_tokens"]
+__all__ = ["Int64", "Tokens", "map_documents", "map_origins", "map_tokens"]
 
 Int64 = NDArray[np.int64]
 Tokens = NDArray[np.unsignedinteger[Any]]
@@ -31,19 +31,27 @@ def map_tokens(folder: Path, shard: Shard, dtype: str) -> Tokens:
 
 def map_documents(folder: Path, shard: Shard) -> Int64:
     """Where each document of ``shard`` ends, (num_documents,), mapped. Raises ``StoreError`` for another file."""
-    path = folder / shard.documents
+    return _map_rows(folder / shard.documents, (shard.num_documents,), "boundary")
+
+
+def map_origins(folder: Path, shard: Shard) -> Int64:
+    """Source, line and bytes of each document of ``shard``, (num_documents, 4), mapped. Raises ``StoreError`` too."""
+    return _map_rows(folder / shard.origins, (shard.num_documents, 4), "origins")
+
+
+def _map_rows(path: Path, shape: tuple[int, ...], what: str) -> Int64:
     try:
-        ends: Int64 = np.load(path, mmap_mode="r" if shard.num_documents else None, allow_pickle=False)
+        rows: Int64 = np.load(path, mmap_mode="r" if shape[0] else None, allow_pickle=False)
     except OSError as error:
         raise _cannot_map(path, error) from error
     except ValueError as error:
-        raise StoreError(f"{path} is no boundary file ({error}). Prepare the store again.") from error
-    if ends.dtype != np.int64 or ends.shape != (shard.num_documents,):
+        raise StoreError(f"{path} is no {what} file ({error}). Prepare the store again.") from error
+    if rows.dtype != np.int64 or rows.shape != shape:
         raise StoreError(
-            f"{path} holds {ends.shape} {ends.dtype}, and the manifest says ({shard.num_documents},) int64. "
-            "Restore it from a copy, or prepare the store again."
+            f"{path} holds {rows.shape} {rows.dtype}, and the manifest says {shape} int64. Restore it from a copy, or "
+            "prepare the store again."
         )
-    return ends
+    return rows
 
 
 def _cannot_map(path: Path, error: OSError) -> StoreError:

@@ -61,11 +61,9 @@ class TokenStore:
         self._tokens, self._ends = tuple(tokens), tuple(document_ends)
         self._token_edges = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
         self._document_edges = np.cumsum([0, *map(len, document_ends)])  # likewise for documents
-        self._start, self._stop = span or (
-            0,
-            int(self._token_edges[-1]),
-        )  # a split sees a part of the same shards
-        self._fingerprint = fingerprint
+        self._start, self._stop = span or (0, int(self._token_edges[-1]))  # a split sees a part of the same shards
+        if fingerprint is not None:
+            self.fingerprint = fingerprint
         self._views: dict[tuple[int, int], Tokens] = {}  # of every span of a length: made once, costs nothing to keep
         self.dtype, self.eos_id = dtype, eos_id
         self.num_tokens = self._stop - self._start
@@ -118,9 +116,8 @@ class TokenStore:
     def gather(self, starts: Int64, length: int) -> Tokens:
         """The spans of ``length`` tokens at ``starts`` (B,): (B, length) in the store's dtype, a fresh array."""
         starts = np.asarray(starts, dtype=np.int64)
-        if (
-            len(starts) and int(starts.view(np.uint64).max()) + length > self.num_tokens
-        ):  # negative: huge without its sign
+        # A negative start is huge without its sign.
+        if len(starts) and int(starts.view(np.uint64).max()) + length > self.num_tokens:
             raise IndexError(
                 f"spans of {length} tokens from {starts.min()} to {starts.max()} leave the store, {self!r}"
             )
@@ -136,9 +133,8 @@ class TokenStore:
         for shard in np.unique(first[within]):
             rows = np.flatnonzero(within & (first == shard))
             out[rows] = self._spans(int(shard), starts[rows] - self._token_edges[shard], length)
-        across = np.flatnonzero(~within)
-        if len(across):
-            out[across] = self._gather_places(starts[across, None] + np.arange(length))
+        for row in np.flatnonzero(~within):  # few: they lie across the edge of a shard
+            out[row] = self._between(int(starts[row]), int(starts[row]) + length)
         return out
 
     def _spans(self, shard: int, starts: Int64, length: int) -> Tokens:
@@ -151,20 +147,14 @@ class TokenStore:
         spans: Tokens = view[starts]
         return spans
 
-    def _gather_places(self, places: Int64) -> Tokens:
-        out = np.empty(places.shape, dtype=self.dtype)
-        shards = np.searchsorted(self._token_edges, places, side="right") - 1
-        for shard in np.unique(shards):
-            here = shards == shard
-            out[here] = self._tokens[shard][places[here] - self._token_edges[shard]]
-        return out
-
     def tokens(self, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens ``[start, stop)``: (stop - start,) in the store's dtype, clipped to the store like a slice."""
         start, stop, _ = slice(start, stop).indices(self.num_tokens)
         if stop <= start:
             return np.empty(0, dtype=self.dtype)
-        first, last = self._start + start, self._start + stop
+        return self._between(self._start + start, self._start + stop)
+
+    def _between(self, first: int, last: int) -> Tokens:
         parts = [
             tokens[max(first - edge, 0) : max(last - edge, 0)]
             for tokens, edge in zip(self._tokens, self._token_edges.tolist(), strict=False)
@@ -203,12 +193,11 @@ class TokenStore:
 
         Document -1 ends where the first begins, at 0: ``document_ends(d - 1)`` is the start of d.
         """
-        documents = np.asarray(documents, dtype=np.int64) + self._first_document
-        shards = np.searchsorted(self._document_edges, documents, side="right") - 1
-        out = np.zeros(documents.shape, dtype=np.int64)
-        for shard in np.unique(shards[documents >= 0]):
-            here = (shards == shard) & (documents >= 0)
-            out[here] = self._ends[shard][documents[here] - self._document_edges[shard]] + self._token_edges[shard]
+        shards, rows = self.places_in_shards(documents)
+        out = np.zeros(shards.shape, dtype=np.int64)
+        for shard in np.unique(shards[shards >= 0]):
+            here = shards == shard
+            out[here] = self._ends[shard][rows[here]] + self._token_edges[shard]
         return np.clip(out, self._start, self._stop) - self._start
 
     def document_span(self, number: int) -> tuple[int, int]:
@@ -225,7 +214,7 @@ class TokenStore:
         return self.tokens(*self.document_span(number))
 
     def places_in_shards(self, documents: Int64) -> tuple[Int64, Int64]:
-        """``(shard, row)``, each (B,), of ``documents`` (B,): where their lines stand in a shard's own files."""
+        """``(shard, row)`` of ``documents`` (any shape): where they stand in a shard's own files."""
         documents = np.asarray(documents, dtype=np.int64) + self._first_document
         shards = np.searchsorted(self._document_edges, documents, side="right") - 1
         return shards, documents - self._document_edges[shards]
@@ -237,15 +226,13 @@ class TokenStore:
 
     # -- meaning ---------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of tokens and boundaries; in memory it is computed once, at its first use."""
-        if self._fingerprint is None:
-            content = sha256(self.dtype.str.encode())
-            for array in (*self._tokens, *self._ends):
-                content.update(np.ascontiguousarray(array).data)
-            self._fingerprint = content.hexdigest()
-        return self._fingerprint
+        content = sha256(self.dtype.str.encode())
+        for array in (*self._tokens, *self._ends):
+            content.update(np.ascontiguousarray(array).data)
+        return content.hexdigest()
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -326,7 +313,5 @@ def _checked_ends(given: NDArray[Any], num_tokens: int) -> Int64:
 
 def open_splits(path: Path) -> dict[str, TokenStore]:
     """The store at ``path`` by the name of its folder, or the stores in it: train first."""
-    if (path / MANIFEST).is_file() or not path.is_dir():
-        return {path.name: open_store(path)}
-    names = sorted(child.name for child in path.iterdir() if (child / MANIFEST).is_file())
+    names = [] if (path / MANIFEST).is_file() else sorted(found.parent.name for found in path.glob(f"*/{MANIFEST}"))
     return {name: open_store(path / name) for name in names} or {path.name: open_store(path)}
