@@ -6,6 +6,7 @@ compressed form. What it does not do: know what the bytes mean.
 """
 
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any, BinaryIO
@@ -79,38 +80,29 @@ def _raw(path: str, seen: Callable[[bytes], object] | None) -> Iterator[bytes]:
 
 
 def _decompressed(raw: Iterator[bytes], path: str, compression: str) -> Iterator[bytes]:
-    """One member or frame after another; ``decoder`` is None between them."""
+    """One member or frame after another; ``decoder`` is None between them.
+
+    At most a step at a time: a megabyte of zeros can be a gigabyte of text.
+    """
     new_decoder, failures = _decoders(compression)
     decoder: Any = None
     num_raw = 0
     for data in raw:
         num_raw += len(data)
-        while data:
+        while data or not getattr(decoder, "needs_input", True):  # zlib hands back what it did not take, zstd keeps it
             if decoder is None:
                 data = data.lstrip(b"\0") if compression == "gz" and num_raw > len(data) else data  # padding
                 if not data:
                     break
                 decoder = new_decoder()
             try:
-                yield from _bounded(decoder, data)
+                yield decoder.decompress(data, STEP)
             except failures as error:
                 raise _damaged(path, num_raw, str(error)) from error
-            data = decoder.unused_data if decoder.eof else b""
+            data = decoder.unused_data if decoder.eof else getattr(decoder, "unconsumed_tail", b"")
             decoder = None if decoder.eof else decoder
     if decoder is not None or not num_raw:
         raise _damaged(path, num_raw, "it ends in the middle of the compressed data, so the rest is missing")
-
-
-def _bounded(decoder: Any, data: bytes) -> Iterator[bytes]:
-    """At most a step at a time: a megabyte of zeros can be a gigabyte of text."""
-    if hasattr(decoder, "needs_input"):  # zstd
-        yield decoder.decompress(data, STEP)
-        while not decoder.eof and not decoder.needs_input:
-            yield decoder.decompress(b"", STEP)
-        return
-    yield decoder.decompress(data, STEP)
-    while decoder.unconsumed_tail and not decoder.eof:
-        yield decoder.decompress(decoder.unconsumed_tail, STEP)
 
 
 def _damaged(path: str, num_raw: int, what: str) -> SourceError:
@@ -122,7 +114,12 @@ def _damaged(path: str, num_raw: int, what: str) -> SourceError:
 
 def _decoders(compression: str) -> tuple[Callable[[], Any], tuple[Any, ...]]:
     if compression == "gz":
-        return _gzip()
+        try:
+            from isal import isal_zlib
+
+            return lambda: isal_zlib.decompressobj(31), (isal_zlib.error, zlib.error)  # 2-3 times as fast
+        except ImportError:
+            return lambda: zlib.decompressobj(31), (zlib.error,)
     try:
         if sys.version_info >= (3, 14):
             from compression import zstd
@@ -133,17 +130,6 @@ def _decoders(compression: str) -> tuple[Callable[[], Any], tuple[Any, ...]]:
             'reading .zst needs backports.zstd: pip install "windrow[io]". Or unpack the files first: zstd -d'
         ) from None
     return zstd.ZstdDecompressor, (zstd.ZstdError, EOFError)
-
-
-def _gzip() -> tuple[Callable[[], Any], tuple[Any, ...]]:
-    import zlib
-
-    try:
-        from isal import isal_zlib
-
-        return lambda: isal_zlib.decompressobj(31), (isal_zlib.error, zlib.error)  # 2-3 times as fast
-    except ImportError:
-        return lambda: zlib.decompressobj(31), (zlib.error,)
 
 
 class FileBytes:
