@@ -15,9 +15,9 @@ from typing import Any
 
 from windrow.errors import PrepareError, SourceError
 from windrow.preparing.unfinished import ItemFile, read_note, write_note
-from windrow.text.blocks import Block, Bytes, blocks
+from windrow.text.blocks import Block, blocks
 from windrow.text.sources import Reading, Source
-from windrow.text.streams import FileBytes, StreamBytes, num_lines
+from windrow.text.streams import Bytes, FileBytes, StreamBytes, num_lines
 from windrow.tokens.protocol import Tokenizer
 
 __all__ = ["ITEM", "HashTask", "Item", "Job", "Tasks", "job_for"]

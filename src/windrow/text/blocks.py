@@ -6,31 +6,22 @@ than some blocks behind is never asked for again, so a stream of any length take
 """
 
 import re
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 from windrow.errors import SourceError
 from windrow.text.sources import Reading, Source
+from windrow.text.streams import Bytes
 from windrow.tokens.cuts import LIMIT, PIECE, first_cut
 from windrow.tokens.protocol import EOT
 
-__all__ = ["Block", "Bytes", "blocks", "delimiter"]
+__all__ = ["Block", "blocks", "delimiter"]
 
 _BLOCK = 1 << 23
 _LONGEST_LINE = 1 << 25  # of jsonl: a line is parsed in one piece
 _STEP = 1 << 16
 _KEEP = 1 << 12
-
-
-class Bytes(Protocol):
-    """Bytes of a text: ``read`` gives fewer at its end; ``forget`` allows to drop what lies before."""
-
-    def read(self, start: int, stop: int) -> bytes: ...
-
-    def forget(self, before: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -68,37 +59,38 @@ def delimiter(form: str, reading: Reading) -> re.Pattern[bytes] | None:
 def blocks(content: Bytes, source: Source, reading: Reading, cuttable: bool) -> Iterator[Block]:
     """The blocks of one source, of form text or jsonl, in order."""
     between, start = delimiter(source.form, reading), 0
-    while not start or content.read(start, start + 1):
-        block = _whole(content, start, between, source) if between else None
-        if block is None:
-            for block in _pieces(content, start, between, source, cuttable):
-                yield block
-                content.forget(block.stop - _KEEP)
-        else:
+    while True:
+        whole = _whole(content, start, between, source) if between else None
+        for block in [whole] if whole else _pieces(content, start, between, source, cuttable):
             yield block
-        assert block is not None
+            content.forget(block.stop - _KEEP)
         start = block.next
-        if not start:
-            return  # an empty file
-        content.forget(start - _KEEP)
+        if not content.read(start, start + 1):
+            return
 
 
 def _whole(content: Bytes, start: int, between: re.Pattern[bytes], source: Source) -> Block | None:
     """Whole documents from ``start`` on; None where a long one starts."""
     far = start + _BLOCK
-    if not content.read(far, far + 1):
-        stop = start + len(content.read(start, far))
-        return Block(start, stop, stop)
-    found = _find(content, between, far, far + _BLOCK) or _last(content, between, start, far)
-    if found is None and source.form == "jsonl":
-        found = _find(content, between, far + _BLOCK, start + _LONGEST_LINE) or _rest(content, start)
-        if found is None:
+    stop = _end(content, start, far)
+    if stop is None:
+        found = _find(content, between, far, far + _BLOCK)
+        stop = found[1] if found else _last(content, between, start, far)
+    if stop is None and source.form == "jsonl":
+        found = _find(content, between, far + _BLOCK, start + _LONGEST_LINE)
+        stop = found[1] if found else _end(content, start, start + _LONGEST_LINE)
+        if stop is None:
             raise SourceError(
                 f"{source.path} has a line longer than {_LONGEST_LINE >> 20} MiB at byte {start}, and a line of JSON "
                 "is parsed in one piece. Split the document into several lines, or write it as a .txt file, which "
                 "may be of any length."
             )
-    return found and Block(start, found[1], found[1])
+    return None if stop is None else Block(start, stop, stop)
+
+
+def _end(content: Bytes, start: int, stop: int) -> int | None:
+    """Where the text ends, if that is in ``[start, stop]``."""
+    return None if content.read(stop, stop + 1) else start + len(content.read(start, stop))
 
 
 def _find(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
@@ -115,20 +107,10 @@ def _find(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> 
     return None
 
 
-def _last(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
-    """The last match in ``[start, stop)``. The text goes on there: what stands at ``stop`` may be half a line."""
-    matches = between.finditer(content.read(start, stop + 4096))
-    found = deque((match for match in matches if start + match.end() <= stop), maxlen=1)
-    last = found[0] if found else None
-    return last and (start + last.start(), start + last.end())
-
-
-def _rest(content: Bytes, start: int) -> tuple[int, int] | None:
-    """The rest as one line, if that is short enough."""
-    if content.read(start + _LONGEST_LINE, start + _LONGEST_LINE + 1):
-        return None
-    stop = start + len(content.read(start, start + _LONGEST_LINE))
-    return stop, stop
+def _last(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> int | None:
+    """Where the last match in ``[start, stop)`` ends. The text goes on: what stands at ``stop`` may be half a line."""
+    ends = (start + match.end() for match in between.finditer(content.read(start, stop + 4096)))
+    return max((end for end in ends if end <= stop), default=None)
 
 
 def _pieces(
@@ -145,7 +127,7 @@ def _pieces(
             yield Block(here, found[0], found[1], (here == start, True))
             return
         if cut is None:
-            raise no_cut(str(source.path), start + place, cuttable)
+            raise _no_cut(str(source.path), start + place, cuttable)
         is_last = not content.read(stop, stop + 1)
         yield Block(here, stop, stop, (here == start, is_last))
         if is_last:
@@ -153,7 +135,7 @@ def _pieces(
         here, place = stop, ((stop - start) // PIECE + 1) * PIECE
 
 
-def no_cut(name: str, place: int, cuttable: bool) -> SourceError:
+def _no_cut(name: str, place: int, cuttable: bool) -> SourceError:
     """The error for a document that can be neither cut nor tokenized whole in bounded memory."""
     if not cuttable:
         return SourceError(

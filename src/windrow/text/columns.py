@@ -5,7 +5,9 @@ from 1, stands where text files have a line. Cost: some thousand rows in memory.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from itertools import islice
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
@@ -33,11 +35,10 @@ def row_groups(source: Source, reading: Reading, target: int) -> Iterator[tuple[
 
 def rows(source: Source, block: Block, reading: Reading) -> Iterator[Document | Bad]:
     """The documents of some row groups; ``line`` is the row within the file."""
-    with _opened(source) as file:
-        if source.form == "parquet":
-            yield from _parquet_rows(file, source, block, reading)
-        else:
-            yield from _arrow_rows(file, source, block, reading)
+    read = _parquet_columns if source.form == "parquet" else _arrow_columns
+    with _opened(source) as file, _damage_named(source):
+        for column, first in read(file, source, block, reading):
+            yield from _documents(column, first, source, reading)
 
 
 def _pyarrow() -> Any:
@@ -55,48 +56,41 @@ def _opened(source: Source) -> BinaryIO:
     if not source.compression:
         return open_binary(str(source.path))
     file: Any = TemporaryFile()  # noqa: SIM115 - the caller closes it
-    for data in chunks(source):
-        file.write(data)
+    file.writelines(chunks(source))
     file.seek(0)
     return file  # type: ignore[no-any-return]
 
 
 def _sizes(source: Source, reading: Reading) -> list[int]:
-    arrow = _pyarrow()
-    with _opened(source) as file:
-        if source.form == "parquet":
-            parquet = _checked(source, lambda: arrow.parquet.ParquetFile(file))
-            column = _column(source, parquet.schema_arrow.names, reading.text_key)
-            leaf = _leaf(parquet, column)
-            groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
-            return [group.column(leaf).total_uncompressed_size for group in groups]
-        return [batch.nbytes for batch in _batches(file, source, reading)]
+    with _opened(source) as file, _damage_named(source):
+        if source.form == "arrow":
+            return [batch.nbytes for batch in _batches(file, source, reading)]
+        parquet = _pyarrow().parquet.ParquetFile(file)
+        _require_column(source, parquet.schema_arrow.names, reading.text_key)
+        names = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
+        leaf = names.index(reading.text_key) if reading.text_key in names else 0
+        groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
+        return [group.column(leaf).total_uncompressed_size for group in groups]
 
 
-def _leaf(parquet: Any, column: str) -> int:
-    names = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
-    return names.index(column) if column in names else 0
-
-
-def _parquet_rows(file: BinaryIO, source: Source, block: Block, reading: Reading) -> Iterator[Document | Bad]:
-    parquet = _checked(source, lambda: _pyarrow().parquet.ParquetFile(file))
+def _parquet_columns(file: BinaryIO, source: Source, block: Block, reading: Reading) -> Iterator[tuple[Any, int]]:
+    """Texts of some rows, and the number of rows before them."""
+    parquet = _pyarrow().parquet.ParquetFile(file)
     first = sum(parquet.metadata.row_group(number).num_rows for number in range(block.start))
     groups = list(range(block.start, block.stop))
     found = parquet.iter_batches(_ROWS, row_groups=groups, columns=[reading.text_key], use_threads=False)
-    for batch in _guarded(found, source):
-        yield from _documents(batch.column(0), first, source, reading)
+    for batch in found:
+        yield batch.column(0), first
         first += batch.num_rows
 
 
-def _arrow_rows(file: BinaryIO, source: Source, block: Block, reading: Reading) -> Iterator[Document | Bad]:
+def _arrow_columns(file: BinaryIO, source: Source, block: Block, reading: Reading) -> Iterator[tuple[Any, int]]:
+    """Texts of some rows, and the number of rows before them."""
     first = 0
-    for number, batch in enumerate(_batches(file, source, reading)):
-        if number >= block.stop:
-            return
+    for number, batch in enumerate(islice(_batches(file, source, reading), block.stop)):
         if number >= block.start:
             for start in range(0, batch.num_rows, _ROWS):
-                column = batch.column(reading.text_key).slice(start, _ROWS)
-                yield from _documents(column, first + start, source, reading)
+                yield batch.column(reading.text_key).slice(start, _ROWS), first + start
         first += batch.num_rows
 
 
@@ -107,36 +101,30 @@ def _batches(file: BinaryIO, source: Source, reading: Reading) -> Iterator[Any]:
     is_file = mapped.read(6) == b"ARROW1"
     mapped.seek(0)
     opener = arrow.ipc.open_file if is_file else arrow.ipc.open_stream
-    reader = _checked(source, lambda: opener(mapped))
-    _column(source, reader.schema.names, reading.text_key)
-    found = (reader.get_batch(n) for n in range(reader.num_record_batches)) if is_file else iter(reader)
-    return _guarded(found, source)
+    reader = opener(mapped)
+    _require_column(source, reader.schema.names, reading.text_key)
+    return map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
 
 
-def _guarded(found: Iterator[Any], source: Source) -> Iterator[Any]:
-    iterator = iter(found)
-    while (batch := _checked(source, lambda: next(iterator, None))) is not None:
-        yield batch
-
-
-def _checked(source: Source, call: Any) -> Any:
+@contextmanager
+def _damage_named(source: Source) -> Iterator[None]:
+    """What pyarrow raises about a damaged file, as an error that names the file."""
     try:
-        return call()
+        yield
+    except SourceError:
+        raise
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        if isinstance(error, SourceError):
-            raise
         raise SourceError(
             f"{source.path} is no whole {source.form} file ({error}). Download or copy it again."
         ) from error
 
 
-def _column(source: Source, names: list[str], text_key: str) -> str:
+def _require_column(source: Source, names: list[str], text_key: str) -> None:
     if text_key not in names:
         raise SourceError(
             f"{source.path} has no column {text_key!r}; it has {', '.join(map(repr, names[:12]))}. Name the right one "
             "with text_key (--text-key)."
         )
-    return text_key
 
 
 def _documents(column: Any, first: int, source: Source, reading: Reading) -> Iterator[Document | Bad]:

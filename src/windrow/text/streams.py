@@ -16,7 +16,7 @@ import numpy as np
 from windrow.errors import SourceError
 from windrow.text.sources import Source
 
-__all__ = ["STEP", "FileBytes", "StreamBytes", "chunks", "hash_file", "num_lines", "open_binary", "read_span"]
+__all__ = ["STEP", "Bytes", "FileBytes", "StreamBytes", "chunks", "hash_file", "num_lines", "open_binary", "read_span"]
 
 STEP = 1 << 20
 _SHORT = 1 << 13  # bytes
@@ -34,11 +34,9 @@ def open_binary(path: str) -> BinaryIO:
 def read_span(path: str, start: int, stop: int) -> bytes:
     """Bytes ``[start, stop)`` of a plain file. Raises ``SourceError`` when they are not all there."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb") as file:
             file.seek(start)
             data = file.read(stop - start)
-            while len(data) < stop - start and (more := file.read(stop - start - len(data))):
-                data += more
     except OSError as error:
         raise SourceError(f"{path} cannot be read at byte {start}: {error.strerror}.") from error
     if len(data) < stop - start:
@@ -180,10 +178,11 @@ class StreamBytes:
         return self._digest.hexdigest(), self.num_raw
 
 
+Bytes = FileBytes | StreamBytes
+
+
 def hash_file(path: str) -> tuple[str, int]:
     """``(sha256 hex, nbytes)`` of a file as it lies on disk."""
-    digest, nbytes = sha256(), 0
-    for data in _raw(path, None):
-        digest.update(data)
-        nbytes += len(data)
+    digest = sha256()
+    nbytes = sum(map(len, _raw(path, digest.update)))
     return digest.hexdigest(), nbytes
