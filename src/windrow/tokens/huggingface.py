@@ -8,6 +8,7 @@ What it does not do: bytes. The file's decoder makes text, so half a character d
 
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,7 @@ class HuggingFace:
     """The tokenizer in ``data``, the bytes of the file ``path``, with ``eos`` or the first usual name it has."""
 
     def __init__(self, path: str, data: bytes, eos: str | None = None) -> None:
-        settings = _settings(path, data)
+        self.name, settings = Path(path).name, _settings(path, data)
         added = {token["content"]: token for token in settings["added_tokens"]}
         self._engine = _engine(path, settings)
         self.eos = eos or next((name for name in EOS_NAMES if name in added), None) or ""

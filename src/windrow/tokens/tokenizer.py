@@ -72,8 +72,8 @@ class TextTokenizer:
     its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never as an engine.
     """
 
-    def __init__(self, name: str, model: "BPE | HuggingFace | SingleBytes", spec: str | None = None) -> None:
-        self.name = name
+    def __init__(self, model: "BPE | HuggingFace | SingleBytes", spec: str | None = None) -> None:
+        self.name = model.name
         self.vocab_size = model.vocab_size
         self.specials = model.specials
         self.eos_id = model.specials[model.eos]
@@ -87,7 +87,7 @@ class TextTokenizer:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._spec:
             return _restore, (self._spec, self.fingerprint)
-        return TextTokenizer, (self.name, self._model)
+        return TextTokenizer, (self._model,)
 
     def encode(self, text: str, *, allowed_special: Collection[str] = ()) -> list[int]:
         """Ids of ``text``. Special tokens count as such only if ``allowed_special`` holds them ("all": each)."""
@@ -161,7 +161,7 @@ class TextTokenizer:
 class SingleBytes:
     """The 256 bytes of UTF-8, and eos 256."""
 
-    vocab_size, pattern, eos = 257, None, EOT
+    name, vocab_size, pattern, eos = "bytes", 257, None, EOT
     specials: ClassVar = {EOT: 256}
     digest: ClassVar = ["bytes", specials]
 
@@ -176,10 +176,10 @@ class SingleBytes:
 @functools.cache
 def _from_name(name: str) -> TextTokenizer:
     if name == "bytes":
-        return TextTokenizer(name, SingleBytes(), name)
+        return TextTokenizer(SingleBytes(), name)
     if name in ("gpt2", "r50k_base"):  # two names of one vocabulary
         form = _gpt2_form()
-        return TextTokenizer(name, BPE(name, parse_ranks(form, name), PATTERNS["gpt2"][0], {EOT: 50256}, form), name)
+        return TextTokenizer(BPE(name, parse_ranks(form, name), PATTERNS["gpt2"][0], {EOT: 50256}, form), name)
     import tiktoken
 
     if name not in tiktoken.list_encoding_names():
@@ -193,7 +193,7 @@ def _from_name(name: str) -> TextTokenizer:
             'folder that a machine with network has filled, or use "gpt2", which needs none.'
         ) from error
     regex = PATTERNS[known][0] if (known := pattern_of(encoding._pat_str)) else encoding._pat_str
-    return TextTokenizer(name, BPE(name, encoding._mergeable_ranks, regex, encoding._special_tokens), name)
+    return TextTokenizer(BPE(name, encoding._mergeable_ranks, regex, encoding._special_tokens), name)
 
 
 def _gpt2_form() -> bytes:
@@ -219,13 +219,13 @@ def _from_ranks_file(path: str, pattern: str | None) -> TextTokenizer:
         )
     ranks = parse_ranks(_read(path), path)
     specials = {EOT: max(ranks.values(), default=-1) + 1}
-    name = f"{Path(path).name}:{pattern}"
-    return TextTokenizer(name, BPE(name, ranks, PATTERNS[pattern][0], specials), f"{os.path.abspath(path)}:{pattern}")
+    model = BPE(f"{Path(path).name}:{pattern}", ranks, PATTERNS[pattern][0], specials)
+    return TextTokenizer(model, f"{os.path.abspath(path)}:{pattern}")
 
 
 def _from_json(path: str, eos: str | None) -> TextTokenizer:
     model = HuggingFace(path, _read(path), eos)
-    return TextTokenizer(Path(path).name, model, f"{os.path.abspath(path)}:{model.eos}")
+    return TextTokenizer(model, f"{os.path.abspath(path)}:{model.eos}")
 
 
 def _read(path: str) -> bytes:
@@ -243,7 +243,7 @@ def _accept(spec: object) -> Tokenizer:
     tiktoken = sys.modules.get("tiktoken")  # an Encoding cannot exist before somebody has imported it
     if tiktoken and isinstance(spec, tiktoken.Encoding):
         name = re.split(r"[/\\]", spec.name)[-1]
-        return TextTokenizer(name, BPE(name, spec._mergeable_ranks, spec._pat_str, spec._special_tokens))
+        return TextTokenizer(BPE(name, spec._mergeable_ranks, spec._pat_str, spec._special_tokens))
     if missing := [name for name in PROTOCOL if not hasattr(spec, name)]:
         raise TokenizerError(
             f"{type(spec).__name__} is no tokenizer: it lacks {', '.join(missing)}. A tokenizer has "
