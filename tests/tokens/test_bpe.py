@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from token_helpers import ADVERSARIAL, ANY_TEXT, EOT, GOLDEN, TRICKY, encoding, message, says, toy_ranks
+from token_helpers import (
+    ADVERSARIAL,
+    ANY_TEXT,
+    EOT,
+    GOLDEN,
+    TRICKY,
+    encoding,
+    message,
+    says,
+    toy_ranks,
+    without_gigatoken,
+)
 from windrow.errors import TokenizerError
 from windrow.tokens import bpe, disputed, tokenizer
 from windrow.tokens.tokenizer import TextTokenizer, load_tokenizer
@@ -28,11 +39,6 @@ def gpt2():
 def plain():
     """GPT-2 by tiktoken alone."""
     return without_gigatoken(tokenizer._from_name.__wrapped__("gpt2"))
-
-
-def without_gigatoken(known):
-    known._model.running.may_be_fast = False
-    return known
 
 
 def test_gigatoken_gives_the_ids_of_tiktoken_on_tricky_texts(gpt2, plain):
