@@ -11,10 +11,8 @@ import torch
 from typer.testing import CliRunner
 
 import windrow.cli.demo
-from windrow.cli.demo import _fitting, _free_folder, _num_windows, _shorten
+from windrow.cli.demo import Story, _fitting, _free_folder, _shorten
 from windrow.cli.main import app
-from windrow.cli.story import Story
-from windrow.cli.terminal import output_console
 from windrow.errors import NotEnoughTokensError
 from windrow.training.run import Run, Settings, open_run, run_of_text, start_run
 from windrow.training.trainer import Trainer
@@ -75,7 +73,7 @@ def test_a_text_too_short_for_the_demo_says_so_and_leaves_nothing(tmp_path: Path
 @pytest.mark.parametrize("num_tokens", [32, 33, 40, 63, 64, 100, 500, 1024, 5000, 10**6])
 def test_windows_are_chosen_so_that_a_text_holds_several(num_tokens: int) -> None:
     settings = _fitting(Settings(), num_tokens)
-    num_windows = _num_windows(settings, num_tokens)
+    num_windows = (num_tokens - settings.max_length - 1) // settings.resolved_stride + 1
     assert num_windows >= 5
     assert settings.batch_size <= num_windows
     assert settings.batch_size * settings.max_length <= 1024
@@ -107,6 +105,6 @@ def test_a_machine_slower_than_measured_trains_fewer_steps_and_run_json_says_so(
         return run_of_text(tmp_path / "story.txt", folder, settings, valid_fraction=0.1, tokenizer="bytes")
 
     trainer = Trainer(start_run(tmp_path / "run", build))
-    _shorten(Story(output_console()), trainer, 0.5, time.perf_counter() + seconds_left)
+    _shorten(Story(), trainer, 0.5, time.perf_counter() + seconds_left)
     assert trainer.num_steps == pytest.approx(expected, abs=1)
     assert open_run(tmp_path / "run").settings.steps == trainer.num_steps

@@ -2,36 +2,40 @@
 
 Guarantee: everything shown is computed on the spot: the batches after the resume are compared by sha256 with those of a
 second loader that was never stopped. Nothing is written over: a folder that is in use gets a neighbour. With ``steps``
-given, the same machine gives the same losses every time. Cost: about 100 MB on disk, nearly all of it the checkpoint.
-It does not do: anything that ``windrow train`` could not; it is that, with a story.
+given, the same machine gives the same losses every time. Text is printed through ``visible``. Cost: about 100 MB on
+disk, nearly all of it the checkpoint. It does not do: anything that ``windrow train`` could not; it is that, with a
+story.
 """
 
 import math
-import os
 import shlex
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
+from itertools import chain, count, islice
 from pathlib import Path
+from timeit import timeit
 from typing import TYPE_CHECKING
 
 import torch
 
 from windrow.batches.batch import Batch
-from windrow.cli.story import Story, tell_files, tell_proof, tell_text, tell_tour
-from windrow.cli.terminal import error_console, training_progress
+from windrow.cli.terminal import error_console, output_console, training_progress
 from windrow.errors import NotEnoughTokensError, ResumeError
+from windrow.look import tour
+from windrow.look.trace import station_parts
 from windrow.preparing.prepare import prepare
-from windrow.shown import visible
+from windrow.shown import pairs, table, visible
 from windrow.text.demo import demo_documents
-from windrow.training.run import Run, Settings, StorePart, how_to_go_on, run_of_text, start_run
+from windrow.training.run import RUN, Run, Settings, StorePart, how_to_go_on, run_of_text, start_run
 from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
-__all__ = ["run_demo"]
+__all__ = ["Story", "run_demo"]
 
+_WIDEST = 100  # columns
 _TOKENS_A_STEP = 1024
 _FEWEST_TOKENS = 32
 _LR = 3e-3
@@ -41,31 +45,51 @@ _SAMPLE_TOKENS = 48
 _SECONDS_AFTER = 6.0  # checkpoints and samples
 
 
-def run_demo(console: "Console", *, text: Path | None, out: Path, seconds: float, steps: int | None) -> bool:
-    """Tell the story on ``console``; False when Ctrl-C stopped the training."""
-    started = time.perf_counter()
-    torch.set_num_threads(min(torch.get_num_threads(), _processors()))
-    folder = _free_folder(out)
+class Story:
+    """Numbered panels on standard output, on any terminal."""
+
+    def __init__(self) -> None:
+        self.console, self._numbers = output_console(), count(1)
+        self.console.width = min(self.console.width, _WIDEST)
+
+    def tell(self, title: str, *parts: "RenderableType") -> None:
+        """A panel with ``parts`` below each other; ``title`` is our own words, never text from a file."""
+        from rich.console import Group
+        from rich.panel import Panel
+
+        head = f"[bold]{next(self._numbers)}  {title}[/bold]"
+        self.console.print(Panel(Group(*parts), title=head, title_align="left", padding=(0, 1)))
+
+
+def run_demo(*, text: Path | None, out: Path, seconds: float, steps: int | None) -> bool:
+    """Tell the story; False when Ctrl-C stopped the training."""
+    started, story, folder = time.perf_counter(), Story(), _free_folder(out)
     run = start_run(folder, lambda temporary: _run_over(text, temporary))
-    story = Story(console)
     if folder != out:
-        story.say(f"{visible(str(out))} is in use, so everything goes to {visible(str(folder))}\n")
-    tell_text(story, run, text)
-    tell_tour(story, run)
-    deadline = None if steps else started + seconds
-    num_steps = steps or _steps_that_fit(run, seconds - (time.perf_counter() - started))
-    run = replace(run, settings=_paced(run.settings, num_steps))
-    run = run.save(run.loader())
-    trained = _train_in_two_halves(story, run, _prompt(run, text), deadline)
+        story.console.print(f"{visible(str(out))} is in use, so everything goes to {visible(str(folder))}\n")
+    _tell_text(story, run, text)
+    _tell_tour(story, run)
+    run = _paced(run, steps or _steps_that_fit(run, started + seconds))
+    prompt = run.train.open().decode(0, 6) if text else "The value of the"  # a beginning that fits the reference
+    untrained = _sample(Trainer(run), prompt)
+    trained = _train_in_two_halves(story, run, None if steps else started + seconds)
     if trained is None:
         return False
-    _prove(story, run, trained)
-    story.tell("A sample", *zip(("prompt", "untrained", "trained"), trained.texts, strict=True))
-    tell_files(story, run, _results(trained, time.perf_counter() - started), _next(trained.trainer.run))
+    trainer, digests = trained
+    _prove(story, run, digests)
+    samples = [("prompt", prompt), ("untrained", untrained), ("trained", _sample(trainer, prompt))]
+    story.tell("A sample", pairs(samples))
+    _tell_result(story, trainer, time.perf_counter() - started)
     return True
 
 
 # -- text, tokens, windows, a batch --------------------------------------------------------------------------------
+
+
+def _free_folder(out: Path) -> Path:
+    """``out``, or the first of ``out-2``, ``out-3``, ... that is not there or empty."""
+    folders = chain([out], (out.with_name(f"{out.name}-{number}") for number in count(2)))
+    return next(path for path in folders if not path.exists() or (path.is_dir() and not any(path.iterdir())))
 
 
 def _run_over(text: Path | None, folder: Path) -> Run:
@@ -86,109 +110,103 @@ def _fitting(settings: Settings, num_tokens: int) -> Settings:
             f"the text has {num_tokens} tokens to train on, and the demo needs {_FEWEST_TOKENS} to show anything. Give "
             "a longer file: a page of text is about 500 tokens."
         )
-    max_length = settings.max_length
-    while max_length > num_tokens // 4:
-        max_length //= 2
-    settings = replace(settings, max_length=max_length, stride=max_length // 2)
-    return replace(settings, batch_size=min(_TOKENS_A_STEP // max_length, _num_windows(settings, num_tokens)))
+    length = settings.max_length
+    while length > num_tokens // 4:
+        length //= 2
+    num_windows = (num_tokens - length - 1) // (length // 2) + 1
+    batch_size = min(_TOKENS_A_STEP // length, num_windows)
+    return replace(settings, max_length=length, stride=length // 2, batch_size=batch_size)
 
 
-def _num_windows(settings: Settings, num_tokens: int) -> int:
-    return (num_tokens - settings.max_length - 1) // settings.resolved_stride + 1
+def _tell_text(story: Story, run: Run, text: Path | None) -> None:
+    """What is read, and how it is split."""
+    train = run.train.open()
+    if text:
+        name, split = str(text), "the last tenth of its tokens is kept for valid, the rest is train"
+    else:
+        name = "the language reference that comes with Python (pydoc_data.topics)"
+        num_train, num_valid = train.num_documents, run.valid.open().num_documents if run.valid else 0
+        split = f"{num_train + num_valid} documents: {num_train} train, {num_valid} valid, by a hash"
+    start = visible(" ".join(train.decode(0, 60).split()))
+    story.tell("Text", pairs([("from", name), ("split", split), ("begins", f"{start[:120]} ...")]))
 
 
-def _free_folder(out: Path) -> Path:
-    """``out``, or the first of ``out-2``, ``out-3``, ... that is not there or empty."""
-    number, folder = 1, out
-    while folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        number += 1
-        folder = out.with_name(f"{out.name}-{number}")
-    return folder
+def _tell_tour(story: Story, run: Run) -> None:
+    """From tokens to the first batch: stations of the tour, with what only this run has to say."""
+    store, settings, loader = run.train.open(), run.settings, run.loader()
+    length, usual, tokenizer = settings.max_length, Settings().max_length, store.tokenizer
+    valid = f", valid {run.valid.open().num_tokens:,}" if run.valid else ""
+    made = [
+        ("made by", f"GPT-2's tokenizer; {store.eos_id} ends each document"),
+        ("split", f"train {store.num_tokens:,}{valid}"),
+        ("where", f"{run.train.path.parent}, memory-mapped"),
+    ]
+    short = [("length", f"{length} inputs (not {usual}: the text is short)")] if length < usual else []
+    for station in (
+        tour.tokens(store, tokenizer).also(*made),
+        tour.windows(store.num_tokens, settings, store, tokenizer).also(*short),
+        tour.order(loader),
+        tour.batch(loader, tokenizer),
+    ):
+        story.tell(station.title, *station_parts(station, story.console.width - 4))
 
 
 # -- training, with a resume in the middle -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """The trainer at its end, the step of the resume, the sha256 of each batch that was trained on, and the samples:
-    prompt, text before training, text after.
-    """
-
-    trainer: Trainer
-    resumed_at: int
-    digests: dict[int, str]
-    texts: tuple[str, str, str]
-
-
-def _steps_that_fit(run: Run, seconds: float) -> int:
-    """How many steps ``seconds`` hold, by trying a few on a model that is thrown away."""
-    trainer, start = Trainer(run), time.perf_counter()
+def _steps_that_fit(run: Run, deadline: float) -> int:
+    """How many steps end before ``deadline``, by trying a few on a model that is thrown away."""
+    trainer = Trainer(run)
     trainer.take_step()  # slower than the others, and measures the valid loss
-    tried = time.perf_counter()
-    for _ in range(3):
-        trainer.take_step()
-    seconds_a_step = (time.perf_counter() - tried) / 3
-    seconds_measuring = 0.0
-    if trainer.valid:
-        tried = time.perf_counter()
-        trainer.evaluate()
-        seconds_measuring = (_NUM_EVALS + 1) * (time.perf_counter() - tried)
-    left = seconds - (time.perf_counter() - start) - seconds_measuring - _SECONDS_AFTER
+    seconds_a_step = timeit(trainer.take_step, number=3) / 3
+    seconds_measuring = (_NUM_EVALS + 1) * timeit(trainer.evaluate, number=1) if trainer.valid else 0.0
+    left = deadline - time.perf_counter() - seconds_measuring - _SECONDS_AFTER
     return min(max(int(0.9 * left / seconds_a_step), _FEWEST_STEPS), _MOST_STEPS)
 
 
-def _paced(settings: Settings, num_steps: int) -> Settings:
-    every = max(2, -(-num_steps // _NUM_EVALS))
-    return replace(settings, steps=num_steps, eval_every=every, checkpoint_every=num_steps)
+def _paced(run: Run, num_steps: int) -> Run:
+    """``run`` with so many steps, and with valid losses in even distances; its ``run.json`` says so."""
+    every = max(2, math.ceil(num_steps / _NUM_EVALS))
+    settings = replace(run.settings, steps=num_steps, eval_every=every, checkpoint_every=num_steps)
+    return replace(run, settings=settings).save(run.loader())
 
 
-def _train_in_two_halves(story: Story, run: Run, prompt: str, deadline: float | None) -> _Trained | None:
-    """Train, and halfway lose everything but the checkpoint; None when Ctrl-C stopped it."""
+def _train_in_two_halves(story: Story, run: Run, deadline: float | None) -> tuple[Trainer, dict[int, str]] | None:
+    """Train, and halfway lose everything but the checkpoint; None when Ctrl-C stopped it.
+
+    Returns the trainer at its end, and the sha256 of each batch since the resume, by step.
+    """
     trainer = Trainer(run)
-    digests: dict[int, str] = {}
     half = trainer.num_steps // 2
     _tell_training(story, trainer)
-    before, started = _sample(trainer, prompt), time.perf_counter()
-    if not _train_until(story, trainer, half, digests):
+    started = time.perf_counter()
+    if not _train_until(trainer, half):
         return None
     del trainer
-    story.say(f"After step {half}: model and loader are thrown away, and both rebuilt from {CHECKPOINT}.")
+    story.console.print(f"After step {half}: model and loader are thrown away, and both rebuilt from {CHECKPOINT}.")
     trainer = Trainer(run)
     trainer.restore()
     if deadline:
         _shorten(story, trainer, (time.perf_counter() - started) / half, deadline)
-    if not _train_until(story, trainer, trainer.num_steps, digests):
-        return None
-    return _Trained(trainer, half, digests, (prompt, before, _sample(trainer, prompt)))
-
-
-def _shorten(story: Story, trainer: Trainer, seconds_a_step: float, deadline: float) -> None:
-    """Fewer steps than planned, where the first half took longer than measured: other programs run too."""
-    left = int((deadline - _SECONDS_AFTER - time.perf_counter()) / seconds_a_step)
-    num_steps = trainer.step + max(left, _FEWEST_STEPS // 2)
-    if num_steps < 0.95 * trainer.num_steps:
-        story.say(f"The machine is slower than it was measured: {num_steps} steps in all, not {trainer.num_steps}.")
-        trainer.num_steps = num_steps
-        trainer.run = replace(trainer.run, settings=replace(trainer.run.settings, steps=num_steps))
-        trainer.run.save(trainer.loader)
+    digests: dict[int, str] = {}
+    trainer.on_batch = lambda step, batch: digests.update({step: _digest(batch)})
+    return (trainer, digests) if _train_until(trainer, trainer.num_steps) else None
 
 
 def _tell_training(story: Story, trainer: Trainer) -> None:
     settings, vocab_size = trainer.run.settings, trainer.config.vocab_size
     sizes = f"{settings.num_layers} blocks, width {settings.width}"
-    threads = torch.get_num_threads()
-    story.tell(
-        "Training",
+    steps = f"{trainer.num_steps} on the CPU (threads: {torch.get_num_threads()}), AdamW"
+    facts = [
         ("model", f"a GPT of {trainer.num_parameters / 1e6:.1f} million parameters: {sizes}"),
-        ("steps", f"{trainer.num_steps} on the CPU (threads: {threads}), AdamW, learning rate up to {settings.lr:g}"),
+        ("steps", f"{steps}, learning rate up to {settings.lr:g}"),
         ("loss", f"nats a token; guessing evenly among {vocab_size:,} ids gives {math.log(vocab_size):.2f}"),
-    )
+    ]
+    story.tell("Training", pairs(facts))
 
 
-def _train_until(story: Story, trainer: Trainer, stop: int, digests: dict[int, str]) -> bool:
-    """Train up to step ``stop``, noting each batch's sha256; False when Ctrl-C came first."""
-    trainer.on_batch = lambda step, batch: digests.update({step: _digest(batch)})
+def _train_until(trainer: Trainer, stop: int) -> bool:
+    """Train up to step ``stop``; False when Ctrl-C came first."""
     with sigint_as_flag() as is_interrupted, training_progress(trainer.step, trainer.num_steps) as on_step:
         train(trainer, on_step=on_step, should_stop=lambda: is_interrupted() or trainer.step >= stop)
         interrupted = is_interrupted()
@@ -198,26 +216,47 @@ def _train_until(story: Story, trainer: Trainer, stop: int, digests: dict[int, s
     return not interrupted
 
 
+def _shorten(story: Story, trainer: Trainer, seconds_a_step: float, deadline: float) -> None:
+    """Fewer steps than planned, where the first half took longer than measured: other programs run too."""
+    left = int((deadline - _SECONDS_AFTER - time.perf_counter()) / seconds_a_step)
+    num_steps, planned = trainer.step + max(left, _FEWEST_STEPS // 2), trainer.num_steps
+    if num_steps < 0.95 * planned:
+        story.console.print(f"The machine is slower than it was measured: {num_steps} steps in all, not {planned}.")
+        trainer.num_steps = num_steps
+        shorter = replace(trainer.run.settings, steps=num_steps)
+        trainer.run = replace(trainer.run, settings=shorter).save(trainer.loader)
+
+
 def _digest(batch: Batch) -> str:
     inputs, targets = batch
     return sha256(inputs.numpy().tobytes() + targets.numpy().tobytes()).hexdigest()
 
 
-def _prove(story: Story, run: Run, trained: _Trained) -> None:
-    """Compare with a loader that runs from step 0 without a stop. Raises ``ResumeError`` when a batch differs."""
-    batches = iter(run.loader("cpu"))
-    untouched = {step: _digest(next(batches)) for step in range(trained.trainer.num_steps)}
-    resumed = {step: digest for step, digest in trained.digests.items() if step >= trained.resumed_at}
-    if not tell_proof(story, run, trained.resumed_at, resumed, untouched):
+def _prove(story: Story, run: Run, resumed: dict[int, str]) -> None:
+    """Batches after the resume beside those of a loader that runs from step 0 without a stop, by sha256.
+
+    Raises ``ResumeError`` when one differs.
+    """
+    loader, steps = run.loader("cpu"), sorted(resumed)
+    untouched = [_digest(batch) for batch in islice(loader, steps[-1] + 1)]
+    same = {step: resumed[step] == untouched[step] for step in steps}
+    rows = []
+    for step in [*steps[:3], *steps[3:][-1:]]:
+        windows = " ".join(str(sample.window) for sample in loader.lookup(step)[:4])
+        verdict = "same" if same[step] else "DIFFERENT"
+        rows.append([str(step), windows, untouched[step][:16], resumed[step][:16], verdict])
+    story.tell(
+        "Resume",
+        f"After {steps[0]} steps model and loader were thrown away and rebuilt from the checkpoint. A second loader "
+        "was never stopped. sha256 of the batches that each gave:",
+        table(["step", "windows", "never stopped", "resumed", ""], rows, left=range(5)),
+        f"{sum(same.values())} of {len(same)} batches after the resume are the same, byte for byte.",
+    )
+    if not all(same.values()):
         raise ResumeError("batches after the resume differ from those of a loader that was never stopped: a defect.")
 
 
 # -- what came of it -----------------------------------------------------------------------------------------------
-
-
-def _prompt(run: Run, text: Path | None) -> str:
-    """What the model goes on from: the first words of the user's text, or a beginning that fits Python's reference."""
-    return run.train.open().decode(0, 6) if text else "The value of the"
 
 
 def _sample(trainer: Trainer, prompt: str) -> str:
@@ -229,31 +268,25 @@ def _sample(trainer: Trainer, prompt: str) -> str:
     return tokenizer.decode(made[0, ids.shape[1] :].tolist())
 
 
-def _results(trained: _Trained, seconds: float) -> list[tuple[str, str]]:
-    log, folder = trained.trainer.log, trained.trainer.run.folder
+def _tell_result(story: Story, trainer: Trainer, seconds: float) -> None:
+    """How it ended, where everything is, and what to try next."""
+    log, run = trainer.log, trainer.run
     valid = [row["valid_loss"] for row in log if "valid_loss" in row]
     rate = sorted(row["tokens_per_second"] for row in log)[len(log) // 2]
     last = [row["loss"] for row in log[-max(1, len(log) // 10) :]]
-    return [
+    facts = [
         ("train loss", f"{log[0]['loss']:.2f} at the first step, {sum(last) / len(last):.2f} over the last tenth"),
         ("valid loss", f"{valid[0]:.2f} after the first step, {valid[-1]:.2f} at the end" if valid else "not measured"),
         ("time", f"{seconds:.0f} s in all, {rate:,.0f} tokens/s in training"),
-        ("loss curve", str(folder / CURVE)),
-        ("losses", str(folder / LOG)),
-        ("checkpoint", str(folder / CHECKPOINT)),
-        ("store", str(trained.trainer.run.train.path.parent)),
+        ("loss curve", str(run.folder / CURVE)),
+        ("losses", str(run.folder / LOG)),
+        ("checkpoint", str(run.folder / CHECKPOINT)),
+        ("store", str(run.train.path.parent)),
+        ("recipe", str(run.folder / RUN)),
     ]
-
-
-def _next(run: Run) -> list[str]:
-    folder, steps = shlex.quote(str(run.folder)), run.settings.steps or 0
-    return [
-        f"windrow show --run {folder} --step {steps // 2} --row 0",
-        f"{how_to_go_on(run.folder)} --steps {2 * steps}",
+    commands = [
+        f"windrow show --run {shlex.quote(str(run.folder))} --step {len(log) // 2} --row 0",
+        f"{how_to_go_on(run.folder)} --steps {2 * len(log)}",
         "windrow demo --text YOUR_FILE.txt",
     ]
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    story.tell("Result", pairs(facts), "", "next:", *[f"  {visible(command)}" for command in commands])

@@ -78,7 +78,7 @@ def demo(
     """
     from windrow.cli.demo import run_demo
 
-    if not run_demo(output_console(), text=text, out=out, seconds=seconds, steps=steps):
+    if not run_demo(text=text, out=out, seconds=seconds, steps=steps):
         raise SystemExit(130)
 
 
