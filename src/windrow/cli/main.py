@@ -209,8 +209,7 @@ def train(
     if resume:
         trainer = resumed(store, text, out, flags, device, valid_fraction=valid_fraction)
     else:
-        settings = Settings(**flags)
         options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
-        trainer = new_run(store, text, out, settings, device, **options)
+        trainer = new_run(store, text, out, Settings(**flags), device, **options)
     if not train_on(trainer):
         raise SystemExit(130)

@@ -1,7 +1,7 @@
 """What ``windrow train`` does: start a run or go on with one, train it, say what came of it.
 
 Guarantee: nothing is written into a folder that holds something, except by ``resume``; a run that is stopped says how
-to go on. Cost: that of the training. It does not do: parsing of flags (``cli.py``), steps (``train.py``).
+to go on. Cost: that of the training. It does not do: parsing of flags (``main.py``), steps (``trainer.py``).
 """
 
 import json
@@ -20,7 +20,7 @@ from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, model_conf
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["new_run", "resumed", "train_on", "updated"]
+__all__ = ["new_run", "resumed", "train_on"]
 
 
 def new_run(
@@ -36,18 +36,18 @@ def new_run(
     """The trainer of a new run over ``store`` or ``text`` in the folder ``out``, before its first step."""
 
     def build(folder: Path) -> Run:
-        if text is None:
-            assert store is not None
-            return run_of_store(store, folder, settings, valid_fraction=valid_fraction)
-        with preparing_progress() as on_report:
-            options: dict[str, Any] = {"valid_fraction": valid_fraction, "tokenizer": tokenizer}
-            return run_of_text(text, folder, settings, on_report=on_report, **options)
-
-    def check(run: Run) -> None:
-        model_config(run.settings, run.vocab_size)
+        if store is not None:
+            run = run_of_store(store, folder, settings, valid_fraction=valid_fraction)
+        else:
+            assert text is not None
+            with preparing_progress() as on_report:
+                options: dict[str, Any] = {"valid_fraction": valid_fraction, "tokenizer": tokenizer}
+                run = run_of_text(text, folder, settings, on_report=on_report, **options)
         run.loader(device)
+        model_config(run.settings, run.vocab_size)
+        return run
 
-    return Trainer(start_run(out, build, check), device)
+    return Trainer(start_run(out, build), device)
 
 
 def resumed(
@@ -55,10 +55,10 @@ def resumed(
 ) -> Trainer:
     """The trainer of the run in ``out``, at its checkpoint; flags that were ``given`` replace the saved ones.
 
-    Raises ``ResumeError`` when data or recipe are not those of the run.
+    ``epochs`` undoes ``steps``. Raises ``ResumeError`` when data or recipe are not those of the run.
     """
     run = open_run(out)
-    run = replace(run, settings=updated(run.settings, given))
+    run = replace(run, settings=replace(run.settings, **({"steps": None, **given} if "epochs" in given else given)))
     if text is not None:
         check_text(run, text)
     if store is not None:
@@ -70,28 +70,21 @@ def resumed(
     return trainer
 
 
-def updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """``settings`` with what was given: ``epochs`` undoes ``steps``."""
-    return replace(settings, **({"steps": None, **given} if "epochs" in given else given))
-
-
 def train_on(trainer: Trainer) -> bool:
     """Train to the end, with a progress bar, and say what came of it; False when Ctrl-C stopped it."""
-    console, out = error_console(), trainer.run.folder
+    console, go_on = error_console(), visible(how_to_go_on(trainer.run.folder))
     _say_start(console, trainer)
     if trainer.step >= trainer.num_steps:
-        message = (
-            f"the run is complete at step {trainer.step}. To go on: {how_to_go_on(out)} --steps {2 * trainer.step}"
-        )
-        console.print(visible(message), soft_wrap=True)
+        complete = f"the run is complete at step {trainer.step}. To go on: {go_on} --steps {2 * trainer.step}"
+        console.print(complete, soft_wrap=True)
         return True
     with sigint_as_flag() as should_stop, training_progress(trainer.step, trainer.num_steps) as on_step:
         is_done = train(trainer, on_step=on_step, should_stop=should_stop)
     if is_done:
         _print_result(output_console(), trainer)
     else:
-        message = f"stopped after step {trainer.step} of {trainer.num_steps}; its checkpoint is saved."
-        console.print(visible(f"{message} Go on with:\n  {how_to_go_on(out)}", keep="\n"), soft_wrap=True)
+        stopped = f"stopped after step {trainer.step} of {trainer.num_steps}; its checkpoint is saved."
+        console.print(f"{stopped} Go on with:\n  {go_on}", soft_wrap=True)
     return is_done
 
 

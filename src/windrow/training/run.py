@@ -142,29 +142,25 @@ class Run:
 def _described(part: StorePart | None, folder: Path) -> dict[str, Any] | None:
     if part is None:
         return None
-    path, store = part.path.resolve(), part.open()
-    inside = path.is_relative_to(folder.resolve())
-    where = path.relative_to(folder.resolve()).as_posix() if inside else str(path)
-    named = {"path": where, "valid_fraction": part.valid_fraction, "side": part.side}
-    return {**named, "num_tokens": store.num_tokens, "fingerprint": store.fingerprint}
+    path, root, store = part.path.resolve(), folder.resolve(), part.open()
+    where = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return {**asdict(part), "path": where, "num_tokens": store.num_tokens, "fingerprint": store.fingerprint}
 
 
 # -- opening a run -------------------------------------------------------------------------------------------------
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: Path) -> Run:
     """The run in the folder ``path`` (or whose ``run.json`` is ``path``). Raises ``ResumeError`` when there is none."""
-    given = Path(path)
-    file = given / RUN if given.is_dir() else given
+    file = path / RUN if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
         parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
-        names = [field.name for field in fields(Settings)]
-        settings = Settings(**{name: content["settings"][name] for name in names})
+        settings = Settings(**{field.name: content["settings"][field.name] for field in fields(Settings)})
     except OSError as error:
-        raise ResumeError(f"there is no run at {given}: {file} cannot be read ({error.strerror}).") from error
+        raise ResumeError(f"there is no run at {path}: {file} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ResumeError(f"{file} is no run.json of this windrow ({type(error).__name__}: {error}).") from error
     if parts["train"] is None:
@@ -196,11 +192,11 @@ def check_text(run: Run, text: Path) -> None:
 # -- starting a run ------------------------------------------------------------------------------------------------
 
 
-def start_run(folder: Path, build: Callable[[Path], Run], check: Callable[[Run], object] | None = None) -> Run:
+def start_run(folder: Path, build: Callable[[Path], Run]) -> Run:
     """Make the run ``build(temporary folder)``, check that it has batches, and only then give it the name ``folder``.
 
-    Raises ``PrepareError`` when ``folder`` is not empty, and whatever ``build``, the loaders and ``check`` raise; then
-    nothing is left behind.
+    Raises ``PrepareError`` when ``folder`` is not empty, and whatever ``build`` and the loaders raise; then nothing is
+    left behind.
     """
     _refuse(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -210,8 +206,6 @@ def start_run(folder: Path, build: Callable[[Path], Run], check: Callable[[Run],
         run = build(temporary)
         loader = run.loader()
         run.valid_loader()
-        if check:
-            check(run)
         run.save(loader)
         os.replace(temporary, folder)
     finally:
@@ -254,9 +248,8 @@ def run_of_store(store: Path, folder: Path, settings: Settings, *, valid_fractio
         store = store / "train"
     if not store.is_dir():
         raise StoreError(f"there is no store at {store}: no such folder. For a text file give --text {store}.")
-    if not valid_fraction:
-        return Run(folder, StorePart(store), None, settings)
-    return Run(folder, StorePart(store, valid_fraction, "train"), StorePart(store, valid_fraction, "valid"), settings)
+    valid = StorePart(store, valid_fraction, "valid") if valid_fraction else None
+    return Run(folder, StorePart(store, valid_fraction), valid, settings)
 
 
 def how_to_go_on(out: Path) -> str:

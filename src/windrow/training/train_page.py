@@ -11,7 +11,7 @@ from windrow.look.figures import PALETTE, line, loss_curve
 from windrow.shown import safe
 from windrow.store.whole import write_whole
 
-__all__ = ["SECONDS", "TRAIN_PAGE", "write_train_page"]
+__all__ = ["SECONDS", "TRAIN_PAGE", "curve_of", "write_train_page"]
 
 TRAIN_PAGE, SECONDS = "train.html", 5
 Row = Mapping[str, float]
@@ -39,11 +39,9 @@ def write_train_page(
 
 def _page(name: str, log: Sequence[Row], num_steps: int, marks: Sequence[tuple[float, str]], is_done: bool) -> str:
     refresh = "" if is_done else f'<meta http-equiv="refresh" content="{SECONDS}">'
-    valid = [(row["step"], row["valid_loss"]) for row in log if "valid_loss" in row]
     title = f"{name}: step {len(log):,} of {num_steps:,}"
     ended = "done" if len(log) >= num_steps else "stopped"
     state = ended if is_done else f"training; this page reads itself again every {SECONDS} seconds"
-    curve = loss_curve([(row["step"], row["loss"]) for row in log], valid, title="Loss", marks=marks)
     rates = [row["tokens_per_second"] for row in log]
     waits = [100 * row.get("wait_share", 0.0) for row in log]
     return (
@@ -52,18 +50,24 @@ def _page(name: str, log: Sequence[Row], num_steps: int, marks: Sequence[tuple[f
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{safe(title)}</title><style>{PALETTE}{_STYLE}</style></head><body><h1>{safe(title)}</h1><p>{state}</p>"
         f'<progress max="{num_steps}" value="{len(log)}" aria-label="steps done"></progress>'
-        f"{_numbers(log, valid)}{curve}"
+        f"{_numbers(log)}{curve_of(log, 'Loss', marks)}"
         f"<h2>Tokens per second</h2>{line(rates, label='Tokens per second by step', unit='tokens/s')}"
         f"<h2>Time spent waiting for data</h2>{line(waits, label='Share of waiting by step', unit='%')}</body></html>\n"
     )
 
 
-def _numbers(log: Sequence[Row], valid: Sequence[tuple[float, float]]) -> str:
-    last = log[-1] if log else {}
+def _numbers(log: Sequence[Row]) -> str:
+    last, valid = log[-1] if log else {}, [row["valid_loss"] for row in log if "valid_loss" in row]
     facts = [
         ("loss", f"{last['loss']:.4f}" if last else "-"),
-        ("valid loss", f"{valid[-1][1]:.4f}" if valid else "-"),
+        ("valid loss", f"{valid[-1]:.4f}" if valid else "-"),
         ("tokens/s", f"{last['tokens_per_second']:,.0f}" if last else "-"),
         ("waiting for data", f"{last.get('wait_share', 0):.2%}" if last else "-"),
     ]
     return "<dl>" + "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts) + "</dl>"
+
+
+def curve_of(log: Sequence[Row], title: str, marks: Sequence[tuple[float, str]]) -> str:
+    """The losses in ``log`` as SVG; ``marks`` are ``(step, label)``."""
+    valid = [(row["step"], row["valid_loss"]) for row in log if "valid_loss" in row]
+    return loss_curve([(row["step"], row["loss"]) for row in log], valid, title=title, marks=marks)

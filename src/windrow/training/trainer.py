@@ -24,10 +24,9 @@ import torch
 from windrow.batches.batch import Batch
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
-from windrow.look.figures import loss_curve
 from windrow.store.whole import write_whole
 from windrow.training.run import Run, Settings
-from windrow.training.train_page import SECONDS, write_train_page
+from windrow.training.train_page import SECONDS, curve_of, write_train_page
 
 __all__ = ["CHECKPOINT", "CURVE", "LOG", "Trainer", "model_config", "sigint_as_flag", "train"]
 
@@ -159,7 +158,8 @@ class Trainer:
             "log": self.log,
         }
         write_whole(self.run.folder / CHECKPOINT, lambda file: torch.save(content, file))
-        write_whole(self.run.folder / CURVE, lambda file: file.write(self.curve().encode()))
+        curve = curve_of(self.log, "Loss of the run", self._marks)
+        write_whole(self.run.folder / CURVE, lambda file: file.write(curve.encode()))
 
     def restore(self) -> None:
         """Go on from the run's checkpoint. Raises ``ResumeError`` when it is of another run, or damaged.
@@ -187,22 +187,10 @@ class Trainer:
         write_train_page(self.run.folder, self.log, self.num_steps, marks=self._marks, is_done=is_done)
         return time.perf_counter()
 
-    def curve(self) -> str:
-        """The loss curve so far, as SVG."""
-        valid = [(row["step"], row["valid_loss"]) for row in self.log if "valid_loss" in row]
-        train = [(row["step"], row["loss"]) for row in self.log]
-        return loss_curve(train, valid, title="Loss of the run", marks=self._marks)
-
 
 def model_config(settings: Settings, vocab_size: int) -> GPTConfig:
     """The sizes of the model that ``settings`` ask for. Raises ``ValueError`` when they make no model."""
-    return GPTConfig(
-        vocab_size=vocab_size,
-        context_length=settings.max_length,
-        width=settings.width,
-        num_layers=settings.num_layers,
-        num_heads=settings.num_heads,
-    )
+    return GPTConfig(vocab_size, settings.max_length, settings.width, settings.num_layers, settings.num_heads)
 
 
 def _optimizer(model: GPT, lr: float) -> torch.optim.AdamW:
@@ -214,10 +202,9 @@ def _optimizer(model: GPT, lr: float) -> torch.optim.AdamW:
 
 
 def _check_config(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    lines = [
-        f"  {name}: saved {saved.get(name)!r}, here {here[name]!r}" for name in here if saved.get(name) != here[name]
-    ]
-    if lines:
+    differing = [name for name in here if saved.get(name) != here[name]]
+    if differing:
+        lines = [f"  {name}: saved {saved.get(name)!r}, here {here[name]!r}" for name in differing]
         raise ResumeError(
             "the checkpoint is of a model with other sizes:\n"
             + "\n".join(lines)
