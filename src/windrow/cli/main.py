@@ -7,6 +7,7 @@ work of its own; each command is a few calls of the library.
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,24 +122,13 @@ def prepare(
     if memory is not None and not 0 < memory < 1e9:
         raise typer.BadParameter(f"--memory is {memory}, and it is a number of GB above 0")
     nbytes = None if memory is None else int(memory * 1e9)
+    reading = Reading(text_key, separator, literal_eos, on_error)
+    made: dict[str, Any] = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe, **asdict(reading)}
     shared: dict[str, Any] = {"tokenizer": tokenizer, "workers": workers, "memory": nbytes, "as_json": as_json}
     if dry_run:
-        run_dry(inputs, reading=Reading(text_key, separator, literal_eos, on_error), **shared)
-        return
-    run_prepare(
-        inputs,
-        dest,
-        valid_fraction=valid_fraction,
-        split=split,
-        text_key=text_key,
-        separator=separator,
-        literal_eos=literal_eos,
-        dedupe=dedupe,
-        on_error=on_error,
-        engine=engine,
-        part=part,
-        **shared,
-    )
+        run_dry(inputs, reading=reading, **shared)
+    else:
+        run_prepare(inputs, dest, engine=engine, part=part, **made, **shared)
 
 
 @app.command()

@@ -1,9 +1,8 @@
 """``windrow prepare``: the summary, and the engines by name. Each run is one call of ``prepare``."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,21 @@ from windrow.shown import visible
 __all__ = ["run_dry", "run_prepare"]
 
 
-def run_prepare(
-    inputs: list[str],
-    dest: Path,
-    *,
-    engine: str,
-    part: str | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def run_prepare(inputs: list[str], dest: Path, *, engine: str, part: str | None, as_json: bool, **options: Any) -> None:
     """Prepare, and say what was made. Raises ``ValueError`` for flags that make no sense."""
     chosen = _part(part)
-    reports: list[Report] = []
-    with ExitStack() as stack:
-        show = stack.enter_context(preparing_progress())
-        executor = stack.enter_context(_executor(engine))
+    report: Report | None = None
+    with preparing_progress() as show, _executor(engine) as executor:
 
-        def on_report(report: Report) -> None:
-            reports[:] = [report]
-            show(report)
+        def on_report(made: Report) -> None:
+            nonlocal report
+            report = made
+            show(made)
 
         stores = prepare(inputs, dest, **options, part=chosen, executor=executor, on_report=on_report)
     facts = {name: store_facts(store) for name, store in stores.items()}
-    report = reports[-1] if reports else None
     if as_json:
-        print(json.dumps({"stores": facts, "run": _as_dict(report)}, indent=1))
+        print(json.dumps({"stores": facts, "run": report and _as_dict(report)}, indent=1))
         return
     if chosen:
         error_console().print(f"part {part} is done; when all are: windrow prepare ... --finish", soft_wrap=True)
@@ -79,22 +68,17 @@ def _part(part: str | None) -> tuple[int, int] | None:
     return int(numbers[0]), int(numbers[1])
 
 
-@contextmanager
-def _executor(engine: str) -> Iterator[Executor | None]:
+def _executor(engine: str) -> AbstractContextManager[Executor | None]:
     if engine == "ray":
         from windrow.preparing.ray_executor import RayExecutor
 
-        with RayExecutor() as executor:
-            yield executor
-    elif engine == "local":
-        yield None
-    else:
-        raise ValueError(f"--engine is {engine!r}, and it is 'local' or 'ray'")
+        return RayExecutor()
+    if engine == "local":
+        return nullcontext()
+    raise ValueError(f"--engine is {engine!r}, and it is 'local' or 'ray'")
 
 
-def _as_dict(report: Report | None) -> dict[str, Any] | None:
-    if report is None:
-        return None
+def _as_dict(report: Report) -> dict[str, Any]:
     return {
         "seconds": round(report.seconds, 3),
         "input_nbytes": report.nbytes,
@@ -122,4 +106,4 @@ def _print_run(report: Report | None) -> None:
     if report.num_skipped:
         console.print(f"left out: {report.num_skipped:,} documents that cannot be read; the first:", soft_wrap=True)
         for place in report.skipped[:10]:
-            console.print(f"  {visible(place)}", soft_wrap=True, markup=False)
+            console.print(f"  {visible(place)}", soft_wrap=True)

@@ -110,13 +110,10 @@ def _plain_warnings() -> Iterator[None]:
 @contextmanager
 def preparing_progress() -> Iterator[Callable[["Report"], None]]:
     """Yields ``on_report``: a line that is redrawn, with MB/s and time left; nothing without a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda report: None
-        return
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("tokenizing"), BarColumn(20), TextColumn("{task.fields[text]}"))
-    with Progress(*columns, console=error_console(), transient=True) as progress:
+    with Progress(*columns, console=error_console(), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=None, text="")
         yield lambda report: progress.update(
             task, total=report.total_nbytes, completed=report.nbytes, text=progress_text(report)

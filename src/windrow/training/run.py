@@ -150,9 +150,9 @@ def _described(part: StorePart | None, folder: Path) -> dict[str, Any] | None:
 # -- opening a run -------------------------------------------------------------------------------------------------
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: str | Path) -> Run:
     """The run in the folder ``path`` (or whose ``run.json`` is ``path``). Raises ``ResumeError`` when there is none."""
-    file = path / RUN if path.is_dir() else path
+    file = Path(path, RUN) if Path(path).is_dir() else Path(path)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
