@@ -53,9 +53,11 @@ def assert_resumes(make: Make, num_batches: int) -> None:
     for place, state in enumerate(states):
         once, twice, used = make(), make(), make()
         next(stream(used))
-        for fresh, saved in ((once, state), (twice, _loaded(make(), state).state_dict()), (used, state)):
-            fresh.load_state_dict(saved)
-            _assert_continues(fresh, batches, place)
+        once.load_state_dict(state)
+        twice.load_state_dict(once.state_dict())
+        used.load_state_dict(state)
+        for loader in (once, twice, used):
+            _assert_continues(loader, batches, place)
 
 
 def assert_elastic(make: MakeRank, plan: Sequence[tuple[int, int, int]], whole: Int64) -> None:
@@ -103,11 +105,6 @@ def _assert_continues(loader: Resumable, batches: Sequence[Sequence[NDArray[Any]
         got = _arrays(next(following))
         same = len(got) == len(expected) and all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
         assert same, f"resumed after batch {place}, batch {number} is not the one of the uninterrupted run"
-
-
-def _loaded(loader: Resumable, state: Mapping[str, Any]) -> Resumable:
-    loader.load_state_dict(state)
-    return loader
 
 
 def _arrays(batch: Any) -> list[NDArray[Any]]:

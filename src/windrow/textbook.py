@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 ALLOWED_SPECIAL = {"<|endoftext|>"}  # the textbooks read it as the end of a text, not as letters
-DATASET_TYPES = ("gpt_v1",)
 
 
 class Encodes(Protocol):
@@ -88,8 +87,8 @@ def create_dataset(
 
     Raises ValueError for an unknown type (with the list), a missing txt or tokenizer, and as `GPTDatasetV1` does.
     """
-    if dataset_type not in DATASET_TYPES:
-        raise ValueError(f"Unknown dataset_type {dataset_type!r}: the types are {', '.join(DATASET_TYPES)}.")
+    if dataset_type != "gpt_v1":
+        raise ValueError(f"Unknown dataset_type {dataset_type!r}: the types are gpt_v1.")
     if txt is None:
         raise ValueError("The txt parameter is required: the text itself, a str.")
     if tokenizer is None:

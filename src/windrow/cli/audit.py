@@ -49,7 +49,7 @@ def plan(
     until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
     made = plan_of(chosen.loader, **until)
     options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": dp_world_size, "mask_targets": mask_targets}
-    plans = plans_by_policy(chosen.train, chosen.sizes, **until, **options)
+    plans = plans_by_policy(chosen.train, chosen.run.settings, **until, **options)
     suggested = []
     if store and None in lengths.values():
         suggested = suggest(chosen.train.num_tokens, dp_world_size, **lengths)[1]
@@ -93,7 +93,7 @@ def check(
     sizes, stores = RunSizes(**given(flags)), None
     if run:
         chosen = choose(None, run, flags, tokenizer=tokenizer)
-        store, sizes, stores = chosen.train.path, chosen.sizes, chosen.stores
+        store, sizes, stores = chosen.train.path, chosen.run.settings, chosen.stores
     assert store is not None
     made = certify(store, sizes, tokenizer=tokenizer, stores=stores)
     if as_json:
@@ -127,7 +127,7 @@ def bench(
 
     sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
     chosen = choose(store, run, sizes)
-    figures = measure(chosen.train, chosen.sizes, seconds=seconds)
+    figures = measure(chosen.train, chosen.run.settings, seconds=seconds)
     if as_json:
         typer.echo(json.dumps(figures, indent=1))
         return

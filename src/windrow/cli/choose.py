@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from windrow.audit.sizes import RunSizes
     from windrow.loader.loader import Loader
     from windrow.store.store import TokenStore
     from windrow.training.run import Run
@@ -34,10 +33,6 @@ class Chosen:
     loader: "Loader"
     num_steps: int | None
     num_epochs: int
-
-    @property
-    def sizes(self) -> "RunSizes":
-        return self.run.settings
 
     @property
     def stores(self) -> "dict[str, TokenStore]":

@@ -66,13 +66,12 @@ class Settings(RunSizes):
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("eval_every", "eval_batches", "checkpoint_every", *(["steps"] if self.steps is not None else [])):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, and it must be 1 or more")
-        if not 0 < self.epochs < float("inf"):
-            raise ValueError(f"epochs is {self.epochs}, and it must be above 0, for example 1")
-        if not 0 < self.lr < float("inf"):
-            raise ValueError(f"lr is {self.lr}, and it must be above 0, for example 1e-3")
+        for name in ("eval_every", "eval_batches", "checkpoint_every", "steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is {value}, and it must be 1 or more")
+        for name, example in (("epochs", "1"), ("lr", "1e-3")):
+            if not 0 < (value := getattr(self, name)) < float("inf"):
+                raise ValueError(f"{name} is {value}, and it must be above 0, for example {example}")
 
 
 @dataclass(frozen=True)
