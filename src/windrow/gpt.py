@@ -24,9 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["GPT", "GPTConfig", "TokenPositionEmbedding"]
+from windrow.arrays import IGNORE_INDEX
 
-IGNORED_TARGET = -100  # PyTorch's ignore_index: a target that does not count
+__all__ = ["GPT", "GPTConfig", "TokenPositionEmbedding"]
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def _row_slices(features: Tensor) -> list[slice]:
 
 def _loss_and_slope(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """logits (N, V), targets (N,) -> the summed loss, a scalar, and its slope by logits (N, V)."""
-    counts = (targets != IGNORED_TARGET)[:, None]  # (N, 1)
+    counts = (targets != IGNORE_INDEX)[:, None]  # (N, 1)
     targets = targets[:, None].where(counts, 0)  # (N, 1)
     log_total = logits.logsumexp(dim=1, keepdim=True)  # (N, 1)
     loss = ((log_total - logits.gather(1, targets)) * counts).sum()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64
+from windrow.arrays import IGNORE_INDEX, Int64
 
 __all__ = ["assert_covers", "assert_elastic", "assert_resumes", "stream"]
 
@@ -94,7 +94,7 @@ def assert_covers(make: MakeRank, num_samples: int, dp_world_size: int, batch_si
         for batches in passes
         for batch in batches
         for row, targets in zip(*_arrays(batch), strict=True)
-        if (targets != -100).any()
+        if (targets != IGNORE_INDEX).any()
     ]
     assert len(firsts) == len(set(firsts)) == num_samples, f"{len(firsts)} samples, {len(set(firsts))} different"
 

@@ -28,6 +28,7 @@ from windrow.errors import NotEnoughTokensError, SourceError, whole_number
 from windrow.text.demo import demo_text
 from windrow.text.parse import not_utf8
 from windrow.text.sources import refuse_path
+from windrow.tokens.protocol import EOT
 from windrow.tokens.tokenizer import TextTokenizer, load_tokenizer
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
     "train_valid_split",
 ]
 
-ALLOWED_SPECIAL = {"<|endoftext|>"}  # the textbooks read it as the end of a text, not as letters
+ALLOWED_SPECIAL = {EOT}  # the textbooks read it as the end of a text, not as letters
 
 
 class Encodes(Protocol):

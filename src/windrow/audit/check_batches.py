@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 
+from windrow.arrays import IGNORE_INDEX
 from windrow.audit.check_subject import Failed, NotApplicable, Subject
 from windrow.audit.plan import plan
 from windrow.loader.loader import Loader
@@ -136,8 +137,8 @@ def padding_counts(subject: Subject) -> str:
     expected = subject.train.tokens(n - left, n).astype(np.int64)
     if not np.array_equal(targets[:left], expected):
         raise Failed(f"the last window's {left} targets of text are not all there: is eos masked as padding?")
-    if (targets[left:] != -100).any() or batch.num_targets != left:
-        raise Failed(f"{np.count_nonzero(targets[left:] != -100)} targets of padding count")
+    if (targets[left:] != IGNORE_INDEX).any() or batch.num_targets != left:
+        raise Failed(f"{np.count_nonzero(targets[left:] != IGNORE_INDEX)} targets of padding count")
     num_eos = int(np.count_nonzero(expected == subject.tokenizer.eos_id))
     return f"the last window has {left} targets of text, {num_eos} eos among them, all count; {length - left} do not"
 
@@ -179,7 +180,7 @@ def evaluation(subject: Subject) -> str:
         for rank in range(world):
             windows = Windows(store, length, max(1, length // 2))
             for batch in Loader.evaluation(windows, batch_size, dp_rank=rank, dp_world_size=world):
-                counted = np.asarray(batch.targets)[np.asarray(batch.targets) != -100]
+                counted = np.asarray(batch.targets)[np.asarray(batch.targets) != IGNORE_INDEX]
                 num, total = num + len(counted), total + int(counted.sum())
         found[(batch_size, world)] = (num, total)
     expected = (store.num_tokens - 1, int(store.tokens(1).astype(np.int64).sum()))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from windrow.batches.batch import IGNORE_INDEX
+from windrow.arrays import IGNORE_INDEX
 from windrow.errors import WindrowError
 from windrow.loader.loader import Loader
 from windrow.windows.windows import Windows

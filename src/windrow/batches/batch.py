@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-__all__ = ["IGNORE_INDEX", "Batch"]
-
-IGNORE_INDEX = -100  # the target that does not count: PyTorch's ignore_index
+__all__ = ["Batch"]
 
 
 @dataclass(slots=True, eq=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Mask
-from windrow.batches.batch import IGNORE_INDEX, Batch
+from windrow.arrays import IGNORE_INDEX, Mask
+from windrow.batches.batch import Batch
 from windrow.errors import WindrowError
 
 if TYPE_CHECKING:

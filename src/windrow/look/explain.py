@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from windrow.batches.batch import IGNORE_INDEX
+from windrow.arrays import IGNORE_INDEX
 from windrow.loader.loader import Loader
 from windrow.loader.samples import Sample
 from windrow.shown import safe

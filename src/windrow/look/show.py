@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from windrow.batches.batch import IGNORE_INDEX
+from windrow.arrays import IGNORE_INDEX
 from windrow.look.explain import Row, token_text
 from windrow.shown import table, visible
 from windrow.tokens.protocol import Tokenizer

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from windrow.arrays import Int64
 from windrow.errors import StoreError, WindrowError
-from windrow.store.shards import Int64, map_origins
+from windrow.store.shards import map_origins
 from windrow.store.store import TokenStore
 
 __all__ = ["Origin", "Origins"]

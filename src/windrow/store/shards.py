@@ -5,18 +5,14 @@ Guarantee: what is mapped has the shape and the dtype that the manifest says. Co
 
 import errno
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64, Tokens
 from windrow.errors import StoreError
 from windrow.store.manifest import Shard
 
-__all__ = ["Int64", "Tokens", "map_documents", "map_origins", "map_tokens"]
-
-Int64 = NDArray[np.int64]
-Tokens = NDArray[np.unsignedinteger[Any]]
+__all__ = ["map_documents", "map_origins", "map_tokens"]
 
 
 def map_tokens(folder: Path, shard: Shard, dtype: str) -> Tokens:

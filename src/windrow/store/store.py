@@ -15,9 +15,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from windrow.arrays import Int64, Tokens
 from windrow.errors import NotEnoughTokensError, StoreError
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest
-from windrow.store.shards import Int64, Tokens, map_documents, map_tokens
+from windrow.store.shards import map_documents, map_tokens
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 

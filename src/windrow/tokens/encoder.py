@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from struct import unpack
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64, Tokens
 from windrow.errors import PrepareError, TokenizerError
 from windrow.tokens.cuts import PIECE, cut_long, cuts_of
 from windrow.tokens.protocol import EOT, Tokenizer, encode_documents
@@ -23,7 +22,6 @@ __all__ = ["COLUMNS", "Encoder", "digest_of_pieces"]
 _BATCH = 1 << 20  # characters
 _CHECKED = 2000  # characters of each item, and at each side of a seam, that are compared
 _NONE = -1  # after a piece that is not the last
-Ids = NDArray[np.unsignedinteger[Any]]
 Place = tuple[int, int, int, int]  # source (within the item), line, start, stop
 
 
@@ -40,7 +38,7 @@ class Encoder:
     """Takes documents in order; ``write`` gets the tokens, ``table`` is (num_documents, 8), see ``COLUMNS``."""
 
     def __init__(
-        self, tokenizer: Tokenizer, write: Callable[[Ids], None], *, literal_eos: str, cuttable: bool, hashed: bool
+        self, tokenizer: Tokenizer, write: Callable[[Tokens], None], *, literal_eos: str, cuttable: bool, hashed: bool
     ) -> None:
         self._tokenizer, self._write, self._cuttable, self._hashed = tokenizer, write, cuttable, hashed
         self._special = dict(getattr(tokenizer, "specials", {})).get(EOT) if literal_eos == "special" else None
@@ -79,7 +77,7 @@ class Encoder:
             self._rows.append((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad))
         self._text(text, self._tokenizer.eos_id if is_last else _NONE)
 
-    def table(self) -> NDArray[np.int64]:
+    def table(self) -> Int64:
         """The rows of all documents that ended, once everything is encoded."""
         self._flush()
         return np.concatenate(self._tables)
@@ -113,7 +111,7 @@ class Encoder:
         self.seconds += time.perf_counter() - started
         self._write(tokens)
 
-    def _encode(self, texts: list[str]) -> tuple[Ids, NDArray[np.int64]]:
+    def _encode(self, texts: list[str]) -> tuple[Tokens, Int64]:
         """The ids of all texts in a row, and where each ends."""
         flat = getattr(self._tokenizer, "encode_flat", None)
         if flat:
@@ -122,13 +120,13 @@ class Encoder:
         rows = encode_documents(self._tokenizer, texts)
         return np.concatenate(rows), np.cumsum([len(row) for row in rows], dtype=np.int64)
 
-    def _with_after(self, ids: Ids, ends: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
+    def _with_after(self, ids: Tokens, ends: Int64) -> tuple[Tokens, Int64]:
         after = np.array(self._after, np.int64)
         has = after != _NONE
         tokens = np.insert(ids, ends[has], after[has].astype(ids.dtype)) if has.any() else ids
         return tokens, ends + np.cumsum(has)
 
-    def _highest(self, ids: Ids) -> int:
+    def _highest(self, ids: Tokens) -> int:
         """The highest id of text. Raises when one is no id, or the eos."""
         vocab_size, eos_id = self._tokenizer.vocab_size, self._tokenizer.eos_id
         if (highest := int(ids.max(initial=0))) >= vocab_size:

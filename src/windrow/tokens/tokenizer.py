@@ -27,6 +27,7 @@ from typing import Any, ClassVar, cast, overload
 import numpy as np
 import numpy.typing as npt
 
+from windrow.arrays import Int64
 from windrow.errors import TokenizerError
 from windrow.tokens.bpe import BPE, PATTERNS, parse_ranks, pattern_of
 from windrow.tokens.huggingface import HuggingFace
@@ -109,7 +110,7 @@ class TextTokenizer:
         dtype = token_dtype(self.vocab_size)
         return [np.asarray(row).astype(dtype) for row in self._model.encode(texts)]  # copies: each its own memory
 
-    def encode_flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    def encode_flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], Int64]:
         """The ids of all texts in one row of ``token_dtype(vocab_size)``, and where each ends, ``(num_texts,)``."""
         try:
             rows = [np.asarray(row, np.uint32) for row in self._model.encode(texts)]
