@@ -187,17 +187,15 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 def test_workers_that_are_started_early_take_the_tasks_and_end_without_any() -> None:
     with Workers(2) as workers:
         workers.start(5)
-        assert len(workers._threads) == 2
+        assert len(workers._children) == 2
         assert len({workers.submit(os.getpid).result() for _ in range(4)}) <= 2
-        assert len(workers._threads) == 2
+        assert len(workers._children) == 2
     with Workers(3) as workers:
         workers.start(1)
         workers.submit(os.getpid).result()
-        assert len(workers._threads) == 1
+        assert len(workers._children) == 1
     with Workers(2) as workers:
         workers.start(1)
-        while not workers._children:
-            time.sleep(0.01)
         (child,) = workers._children
     assert child.wait(timeout=60) == -signal.SIGKILL
 

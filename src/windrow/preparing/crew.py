@@ -39,38 +39,30 @@ class Here(Executor):
 
 
 class Crew:
-    """Who does the work: the executor handed in, or processes of our own, started when there is more than one task."""
+    """Who does the work: the executor handed in, or processes of our ``own``, for more than one task."""
 
-    def __init__(self, executor: Executor | None, num_workers: int, max_rss: int) -> None:
-        self._executor, self.num_workers, self._max_rss = executor, num_workers, max_rss
-        self._own: Workers | None = None
+    def __init__(self, num_workers: int, executor: Executor | None = None, own: Workers | None = None) -> None:
+        self.num_workers, self._executor, self._own = num_workers, executor, own
 
     def __enter__(self) -> "Crew":
         return self
 
     def __exit__(self, *failure: object) -> None:
         if self._own:
-            self._own.shutdown(cancel_futures=True)
+            self._own.shutdown()
 
     def start(self, num_tasks: int) -> None:
         """So many tasks will come: start the processes for them now, if there are to be any."""
-        if not self._executor and self.num_workers and num_tasks > 1:
-            self._own = Workers(self.num_workers, self._max_rss)
+        if self._own and num_tasks > 1:
             self._own.start(num_tasks)
 
     def map(self, call: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[int, T, R]]:
         """``(number, task, call(task))`` for each task, as they get done."""
         iterator = iter(tasks)
         first = list(islice(iterator, 2))
-        executor = self._executor or self._chosen(len(first))
+        executor = self._executor or (self._own if len(first) == 2 else None) or Here()
         in_flight = 1 if isinstance(executor, Here) else 2 * self.num_workers + 1
         return run(executor, call, chain(first, iterator), in_flight)
-
-    def _chosen(self, num_tasks: int) -> Executor:
-        if num_tasks < 2 or not self.num_workers:
-            return Here()
-        self._own = self._own or Workers(self.num_workers, self._max_rss)
-        return self._own
 
 
 def crew_for(tokenizer: object, *, workers: int | None, memory: int | None, executor: Executor | None) -> Crew:
@@ -80,13 +72,13 @@ def crew_for(tokenizer: object, *, workers: int | None, memory: int | None, exec
     if memory is not None and memory < 1:
         raise ValueError(f"memory is {memory} bytes, and it must be more than none")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    allowed = memory or max(1 << 30, (workers or cores) * (256 << 20))
     if executor is not None:
-        return Crew(executor, workers or getattr(executor, "_max_workers", None) or cores, 0)
+        return Crew(workers or getattr(executor, "_max_workers", None) or cores, executor)
     if type(tokenizer).__module__ == "__main__":
-        return Crew(None, 0, 0)
+        return Crew(0)
+    allowed = memory or max(1 << 30, (workers or cores) * (256 << 20))
     num_workers = max(1, min(workers or cores, (allowed - _PARENT) // _WORKER))
-    return Crew(None, num_workers, (allowed - _PARENT) // num_workers)
+    return Crew(num_workers, own=Workers(num_workers, (allowed - _PARENT) // num_workers))
 
 
 def run(executor: Executor, call: Callable[[T], R], tasks: Iterable[T], in_flight: int) -> Iterator[tuple[int, T, R]]:

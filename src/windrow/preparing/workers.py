@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future
-from typing import Any, BinaryIO, TypeVar, cast
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from typing import IO, Any, TypeVar, cast
 
 __all__ = ["WorkerDiedError", "Workers", "serve"]
 
@@ -35,35 +35,25 @@ class WorkerDiedError(BrokenExecutor):
     """The process that worked on this task ended."""
 
 
-class Workers(Executor):
+class Workers(ThreadPoolExecutor):
     """``num_workers`` processes, each started when there is work for it, or by ``start``; one that holds more
-    than ``max_rss`` bytes after a task is replaced."""
+    than ``max_rss`` bytes after a task is replaced. A thread waits for each."""
 
     def __init__(self, num_workers: int, max_rss: int = 1 << 62) -> None:
-        self._max_rss, self._closed = max_rss, False
-        self._tasks: queue.SimpleQueue[tuple[Future[Any], bytes] | None] = queue.SimpleQueue()
+        super().__init__(num_workers, "windrow-worker")
+        self._num_workers, self._max_rss, self._closed = num_workers, max_rss, False
         self._children: set[subprocess.Popen[bytes]] = set()
+        self._idle: list[subprocess.Popen[bytes]] = []
         self._starting = threading.Lock()
-        self._idle = threading.Semaphore(0)
-        self._num_workers, self._threads = num_workers, list[threading.Thread]()
 
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
-        future: Future[R] = Future()
-        self._tasks.put((future, pickle.dumps((call, args, kwargs), protocol=5)))
-        if not self._idle.acquire(blocking=False) and len(self._threads) < self._num_workers:
-            self._add()
-        return future
+        return super().submit(self._do, pickle.dumps((call, args, kwargs), protocol=5))
 
     def start(self, num_tasks: int) -> None:
         """Start processes now, as so many tasks will come: they get ready while the tasks are made."""
-        for _ in range(min(num_tasks, self._num_workers) - len(self._threads)):
-            self._add()
-            self._idle.release()
-
-    def _add(self) -> None:
-        thread = threading.Thread(target=self._serve_child, name="windrow-worker", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        with contextlib.suppress(OSError):  # the first task will tell
+            for _ in range(min(num_tasks, self._num_workers)):
+                self._idle.append(self._start())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers; what they are at now is given up."""
@@ -71,35 +61,29 @@ class Workers(Executor):
             self._closed = True
             for child in self._children:
                 child.kill()
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join()
+        super().shutdown(cancel_futures=True)
+        while self._idle:
+            self._end(self._idle.pop())
 
-    def _serve_child(self) -> None:
-        child: subprocess.Popen[bytes] | None = None
-        with contextlib.suppress(OSError, EOFError):  # the first task will tell
+    def _do(self, data: bytes) -> Any:
+        """One task, by a process that has none."""
+        try:
+            child = self._idle.pop()
+        except IndexError:
             child = self._start()
-        while (task := self._tasks.get()) is not None and not self._closed:
-            future, data = task
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                child = child or self._start()
-                succeeded, value, rss = _ask(child, data)
-            except (OSError, EOFError) as error:
-                future.set_exception(self._buried(child, error))
-                child = None
-            except Exception as error:  # an answer that cannot be read is one, too: nobody may wait for ever
-                future.set_exception(error)
-            else:
-                if rss > self._max_rss:
-                    self._end(child)
-                    child = None
-                (future.set_result if succeeded else future.set_exception)(value)
-            self._idle.release()
-        if child:
+        try:
+            succeeded, value = _ask(child, data)
+        except (OSError, EOFError) as error:
             self._end(child)
+            code = child.returncode
+            raise WorkerDiedError(f"killed by signal {-code}" if code < 0 else f"ended with status {code}") from error
+        if _rss(child.pid) > self._max_rss:
+            self._end(child)
+        else:
+            self._idle.append(child)
+        if succeeded:
+            return value
+        raise value
 
     def _start(self) -> "subprocess.Popen[bytes]":
         path = [folder for folder in sys.path if isinstance(folder, str)]  # Python itself takes no notice of others
@@ -119,36 +103,31 @@ class Workers(Executor):
         return child
 
     def _end(self, child: "subprocess.Popen[bytes]") -> None:
-        child.kill()  # it has nothing to lose: what it made is on disk
-        for pipe in (child.stdin, child.stdout):
-            with contextlib.suppress(OSError):  # what was not sent yet
-                pipe and pipe.close()
-        child.wait()
+        with contextlib.suppress(OSError), child:  # what was not sent yet
+            child.kill()  # it has nothing to lose: what it made is on disk
         with self._starting:
             self._children.discard(child)
 
-    def _buried(self, child: "subprocess.Popen[bytes] | None", error: Exception) -> Exception:
-        if child is None:
-            return error  # it could not even be started
-        self._end(child)
-        code = child.returncode
-        return WorkerDiedError(f"killed by signal {-code}" if code < 0 else f"ended with status {code}")
 
-
-def _ask(child: "subprocess.Popen[bytes]", data: bytes) -> tuple[bool, Any, int]:
+def _ask(child: "subprocess.Popen[bytes]", data: bytes) -> tuple[bool, Any]:
+    """Whether the task succeeded, and its result or error."""
     assert child.stdin is not None
     assert child.stdout is not None
-    _send(child.stdin, data)  # type: ignore[arg-type]
-    return cast(tuple[bool, Any, int], pickle.loads(_receive(child.stdout)))  # type: ignore[arg-type]
+    _send(child.stdin, data)
+    answer = _receive(child.stdout)
+    try:
+        return cast(tuple[bool, Any], pickle.loads(answer))
+    except Exception as error:  # an answer that cannot be read is one, too
+        return False, error
 
 
-def _send(pipe: BinaryIO, data: bytes) -> None:
+def _send(pipe: IO[bytes], data: bytes) -> None:
     pipe.write(len(data).to_bytes(8, "little"))
     pipe.write(data)
     pipe.flush()
 
 
-def _receive(pipe: BinaryIO) -> bytes:
+def _receive(pipe: IO[bytes]) -> bytes:
     """One message. Raises ``EOFError`` when the other side has gone."""
     head = pipe.read(8)
     data = pipe.read(int.from_bytes(head, "little")) if len(head) == 8 else b""
@@ -167,11 +146,10 @@ def serve() -> None:
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(os.fdopen(os.dup(0), "rb"), tasks), daemon=True).start()
     while True:
-        message = _answer(tasks.get())
-        _send(results, message)
+        _send(results, _answer(tasks.get()))
 
 
-def _listen(pipe: BinaryIO, tasks: "queue.SimpleQueue[bytes]") -> None:
+def _listen(pipe: IO[bytes], tasks: "queue.SimpleQueue[bytes]") -> None:
     try:
         while True:
             tasks.put(_receive(pipe))
@@ -182,10 +160,9 @@ def _listen(pipe: BinaryIO, tasks: "queue.SimpleQueue[bytes]") -> None:
 def _answer(data: bytes) -> bytes:
     try:
         call, args, kwargs = pickle.loads(data)  # from the parent, through its pipe
-        answer: tuple[bool, Any, int] = (True, call(*args, **kwargs), _rss())
-        return pickle.dumps(answer, protocol=5)
+        return pickle.dumps((True, call(*args, **kwargs)), protocol=5)
     except Exception as error:
-        return pickle.dumps((False, _that_travels(error), _rss()), protocol=5)
+        return pickle.dumps((False, _that_travels(error)), protocol=5)
 
 
 def _that_travels(error: Exception) -> Exception:
@@ -197,10 +174,10 @@ def _that_travels(error: Exception) -> Exception:
     return error
 
 
-def _rss() -> int:
-    """Bytes of memory that this process holds (0 where that is not known)."""
+def _rss(pid: int) -> int:
+    """Bytes of memory that a process holds (0 where that is not known)."""
     try:
-        with open("/proc/self/statm") as file:
+        with open(f"/proc/{pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return 0
