@@ -1,6 +1,6 @@
-"""One task -> its file of tokens in the folder of unfinished work: what workers do.
+"""One item -> its file of tokens in the folder of unfinished work: what workers do.
 
-Guarantee: a pure function of the task and the recipe, so that doing it twice, here or elsewhere, gives the same file;
+Guarantee: a pure function of the item and the recipe, so that doing it twice, here or elsewhere, gives the same file;
 a file that is there and whole is not made again. Cost: one block of text and its ids, some tens of MB.
 """
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, SourceError, WindrowError
-from windrow.preparing.items import HashTask, Item, Job, before_piece
-from windrow.preparing.unfinished import ItemFile, ItemWriter, read_note, write_item, write_note
+from windrow.preparing.items import Item, Job
+from windrow.preparing.unfinished import ItemFile, ItemWriter, write_item
 from windrow.text.blocks import Block, blocks
-from windrow.text.parse import Bad, Document, documents, not_utf8, split_literal
-from windrow.text.sources import Source
+from windrow.text.parse import Bad, Document, documents, split_literal
+from windrow.text.sources import Reading, Source
 from windrow.text.streams import STEP, FileBytes, StreamBytes, hash_file, num_lines, read_span
 from windrow.tokens.cuts import PIECE
 from windrow.tokens.encoder import Encoder
@@ -41,15 +41,13 @@ class Done:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def do(job: Job, task: Item | HashTask) -> Done:
-    """Do one task, or find it done. Raises ``SourceError``, ``TokenizerError``, ``PrepareError``."""
-    key = task.key(job.recipe)
+def do(job: Job, item: Item) -> Done:
+    """Do one item, or find it done. Raises ``SourceError``, ``TokenizerError``, ``PrepareError``."""
+    key = item.key(job.recipe)
     try:
-        if isinstance(task, HashTask):
-            return _hash(job, task, key)
-        if item := ItemFile.whole(job.folder, key):
-            return Done(key, dict(item.about), reused=True)
-        return write_item(job.folder, key, lambda writer: _encode(job, task, key, writer))
+        if found := ItemFile.whole(job.folder, key):
+            return Done(key, dict(found.about), reused=True)
+        return write_item(job.folder, key, lambda writer: _encode(job, item, key, writer))
     except OSError as error:
         raise cannot_write(error, job.folder, job.nbytes) from error
 
@@ -70,17 +68,6 @@ def cannot_write(error: OSError, folder: Path, nbytes: int) -> PrepareError:
         f"{error.filename or folder}: {error.strerror or error}. {remedy}, and run the same command again: it goes on "
         "from the work that is done. Nothing was published."
     )
-
-
-def _hash(job: Job, task: HashTask, key: str) -> Done:
-    about = read_note(job.folder, key)
-    if about:
-        return Done(key, about, reused=True)
-    started = time.perf_counter()
-    digest, nbytes = hash_file(str(task.source.path))
-    about = {"sha256": digest, "nbytes": nbytes}
-    write_note(job.folder, key, about)
-    return Done(key, about, seconds={"hash": time.perf_counter() - started})
 
 
 @lru_cache(maxsize=2)
@@ -109,9 +96,10 @@ def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
         "max_token_id": encoder.max_token_id,
         "dtype": token_dtype(tokenizer.vocab_size).name,
     }
-    writer.finish(table, about)
+    writer.write(table)
+    writer.finish(about)
     seconds = {"start": ready - started, "encode": encoder.seconds, "write": writer.seconds}
-    seconds["read"] = time.perf_counter() - started - sum(seconds.values())
+    seconds["hash" if item.only_hashed else "read"] = time.perf_counter() - started - sum(seconds.values())
     return Done(key, about, seconds=seconds)
 
 
@@ -132,7 +120,9 @@ class _Reader:
     def read(self, number: int, source: Source) -> None:
         block, reading = self._item.block, self._job.reading
         self.about["lines"] = 0
-        if source.form in ("parquet", "arrow"):
+        if self._item.only_hashed:
+            self.about["sha256"].append([number, *hash_file(str(source.path))])
+        elif source.form in ("parquet", "arrow"):
             from windrow.text.columns import rows
 
             assert block is not None
@@ -188,30 +178,20 @@ class _Reader:
         is_first, is_last = block.piece
         is_item = self._item.block is not None
         if is_first or is_item:
-            self._open = (number, self.about["lines"] + 1, block.start), False  # where it began, whether it is bad
-        num_skipped = self.about["num_skipped"]
-        text = self._piece_text(block, number, data)
-        place, was_bad = self._open
-        self.about["num_skipped"] = num_skipped + (text is None and not was_bad)  # a document counts once
-        is_bad = was_bad or text is None
-        self._open = place, is_bad
-        before = before_piece(self._item).decode("utf-8", "ignore") if is_item and text and not is_first else ""
-        self._encoder.piece(text or "", (*place, block.stop), is_first, is_last, before, is_bad)
+            self._began, self._is_bad = (number, self.about["lines"] + 1, block.start), False
+        (found,) = documents(data, "text", block.start, Reading())
+        if isinstance(found, Document) and self._job.reading.literal_eos == "error" and EOT in found.text:
+            found = Bad(_LITERAL, *found[1:])
+        text = found.text if isinstance(found, Document) else ""
+        if isinstance(found, Bad):
+            self._skip(found, number)
+            self.about["num_skipped"] -= self._is_bad  # a document counts once
+            self._is_bad = True
+        before = self._item.before.decode("utf-8", "ignore") if text else ""
+        self._encoder.piece(text, (*self._began, block.stop), is_first, is_last, before, self._is_bad)
         self.about["text_nbytes"] += len(data)
         if is_item:
-            self.about["piece"] = {"digest": self._encoder.digests[-1].hex(), "bad": is_bad}
-
-    def _piece_text(self, block: Block, number: int, data: bytes) -> str | None:
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            self._skip(Bad(not_utf8(data, error, block.start), line, block.start, block.stop), number)
-            return None
-        if self._job.reading.literal_eos == "error" and EOT in text:
-            self._skip(Bad(_LITERAL, 1, block.start, block.stop), number)
-            return None
-        return text
+            self.about["piece"] = {"digest": self._encoder.digests[-1].hex(), "bad": self._is_bad}
 
     def _documents(self, found: Iterable[Document | Bad], number: int) -> None:
         policy, above = self._job.reading.literal_eos, self.about["lines"]

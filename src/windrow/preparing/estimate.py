@@ -5,7 +5,6 @@ Cost: tokenizes up to three work items, a second or two.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 from windrow.errors import SourceError
 from windrow.preparing.crew import crew_for
-from windrow.preparing.encode import Done, do
-from windrow.preparing.items import Item, Job, Tasks, job_for
+from windrow.preparing.encode import do
+from windrow.preparing.items import Job, Tasks, job_for
 from windrow.text.sources import Inputs, Reading, Source, find_sources
 from windrow.tokens.protocol import Tokenizer, token_dtype
 from windrow.tokens.tokenizer import load_tokenizer
@@ -54,31 +53,21 @@ def estimate(
         )
     crew = crew_for(loaded, workers=workers, memory=memory, executor=None)
     nbytes = sum(source.nbytes for source in sources)
+    picked = [sources[number] for number in sorted({0, len(sources) // 2, len(sources) - 1})]
     with TemporaryDirectory() as folder:
-        sampled, num_tokens, seconds = _sample(_spread(sources), loaded, reading, Path(folder))
+        sampled, num_tokens, seconds = _sample(picked, job_for(Path(folder), loaded, reading, hashed=False))
     scale, num_workers = nbytes / max(sampled, 1), max(crew.num_workers, 1)
     tokens = int(num_tokens * scale)
     disk = tokens * token_dtype(loaded.vocab_size).itemsize
     return Estimate(len(sources), nbytes, tokens, disk, seconds * scale / num_workers + 1.0, num_workers)
 
 
-def _spread(sources: Sequence[Source]) -> list[Source]:
-    """The first, one in the middle and the last."""
-    return [sources[number] for number in sorted({0, len(sources) // 2, len(sources) - 1})]
-
-
-def _sample(sources: list[Source], tokenizer: Tokenizer, reading: Reading, folder: Path) -> tuple[int, int, float]:
+def _sample(sources: list[Source], job: Job) -> tuple[int, int, float]:
     """Bytes, tokens and seconds of the first item of each source; the first one is done twice, to warm up."""
-    job = job_for(folder, tokenizer, reading, hashed=False)
-    items = [item for source in sources for item in _first(source, job)]
-    if items:
-        do(job, items[0])
-    nbytes, num_tokens, started = 0, 0, time.perf_counter()
-    for number, item in enumerate(items):
-        done: Done = do(replace(job, recipe=f"{job.recipe} sample {number}"), item)
-        nbytes, num_tokens = nbytes + item.nbytes, num_tokens + int(done.about["num_tokens"])
-    return nbytes, num_tokens, time.perf_counter() - started
-
-
-def _first(source: Source, job: Job) -> list[Item]:
-    return list(islice((task for task in Tasks([source], job) if isinstance(task, Item)), 1))
+    found = ((item for item in Tasks([source], job) if not item.only_hashed) for source in sources)
+    items = [item for of_source in found for item in islice(of_source, 1)]
+    for item in items[:1]:
+        do(replace(job, recipe="to warm up"), item)
+    started = time.perf_counter()
+    num_tokens = sum(do(job, item).about["num_tokens"] for item in items)
+    return sum(item.nbytes for item in items), num_tokens, time.perf_counter() - started

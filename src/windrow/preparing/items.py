@@ -10,17 +10,18 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, SourceError
-from windrow.preparing.unfinished import ItemFile, read_note, write_note
+from windrow.preparing.unfinished import ItemFile, write_item
 from windrow.text.blocks import Block, blocks
 from windrow.text.sources import Reading, Source
 from windrow.text.streams import Bytes, FileBytes, StreamBytes, num_lines
 from windrow.tokens.protocol import Tokenizer
 
-__all__ = ["ITEM", "HashTask", "Item", "Job", "Tasks", "job_for"]
+__all__ = ["ITEM", "Item", "Job", "Tasks", "job_for"]
 
 ITEM = 1 << 23  # bytes
 _SMALL = {"": ITEM, "gz": ITEM >> 3, "zst": ITEM >> 3}  # files up to this are read whole, many to an item
@@ -65,6 +66,8 @@ class Item:
 
     ``block`` None: all of each source. Else the bytes (for columns: row groups) ``[start, stop)`` of the one source,
     in ``data`` when they cannot be read again. ``line`` is the number of lines before, where it is known.
+    ``before`` are the bytes before a piece. With ``only_hashed`` the item is the sha256 of a file that no other item
+    reads from end to end.
     """
 
     first: int
@@ -74,6 +77,7 @@ class Item:
     before: bytes = b""
     line: int | None = None
     nbytes: int = 0  # on disk, for progress
+    only_hashed: bool = False
 
     @property
     def piece(self) -> tuple[bool, bool] | None:
@@ -83,7 +87,7 @@ class Item:
     def key(self, recipe: str) -> str:
         """The name of its result: equal keys mean equal bytes."""
         content = [self.block and self.block.as_list(), [source.identity for source in self.sources]]
-        digest = sha256(json.dumps([recipe, content], sort_keys=True).encode())
+        digest = sha256(json.dumps(["sha256" if self.only_hashed else recipe, content], sort_keys=True).encode())
         if self.data is not None and not self.sources[0].is_file:  # no time of change to go by
             for part in [self.data] if isinstance(self.data, bytes) else self.data:
                 data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
@@ -97,22 +101,8 @@ class Item:
         return source.name + (f" and {len(self.sources) - 1} files after it" if len(self.sources) > 1 else "")
 
 
-@dataclass(frozen=True)
-class HashTask:
-    """The sha256 of a file that no item reads from end to end."""
-
-    number: int
-    source: Source
-
-    def key(self, recipe: str) -> str:
-        return sha256(json.dumps(["sha256", self.source.identity]).encode()).hexdigest()[:32]
-
-    def __str__(self) -> str:
-        return self.source.name
-
-
 class Tasks:
-    """Iterate it once for the tasks, in order; then ``digests`` holds what was hashed on the way.
+    """Iterate it once for the items, in order; then ``digests`` holds what was hashed on the way.
 
     ``part`` is ``(k, n)``: every n-th unit from the k-th on (k from 1); a stream is one unit.
     """
@@ -121,67 +111,60 @@ class Tasks:
         self.digests: dict[int, tuple[str, int]] = {}  # source number -> (sha256 hex, nbytes)
         self._sources, self._job, self._part = sources, job, part
         self._reading, self._cuttable = job.reading, job.cuttable
-        self._unit = 0
 
-    def __iter__(self) -> Iterator[Item | HashTask]:
+    def __iter__(self) -> Iterator[Item]:
+        number, step = self._part
+        return chain.from_iterable(islice(self._units(), number - 1, None, step))
+
+    def _units(self) -> Iterator[Iterable[Item]]:
         group, weight = list[Source](), 0
         for number, source in enumerate(self._sources):
-            added = _weight(source) if _is_small(source) else ITEM + 1
-            if weight + added > ITEM:
-                yield from self._group(number, group)
+            is_small, added = _is_small(source), _weight(source)
+            if group and not (is_small and weight + added <= ITEM):
+                yield [_whole(number, group)]
                 group, weight = [], 0
-            if _is_small(source):
+            if is_small:
                 group.append(source)
                 weight += added
             else:
                 yield from self._big(number, source)
-        yield from self._group(len(self._sources), group)
+        if group:
+            yield [_whole(len(self._sources), group)]
 
-    def _group(self, stop: int, group: list[Source]) -> Iterator[Item]:
-        if group and self._mine():
-            yield Item(stop - len(group), tuple(group), nbytes=sum(source.nbytes for source in group))
-
-    def _mine(self) -> bool:
-        self._unit += 1
-        return (self._unit - 1) % self._part[1] == self._part[0] - 1
-
-    def _big(self, number: int, source: Source) -> Iterator[Item | HashTask]:
+    def _big(self, number: int, source: Source) -> Iterator[Iterable[Item]]:
         if source.form == "documents":
-            yield from self._documents(number, source)
+            yield self._documents(number, source)
         elif source.form in ("parquet", "arrow"):
             from windrow.text.columns import row_groups
 
-            yield from self._file(number, source, row_groups(source, self._reading, ITEM))
+            yield [Item(number, (source,), only_hashed=True)]
+            for block, nbytes in row_groups(source, self._reading, ITEM):
+                yield [Item(number, (source,), block, nbytes=nbytes)]
         elif source.compression or source.path == "-":
-            if self._mine():
-                yield from self._stream(number, source)
+            yield self._stream(number, source)
         else:
-            found = blocks(FileBytes(source), source, self._reading, self._cuttable)
-            yield from self._file(number, source, ((block, block.stop - block.start) for block in found))
-
-    def _file(self, number: int, source: Source, found: Iterable[tuple[Block, int]]) -> Iterator[Item | HashTask]:
-        """A file that is read from any place; ``found`` are its blocks and their bytes."""
-        if self._mine():
-            yield HashTask(number, source)
-        for block, nbytes in found:
-            if self._mine():
-                yield Item(number, (source,), block, nbytes=nbytes)
+            yield [Item(number, (source,), only_hashed=True)]
+            content = FileBytes(source)
+            for block in blocks(content, source, self._reading, self._cuttable):
+                before = _before(content, block)
+                yield [Item(number, (source,), block, before=before, nbytes=block.stop - block.start)]
 
     def _stream(self, number: int, source: Source) -> Iterator[Item]:
-        key = sha256(json.dumps(["stream", self._job.recipe, source.identity]).encode()).hexdigest()[:32]
-        note = None if source.path == "-" else read_note(self._job.folder, key)
-        items = [_noted(number, source, fields) for fields in note["items"]] if note else []
         folder, recipe = self._job.folder, self._job.recipe
+        key = sha256(json.dumps(["stream", recipe, source.identity]).encode()).hexdigest()[:32]
+        note = None if source.path == "-" else ItemFile.whole(folder, key)
+        items = [_noted(number, source, fields) for fields in note.about["items"]] if note else []
         if note and all(ItemFile.whole(folder, item.key(recipe)) for item in items):  # no need to unpack it again
-            self.digests[number] = note["sha256"], note["nbytes"]
+            self.digests[number] = note.about["sha256"], note.about["nbytes"]
             yield from items
             return
         content, noted = StreamBytes(source), []
         for item in self._unpacked(content, number, source):
-            noted.append([item.block.as_list() if item.block else None, item.line, item.nbytes])
+            noted.append([item.block and item.block.as_list(), item.line, item.nbytes])
             yield item
         self.digests[number] = digest, nbytes = content.sha256()
-        write_note(self._job.folder, key, {"items": noted, "sha256": digest, "nbytes": nbytes})
+        about = {"items": noted, "sha256": digest, "nbytes": nbytes}
+        write_item(folder, key, lambda writer: writer.finish(about))
 
     def _unpacked(self, content: StreamBytes, number: int, source: Source) -> Iterator[Item]:
         line = num_raw = 0
@@ -200,6 +183,11 @@ class Tasks:
         self.digests[number] = digest.hexdigest(), start
 
 
+def _whole(stop: int, group: list[Source]) -> Item:
+    """Small files, all of them before number ``stop``."""
+    return Item(stop - len(group), tuple(group), nbytes=sum(source.nbytes for source in group))
+
+
 def _noted(number: int, source: Source, fields: list[Any]) -> Item:
     (start, stop, piece), line, nbytes = fields
     return Item(number, (source,), Block(start, stop, stop, piece and tuple(piece)), None, b"", line, nbytes)
@@ -214,15 +202,10 @@ def _weight(source: Source) -> int:
 
 
 def _before(content: Bytes, block: Block) -> bytes:
+    """What lies before a piece that is not the first of its document."""
     if block.piece is None or block.piece[0]:
         return b""
     return content.read(max(block.start - _BEFORE, 0), block.start)
-
-
-def before_piece(item: Item) -> bytes:
-    """The bytes before a piece that lies in a plain file."""
-    assert item.block is not None
-    return item.before or _before(FileBytes(item.sources[0]), item.block)
 
 
 def batches(source: Source, text_key: str, seen: Callable[[bytes], object]) -> Iterator[tuple[list[str], int]]:

@@ -138,8 +138,8 @@ def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[
 def _encode_all(job: Job, crew: Crew, sources: list[Source], part: tuple[int, int] | None, tally: Tally) -> None:
     """Every item done, and the inputs still what they were."""
     tasks = Tasks(sources, job, part or (1, 1))
-    for number, task, done in crew.map(partial(do, job), tasks):
-        tally.add(number, task, done)
+    for number, item, done in crew.map(partial(do, job), tasks):
+        tally.add(number, item, done)
     tally.digests |= tasks.digests
     require_unchanged(sources)
     if not part:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64, Mask, Tokens
 from windrow.errors import PrepareError
 from windrow.preparing.crew import Crew
 from windrow.preparing.items import Job
@@ -33,8 +33,6 @@ __all__ = ["publish_side"]
 SHARD_TOKENS = 1 << 27
 _FILES = ("tokens-{:05d}.bin", "documents-{:05d}.npy", "origins-{:05d}.npy")  # of a shard
 _LEFT_OVER = re.compile(r"(tokens|documents|origins)-\d+\.(bin|npy)(\.tmp)?")
-Ids = NDArray[np.unsignedinteger[Any]]
-Rows = NDArray[np.int64]
 
 
 def publish_side(
@@ -47,10 +45,8 @@ def publish_side(
     tally: Tally,
 ) -> None:
     """Make the store ``folder`` of ``parts``."""
-    numbered = sorted(
-        crew.map(write_shard, _shard_tasks(folder, job.folder, tokenizer.eos_id, parts)), key=lambda done: done[0]
-    )
-    shards = [done for _, _, done in numbered]
+    tasks = _shard_tasks(folder, job.folder, tokenizer.eos_id, parts)
+    shards = [done for _, _, done in sorted(crew.map(write_shard, tasks), key=lambda numbered: numbered[0])]
     num_tokens = sum(part.stop - part.start for part in parts)
     _require_whole(folder, num_tokens, shards)
     listing = "".join(json.dumps(line, sort_keys=True) + "\n" for line in tally.listing()).encode()
@@ -66,7 +62,7 @@ def publish_side(
         policy=policy,
         shards=tuple(done.shard for done in shards),
         sources={"file": "sources.jsonl", "sha256": sha256(listing).hexdigest()},
-        ledger=_counts(shards, num_tokens) | tally.counts(),
+        ledger=_counts(folder, shards, num_tokens) | tally.counts(),
     )
     write_whole(folder / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
 
@@ -79,9 +75,9 @@ def _remove_others(folder: Path, shards: Sequence["ShardDone"]) -> None:
             path.unlink()
 
 
-def _counts(shards: Sequence["ShardDone"], num_tokens: int) -> dict[str, int]:
+def _counts(folder: Path, shards: Sequence["ShardDone"], num_tokens: int) -> dict[str, int]:
     num_eos = sum(done.num_eos for done in shards)
-    lengths = _extreme_lengths(shards)
+    lengths = _extreme_lengths(folder, [done.shard for done in shards])
     return {
         "text_tokens": num_tokens - num_eos,
         "eos_tokens": num_eos,
@@ -90,15 +86,15 @@ def _counts(shards: Sequence["ShardDone"], num_tokens: int) -> dict[str, int]:
     }
 
 
-def _extreme_lengths(shards: Sequence["ShardDone"]) -> list[int]:
+def _extreme_lengths(folder: Path, shards: Sequence[Shard]) -> list[int]:
     """Lengths of documents, the longest and the shortest among them; a document may go through several shards."""
-    found, begun = list[int](), 0
-    for done in shards:
-        if done.lengths:
-            first, *others = done.lengths
-            found += [begun + first, *others]
-            begun = 0
-        begun += done.rest
+    found, start = list[int](), 0  # of the document that is open, counted from the start of the shard
+    for shard in shards:
+        edges = np.concatenate([[start], np.load(folder / shard.documents)])
+        if shard.num_documents:
+            lengths = np.diff(edges)
+            found += [int(lengths.max()), int(lengths.min())]
+        start = int(edges[-1]) - shard.num_tokens
     return found
 
 
@@ -132,8 +128,6 @@ class ShardDone:
 
     shard: Shard
     max_token_id: int
-    lengths: tuple[int, ...]  # of the first document that ends here (its part), and the longest and shortest of others
-    rest: int  # tokens after the last document that ends here
     num_eos: int  # at the ends of documents
 
 
@@ -157,18 +151,16 @@ def write_shard(task: ShardTask) -> ShardDone:
     tokens, num_eos, ends, places = write_whole(task.folder / file, partial(_write_tokens, task))
     documents_sha256 = _write_array(task.folder / documents, ends)
     origins_sha256 = _write_array(task.folder / origins, places)
-    lengths = np.diff(ends, prepend=0)
-    whole = lengths[1:]
-    shown = (*lengths[:1].tolist(), *((int(whole.max()), int(whole.min())) if len(whole) else ()))
     named = (documents, documents_sha256, origins, origins_sha256)
-    shard = Shard(file, tokens.num_tokens, len(ends), tokens.sha256, *named)
-    return ShardDone(shard, tokens.max_token_id, shown, tokens.num_tokens - int(lengths.sum()), num_eos)
+    shard = Shard(file, tokens.num_tokens, len(ends), tokens.digest.hexdigest(), *named)
+    return ShardDone(shard, tokens.max_token_id, num_eos)
 
 
-def _write_tokens(task: ShardTask, file: BinaryIO) -> tuple["_TokenFile", int, Rows, Rows]:
+def _write_tokens(task: ShardTask, file: BinaryIO) -> tuple["_TokenFile", int, Int64, Int64]:
     """What was written, the number of eos at the ends of documents, the ends, and the origins (num_documents, 4)."""
     num_eos, all_ends, all_origins = 0, [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
-    with _TokenFile(file) as written:
+    with ThreadPoolExecutor(1) as hashing:
+        written = _TokenFile(file, hashing)
         for part in task.parts:
             tokens, ends, origins = _read(task.work, part)
             num_eos += _count_eos(task, part, tokens, ends)
@@ -179,36 +171,24 @@ def _write_tokens(task: ShardTask, file: BinaryIO) -> tuple["_TokenFile", int, R
 
 
 class _TokenFile:
-    """Writes tokens, and hashes them in a thread of its own while the next ones are read and written."""
+    """Writes tokens, and hashes them in the thread ``hashing`` while the next ones are read and written."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.num_tokens, self.max_token_id = 0, -1
-        self._file, self._digest = file, sha256()
-        self._hashing = ThreadPoolExecutor(1)
+    def __init__(self, file: BinaryIO, hashing: ThreadPoolExecutor) -> None:
+        self.num_tokens, self.max_token_id, self.digest = 0, -1, sha256()
+        self._file, self._hashing = file, hashing
         self._hashed: Future[None] | None = None
 
-    def __enter__(self) -> "_TokenFile":
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._hashing.shutdown()
-
-    def write(self, tokens: Ids) -> None:
+    def write(self, tokens: Tokens) -> None:
         self.num_tokens += len(tokens)
         self.max_token_id = max(self.max_token_id, int(tokens.max(initial=0)))
         raw = np.ascontiguousarray(tokens).view(np.uint8).data
         self._file.write(raw)
         if self._hashed:
             self._hashed.result()  # two parts at most are in memory
-        self._hashed = self._hashing.submit(self._digest.update, raw)
-
-    @property
-    def sha256(self) -> str:
-        """Of all that was written, once it is left."""
-        return self._digest.hexdigest()
+        self._hashed = self._hashing.submit(self.digest.update, raw)
 
 
-def _count_eos(task: ShardTask, part: ItemPart, tokens: Ids, ends: Rows) -> int:
+def _count_eos(task: ShardTask, part: ItemPart, tokens: Tokens, ends: Int64) -> int:
     """The documents that end with an eos: all, but for one that the split cuts."""
     num_eos = int(np.count_nonzero(tokens[ends - 1] == task.eos_id))
     if num_eos < len(ends) - part.closing:
@@ -219,20 +199,17 @@ def _count_eos(task: ShardTask, part: ItemPart, tokens: Ids, ends: Rows) -> int:
     return num_eos
 
 
-def _read(work: Path, part: ItemPart) -> tuple[Ids, Rows, Rows]:
+def _read(work: Path, part: ItemPart) -> tuple[Tokens, Int64, Int64]:
     """Tokens, ends (counted from the part's start) and origins of a part."""
     item = ItemFile.open(work, part.key)
+    rows = item.rows()[:, :5]
     if part.row is not None:
-        tokens, length = item.tokens(part.start, part.stop), int(item.about["num_tokens"])
-        is_end = part.closing or (part.ends and part.stop == length)
-        origins = _placed(np.array([part.row], np.int64), part)[: int(is_end)]
-        return tokens, np.array([len(tokens)] * is_end, np.int64), origins
-    rows = item.rows()
-    starts, ends = np.concatenate([[0], rows[:-1, 0]]), rows[:, 0]
-    origins = _placed(rows[:, 1:5], part)
+        rows = np.array([(item.about["num_tokens"], *part.row)], np.int64)
+    ends, origins = rows[:, 0] if part.ends else rows[:0, 0], _placed(rows[:, 1:], part)
     if part.keep is None:
         tokens = item.tokens(part.start, part.stop)
     else:
+        starts = np.concatenate([[0], ends[:-1]])
         tokens = _runs(item, starts, ends, part.keep)[part.start : part.stop]
         origins, ends = origins[part.keep], np.cumsum((ends - starts)[part.keep])
     first, last = np.searchsorted(ends, [part.start, part.stop], side="right")
@@ -241,21 +218,21 @@ def _read(work: Path, part: ItemPart) -> tuple[Ids, Rows, Rows]:
     return tokens, ends[first:last] - part.start, origins[first:last]
 
 
-def _placed(origins: Rows, part: ItemPart) -> Rows:
+def _placed(origins: Int64, part: ItemPart) -> Int64:
     """Places within an item (n, 4) as places among all sources, with the lines of the whole source."""
-    placed: Rows = origins + np.array([part.first_source, 0, 0, 0])
+    placed: Int64 = origins + np.array([part.first_source, 0, 0, 0])
     placed[:, 1] += np.where(origins[:, 0] == 0, part.above, 0)
     return placed
 
 
-def _runs(item: ItemFile, starts: Rows, ends: Rows, keep: NDArray[np.bool_]) -> Ids:
+def _runs(item: ItemFile, starts: Int64, ends: Int64, keep: Mask) -> Tokens:
     """The tokens of the documents kept, copied run by run."""
     tokens = item.tokens(0, int(item.about["num_tokens"]))
     edges = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
     return np.concatenate([tokens[:0], *(tokens[starts[first] : ends[last - 1]] for first, last in edges)])
 
 
-def _write_array(path: Path, array: Rows) -> str:
+def _write_array(path: Path, array: Int64) -> str:
     """Write an array; its file's sha256."""
     buffer = BytesIO()
     np.save(buffer, array.astype("<i8"), allow_pickle=False)

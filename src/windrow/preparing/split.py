@@ -8,17 +8,16 @@ Cost: the tables of the items, one at a time; with ``dedupe`` about 40 bytes for
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from windrow.arrays import Int64, Mask
 from windrow.preparing.tally import Result, Tally
 from windrow.preparing.unfinished import ItemFile
 from windrow.tokens.encoder import digest_of_pieces
 
 __all__ = ["ItemPart", "divide"]
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,28 +34,20 @@ class ItemPart:
     above: int
     stop: int
     start: int = 0
-    keep: NDArray[np.bool_] | None = None
+    keep: Mask | None = None
     row: tuple[int, int, int, int] | None = None
     ends: bool = True
     closing: bool = False
 
 
-@dataclass(frozen=True)
-class Group:
-    """A whole item, or the items that hold the pieces of one document; ``rows`` (n, 8) are its documents."""
+class Group(NamedTuple):
+    """A whole item, or the items that hold the pieces of one document; ``rows`` (n, 8) are its documents.
+
+    The last column counts what cannot be read: up to one in a document, or in each of its pieces.
+    """
 
     results: list[Result]
-    rows: Rows
-
-    @property
-    def is_pieces(self) -> bool:
-        return self.results[0].item.piece is not None
-
-    @property
-    def num_counted_again(self) -> int:
-        """How often the document was counted as skipped for another piece of it."""
-        num_bad = sum(result.done.about["piece"]["bad"] for result in self.results) if self.is_pieces else 0
-        return max(num_bad - 1, 0)
+    rows: Int64
 
 
 def divide(folder: Path, tally: Tally, *, valid_fraction: float, split: str, dedupe: bool) -> dict[str, list[ItemPart]]:
@@ -67,7 +58,7 @@ def divide(folder: Path, tally: Tally, *, valid_fraction: float, split: str, ded
     seen = num_counted_again = 0
     for group in _documents_of(folder, results):
         wanted = group.rows[:, 7] == 0
-        num_counted_again += group.num_counted_again
+        num_counted_again += int(np.maximum(group.rows[:, 7] - 1, 0).sum())  # bad pieces of one document
         if repeated is not None:
             wanted = wanted & ~repeated[seen : seen + len(wanted)]
             seen += len(wanted)
@@ -94,14 +85,14 @@ def _cut(parts: list[ItemPart], valid_fraction: float) -> dict[str, list[ItemPar
     return sides
 
 
-def _below(digests: Rows, fraction: float) -> NDArray[np.bool_]:
-    below: NDArray[np.bool_] = digests.view(np.uint64) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
+def _below(digests: Int64, fraction: float) -> Mask:
+    below: Mask = digests.view(np.uint64) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
     return below
 
 
-def _parts(group: Group, mask: NDArray[np.bool_]) -> Iterator[ItemPart]:
+def _parts(group: Group, mask: Mask) -> Iterator[ItemPart]:
     item, done, above = group.results[0]
-    if not group.is_pieces:
+    if item.piece is None:
         lengths = np.diff(group.rows[:, 0], prepend=0)
         keep = None if mask.all() else mask
         yield ItemPart(done.key, item.first, above, int(lengths[mask].sum()), keep=keep)
@@ -128,7 +119,7 @@ def _documents_of(folder: Path, results: Iterable[Result]) -> Iterator[Group]:
     assert not pieces, "a document has no last piece"
 
 
-def _joined(pieces: list[Result]) -> Rows:
+def _joined(pieces: list[Result]) -> Int64:
     """The one row of a document in pieces: its lines count from the first of them, its end counts all their tokens."""
     abouts = [done.about for _, done, _ in pieces]
     digest = digest_of_pieces([bytes.fromhex(about["piece"]["digest"]) for about in abouts])
@@ -138,14 +129,13 @@ def _joined(pieces: list[Result]) -> Rows:
     row = [
         sum(about["num_tokens"] for about in abouts),
         *(0, 1, first.start, last.stop),
-        int.from_bytes(digest[:8], "little", signed=True),
-        int.from_bytes(digest[8:], "little", signed=True),
-        any(about["piece"]["bad"] for about in abouts),
+        *np.frombuffer(digest, "<i8"),
+        sum(about["piece"]["bad"] for about in abouts),
     ]
     return np.array([row], np.int64)
 
 
-def _repeated(folder: Path, results: list[Result]) -> NDArray[np.bool_]:
+def _repeated(folder: Path, results: list[Result]) -> Mask:
     """For each document whether one with the same content came before. What could not be read is like nothing."""
     empty = np.empty((0, 3), np.int64)
     digests = np.concatenate([empty, *(group.rows[:, 5:] for group in _documents_of(folder, results))])

@@ -14,10 +14,19 @@ from typing import Any, NamedTuple
 
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.preparing.encode import Done
-from windrow.preparing.items import HashTask, Item
+from windrow.preparing.items import Item
 from windrow.text.sources import Source
 
 __all__ = ["Report", "Result", "Tally"]
+
+_OF_EMPTY_SIDES = {  # for each kind of split what is divided, and what helps
+    "tail": ("tokens", ". Give more text, or a share nearer 0.5."),
+    "documents": (
+        "documents",
+        ': whole documents go to one side or the other. Use split="tail" (one cut through the tokens), a larger share '
+        "for it, or more documents.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -58,10 +67,10 @@ class Result(NamedTuple):
     above: int
 
 
-def _slim(task: Item, done: Done) -> tuple[Item, Done]:
+def _slim(item: Item, done: Done) -> tuple[Item, Done]:
     """What is needed to the end: not the text, which is on disk as tokens, nor what is counted already."""
     about = {name: done.about[name] for name in ("num_tokens", "lines", "piece", "skipped")}
-    return replace(task, data=None, before=b""), Done(done.key, about)
+    return replace(item, data=None, before=b""), Done(done.key, about)
 
 
 class Tally:
@@ -72,23 +81,19 @@ class Tally:
         self._on_report = on_report
         self._numbered: list[tuple[int, Item, Done]] = []
         self._started = time.perf_counter()
-        self._num: Counter[str] = Counter()
+        self._num: Counter[str] = Counter()  # fields of a report
         self._seconds: Counter[str] = Counter()
         known = all(source.is_file for source in sources)
         self._total = sum(source.nbytes for source in sources) if known else None
-        self.num_duplicates = 0
 
-    def add(self, number: int, task: Item | HashTask, done: Done) -> None:
+    def add(self, number: int, item: Item, done: Done) -> None:
         self._seconds.update(done.seconds)
-        if isinstance(task, HashTask):
-            self.digests[task.number] = done.about["sha256"], done.about["nbytes"]
-            return
-        self._numbered.append((number, *_slim(task, done)))
+        self._numbered.append((number, *_slim(item, done)))
         for source, hexdigest, nbytes in done.about["sha256"]:
-            self.digests[task.first + source] = hexdigest, nbytes
+            self.digests[item.first + source] = hexdigest, nbytes
         counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped")
         self._num.update({name: done.about[name] for name in counted})
-        self._num.update(nbytes=task.nbytes, reused=task.nbytes * done.reused)
+        self._num.update(nbytes=item.nbytes, reused_nbytes=item.nbytes * done.reused)
         self.report()
 
     @property
@@ -104,17 +109,11 @@ class Tally:
         if self._on_report:
             self._on_report(
                 Report(
-                    num_documents=self._num["num_documents"],
-                    num_tokens=self._num["num_tokens"],
-                    nbytes=self._num["nbytes"],
+                    **self._num,
                     total_nbytes=self._total,
                     seconds=time.perf_counter() - self._started,
-                    reused_nbytes=self._num["reused"],
                     worker_seconds=dict(self._seconds),
-                    num_skipped=self._num["num_skipped"],
                     skipped=self.places() if finished else (),
-                    text_nbytes=self._num["text_nbytes"],
-                    num_duplicates=self.num_duplicates,
                     is_finished=finished,
                 )
             )
@@ -133,13 +132,11 @@ class Tally:
         return {
             "input_text_nbytes": self._num["text_nbytes"],
             "skipped_documents": self._num["num_skipped"],
-            "duplicate_documents": self.num_duplicates,
+            "duplicate_documents": self._num["num_duplicates"],
         }
 
     def listing(self) -> list[dict[str, Any]]:
         """What a store keeps of its sources."""
-        missing = [source.name for number, source in enumerate(self.sources) if number not in self.digests]
-        assert not missing, f"no sha256 of {missing[:3]}"
         return [
             {"path": source.name, "nbytes": self.digests[number][1], "sha256": self.digests[number][0]}
             for number, source in enumerate(self.sources)
@@ -153,8 +150,7 @@ class Tally:
 
     def leave_out(self, *, num_duplicates: int, num_counted_again: int) -> None:
         """Take in what the documents in order tell: duplicates, and bad pieces of a document that has another one."""
-        self.num_duplicates = num_duplicates
-        self._num["num_skipped"] -= num_counted_again
+        self._num.update(num_duplicates=num_duplicates, num_skipped=-num_counted_again)
 
     def require_documents(self, sides: Mapping[str, Sequence[object]], valid_fraction: float, split: str) -> None:
         """Raise ``NotEnoughTokensError`` when a side has no parts, or there is no text at all."""
@@ -165,19 +161,10 @@ class Tally:
                 f"the inputs hold {self._num['num_documents']} documents, all of them empty, so there is nothing to "
                 "train on. Give some text."
             )
+        what, remedy = _OF_EMPTY_SIDES[split]
         for side, parts in sides.items():
             if not parts:
-                raise NotEnoughTokensError(self._empty(side, valid_fraction, split))
-
-    def _empty(self, side: str, valid_fraction: float, split: str) -> str:
-        if split == "tail":
-            return (
-                f"split {side!r} got none of the {self._num['num_tokens']} tokens at valid_fraction={valid_fraction}. "
-                "Give more text, or a share nearer 0.5."
-            )
-        return (
-            f"split {side!r} got none of the {self._num['num_documents']} documents at "
-            f"valid_fraction={valid_fraction}: "
-            'whole documents go to one side or the other. Use split="tail" (one cut through the tokens), a larger '
-            "share for it, or more documents."
-        )
+                num = self._num[f"num_{what}"]
+                raise NotEnoughTokensError(
+                    f"split {side!r} got none of the {num} {what} at valid_fraction={valid_fraction}{remedy}"
+                )

@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.arrays import Int64
 from windrow.errors import PrepareError
 from windrow.store.whole import write_whole
 from windrow.tokens.encoder import COLUMNS
@@ -28,16 +29,13 @@ __all__ = [
     "ItemFile",
     "ItemWriter",
     "locked",
-    "read_note",
     "remove_left_over",
     "remove_work",
     "write_item",
-    "write_note",
 ]
 
 WORK = "unfinished"
 _MAGIC = b"windrow item 1\n\0"
-Rows = NDArray[np.int64]
 T = TypeVar("T")
 
 
@@ -47,7 +45,7 @@ def write_item(folder: Path, key: str, fill: Callable[["ItemWriter"], T]) -> T:
 
 
 class ItemWriter:
-    """Takes one item: tokens as they come, then the table of documents and what is known of them."""
+    """Takes one item: tokens as they come, the table of documents (see COLUMNS), and what is known of them."""
 
     def __init__(self, file: BinaryIO, key: str) -> None:
         self._file, self._key = file, key
@@ -60,56 +58,38 @@ class ItemWriter:
         self._file.write(data)
         self.seconds += time.perf_counter() - started
 
-    def finish(self, rows: Rows, about: Mapping[str, Any]) -> None:
-        """``rows`` is (num_documents, 8) int64, see COLUMNS."""
-        self.write(rows)
+    def finish(self, about: Mapping[str, Any]) -> None:
         footer = json.dumps({**about, "key": self._key, "crc32": self._crc}).encode()
         self._file.write(footer + zlib.crc32(footer).to_bytes(4, "little") + len(footer).to_bytes(4, "little") + _MAGIC)
 
 
 @dataclass(frozen=True)
 class ItemFile:
-    """A finished item on disk. ``about`` is its footer."""
+    """A finished item on disk. ``about`` is its footer, before which lie ``nbytes`` of tokens and documents."""
 
     path: Path
     about: Mapping[str, Any]
+    nbytes: int
 
     @classmethod
     def open(cls, folder: Path, key: str) -> "ItemFile":
         """Raises ``FileNotFoundError`` or ``ValueError`` (not whole)."""
         path = folder / f"{key}.item"
         with open(path, "rb") as file:
-            about = _footer(file)
-        if about.get("key") != key:
+            about, nbytes = _footer(file)
+        if about["key"] != key:
             raise ValueError("it belongs to another item")
-        return cls(path, about)
+        return cls(path, about, nbytes)
 
     @classmethod
     def whole(cls, folder: Path, key: str) -> "ItemFile | None":
         """The item if it is there with the content that was written, else None: then it is to be made."""
         try:
             item = cls.open(folder, key)
-            item._verify()
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError):
             return None
-        return item
-
-    def _verify(self) -> None:
-        """Raise ``ValueError`` when the content is not what was written."""
-        crc, left = 0, self._nbytes
-        with open(self.path, "rb") as file:
-            while left and (data := file.read(min(left, 1 << 20))):
-                crc, left = zlib.crc32(data, crc), left - len(data)
-        if left or crc != self.about["crc32"]:
-            raise ValueError("its checksum is wrong")
-
-    @property
-    def _nbytes(self) -> int:
-        return self._token_nbytes + int(self.about["num_documents"]) * len(COLUMNS) * 8
-
-    @property
-    def _token_nbytes(self) -> int:
-        return int(self.about["num_tokens"] * np.dtype(self.about["dtype"]).itemsize)
+        content = memoryview(item.path.read_bytes())[: item.nbytes]
+        return item if zlib.crc32(content) == item.about["crc32"] else None
 
     def tokens(self, start: int, stop: int) -> NDArray[Any]:
         """Tokens ``[start, stop)`` of the item, mapped."""
@@ -118,13 +98,14 @@ class ItemFile:
             return np.empty(0, dtype)  # nothing cannot be mapped
         return np.memmap(self.path, dtype, "r", start * dtype.itemsize, (stop - start,)).view(np.ndarray)
 
-    def rows(self) -> Rows:
+    def rows(self) -> Int64:
         """The table of its documents, (num_documents, 8)."""
-        count = int(self.about["num_documents"])
-        return np.fromfile(self.path, "<i8", count * len(COLUMNS), offset=self._token_nbytes).reshape(-1, len(COLUMNS))
+        nbytes = int(self.about["num_documents"]) * len(COLUMNS) * 8
+        return np.fromfile(self.path, "<i8", nbytes // 8, offset=self.nbytes - nbytes).reshape(-1, len(COLUMNS))
 
 
-def _footer(file: BinaryIO) -> dict[str, Any]:
+def _footer(file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """What is known of an item, and how many bytes lie before that."""
     tail = len(_MAGIC) + 8
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - tail, 0))
@@ -136,25 +117,7 @@ def _footer(file: BinaryIO) -> dict[str, Any]:
     footer = file.read(length)
     if zlib.crc32(footer) != int.from_bytes(end[:4], "little"):
         raise ValueError("its checksum is wrong")
-    return cast(dict[str, Any], json.loads(footer))
-
-
-def write_note(folder: Path, key: str, content: Mapping[str, Any]) -> None:
-    """Keep a small result, whole or not at all."""
-    data = json.dumps(dict(content)).encode()
-    checked = data + zlib.crc32(data).to_bytes(4, "little")
-    write_whole(folder / f"{key}.note", lambda file: file.write(checked), durable=False)
-
-
-def read_note(folder: Path, key: str) -> dict[str, Any] | None:
-    """A small result that was kept, None when there is none or it is damaged."""
-    try:
-        data = (folder / f"{key}.note").read_bytes()
-    except FileNotFoundError:
-        return None
-    if len(data) < 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        return None
-    return cast(dict[str, Any], json.loads(data[:-4]))
+    return json.loads(footer), size - tail - length
 
 
 @contextlib.contextmanager
@@ -162,15 +125,13 @@ def locked(dest: Path, part: tuple[int, int] | None = None) -> Iterator[Path]:
     """The folder of unfinished work, this process its only writer (with ``part``: of this part)."""
     folder = dest / WORK
     with contextlib.ExitStack() as held:
+        held.callback(os.close, _lock(folder, "lock", shared=part is not None))
         if part:
-            held.callback(os.close, _lock(folder, "lock", shared=True))
             held.callback(os.close, _lock(folder, f"lock-{part[0]}-of-{part[1]}"))
-        else:
-            held.callback(os.close, _lock(folder, "lock"))
         yield folder
 
 
-def _lock(folder: Path, name: str, shared: bool = False) -> int:
+def _lock(folder: Path, name: str, *, shared: bool = False) -> int:
     """The descriptor that holds the lock. The system gives it back when the process ends, however that happens."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
