@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def run_dry(inputs: list[str], *, as_json: bool, **options: Any) -> None:
 
     found = estimate(inputs, **options)
     if as_json:
-        print(json.dumps(found.as_dict(), indent=1))
+        print(json.dumps(asdict(found), indent=1))
         return
     minutes, seconds = divmod(int(found.seconds), 60)
     output_console().print(

@@ -118,24 +118,24 @@ class _Reader:
         }
 
     def read(self, number: int, source: Source) -> None:
-        block, reading = self._item.block, self._job.reading
-        self.about["lines"] = 0
+        block, data = self._item.block, self._item.data
+        self._number, self._source, self.about["lines"] = number, source, 0
         if self._item.only_hashed:
             self.about["sha256"].append([number, *hash_file(str(source.path))])
         elif source.form in ("parquet", "arrow"):
             from windrow.text.columns import rows
 
             assert block is not None
-            self._documents(rows(source, block, reading), number)
+            self._documents(rows(source, block, self._job.reading))
         elif source.form == "documents":
-            self._documents(self._given(), number)
-        elif block is not None:
-            data = self._item.data
-            assert data is None or isinstance(data, bytes)
-            assert data is not None or not source.compression, "an item of a stream went away"
-            self._block(block, number, read_span(str(source.path), block.start, block.stop) if data is None else data)
+            self._documents(self._given())
+        elif block is None:
+            self._file(source)
+        elif isinstance(data, bytes):
+            self._block(block, data)
         else:
-            self._file(number, source)
+            assert not source.compression, "an item of a stream went away"
+            self._block(block, read_span(str(source.path), block.start, block.stop))
 
     def _given(self) -> Iterator[Document | Bad]:
         """The texts that came with the item."""
@@ -151,40 +151,40 @@ class _Reader:
             start = stop
         self.about["lines"] = len(self._item.data)
 
-    def _file(self, number: int, source: Source) -> None:
+    def _file(self, source: Source) -> None:
         """A whole file of some MB."""
         if not source.compression and source.nbytes <= PIECE:
             data = read_span(str(source.path), 0, source.nbytes)
             digest, nbytes = sha256(data).hexdigest(), len(data)
-            self._block(Block(0, nbytes, nbytes), number, data)
+            self._block(Block(0, nbytes, nbytes), data)
         else:
             content = StreamBytes(source) if source.compression else FileBytes(source)
             for block in blocks(content, source, self._job.reading, self._job.cuttable):
-                self._block(block, number, content.read(block.start, block.stop))
+                self._block(block, content.read(block.start, block.stop))
             digest, nbytes = content.sha256()
-        self.about["sha256"].append([number, digest, nbytes])
+        self.about["sha256"].append([self._number, digest, nbytes])
 
-    def _block(self, block: Block, number: int, data: bytes) -> None:
+    def _block(self, block: Block, data: bytes) -> None:
         lines = num_lines(data) + (block.next > block.stop)
         if block.piece is None:
-            self._documents(documents(data, self._item.sources[number].form, block.start, self._job.reading), number)
+            self._documents(documents(data, self._source.form, block.start, self._job.reading))
         else:
-            self._piece(block, number, data)
+            self._piece(block, data)
         self.about["lines"] += lines
 
-    def _piece(self, block: Block, number: int, data: bytes) -> None:
+    def _piece(self, block: Block, data: bytes) -> None:
         """A piece of a long document: the item, or one of those in a file of some MB."""
         assert block.piece is not None
         is_first, is_last = block.piece
         is_item = self._item.block is not None
         if is_first or is_item:
-            self._began, self._is_bad = (number, self.about["lines"] + 1, block.start), False
+            self._began, self._is_bad = (self._number, self.about["lines"] + 1, block.start), False
         (found,) = documents(data, "text", block.start, Reading())
         if isinstance(found, Document) and self._job.reading.literal_eos == "error" and EOT in found.text:
             found = Bad(_LITERAL, *found[1:])
         text = found.text if isinstance(found, Document) else ""
         if isinstance(found, Bad):
-            self._skip(found, number)
+            self._skip(found)
             self.about["num_skipped"] -= self._is_bad  # a document counts once
             self._is_bad = True
         before = self._item.before.decode("utf-8", "ignore") if text else ""
@@ -193,47 +193,46 @@ class _Reader:
         if is_item:
             self.about["piece"] = {"digest": self._encoder.digests[-1].hex(), "bad": self._is_bad}
 
-    def _documents(self, found: Iterable[Document | Bad], number: int) -> None:
+    def _documents(self, found: Iterable[Document | Bad]) -> None:
         policy, above = self._job.reading.literal_eos, self.about["lines"]
-        is_split = policy == "split" and self._item.sources[number].form == "text"  # where it stood, a document ended
+        is_split = policy == "split" and self._source.form == "text"  # where it stood, a document ended
         looks = policy in ("split", "error") and not is_split
         for document in found:
             if isinstance(document, Bad):
-                self._skip(document, number)
+                self._skip(document)
             elif not looks or EOT not in document.text:
-                self._document(document, number, above)
+                self._document(document, above)
             elif policy == "error":
-                self._skip(Bad(_LITERAL, *document[1:]), number)
+                self._skip(Bad(_LITERAL, *document[1:]))
             else:
                 for part in split_literal(document):
-                    self._document(part, number, above)
+                    self._document(part, above)
 
-    def _document(self, document: Document, number: int, above: int) -> None:
+    def _document(self, document: Document, above: int) -> None:
         text, line, start, stop = document
         self.about["text_nbytes"] += len(text) if text.isascii() else len(text.encode())
         try:
-            self._encoder.document(text, (number, line + above, start, stop))
+            self._encoder.document(text, (self._number, line + above, start, stop))
         except ValueError as error:
             if isinstance(error, WindrowError):
                 raise
-            self._skip(Bad(str(error), line, start, stop), number)
+            self._skip(Bad(str(error), line, start, stop))
 
-    def _skip(self, bad: Bad, number: int) -> None:
+    def _skip(self, bad: Bad) -> None:
         """Count what cannot be a document; raise when nothing may be skipped."""
-        source = self._item.sources[number]
         line = bad.line + self.about["lines"]
         if self._job.reading.on_error != "skip":
-            where = _where(source, line + _lines_before(self._item), bad)
+            where = _where(self._source, line + _lines_before(self._item))
             raise SourceError(f'{where}: {bad.reason}. To leave such documents out and count them: on_error="skip".')
         self.about["num_skipped"] += 1
         if len(self.about["skipped"]) < _PLACES:
-            self.about["skipped"].append([number, line, bad.start, bad.reason[:200]])
+            self.about["skipped"].append([self._number, line, bad.start, bad.reason[:200]])
 
 
 _LITERAL = f'literal {EOT} in the text, and literal_eos="error" forbids it (others: "text", "split", "special")'
 
 
-def _where(source: Source, line: int, bad: Bad) -> str:
+def _where(source: Source, line: int) -> str:
     if source.form == "documents":
         return f"document {line - 1} of the iterable"
     unit = "row" if source.form in ("parquet", "arrow") else "line"

@@ -5,7 +5,7 @@ Cost: tokenizes up to three work items, a second or two.
 """
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,9 +31,6 @@ class Estimate:
     disk_nbytes: int
     seconds: float
     num_workers: int
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
 
 
 def estimate(

@@ -114,7 +114,7 @@ def prepare(
                     sides = divide(work, tally, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
                     tally.require_documents(sides, valid_fraction, split)
                     for name, parts in sides.items():
-                        publish_side(folder / name, parts, job, crew, loaded, {**policy, "side": name}, tally)
+                        publish_side(folder / name, parts, work, crew, loaded, {**policy, "side": name}, tally)
                     remove_work(folder)
                     tally.report(finished=True)
     except OSError as error:

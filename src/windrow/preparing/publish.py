@@ -20,7 +20,6 @@ import numpy as np
 from windrow.arrays import Int64, Mask, Tokens
 from windrow.errors import PrepareError
 from windrow.preparing.crew import Crew
-from windrow.preparing.items import Job
 from windrow.preparing.split import ItemPart
 from windrow.preparing.tally import Tally
 from windrow.preparing.unfinished import ItemFile
@@ -38,14 +37,15 @@ _LEFT_OVER = re.compile(r"(tokens|documents|origins)-\d+\.(bin|npy)(\.tmp)?")
 def publish_side(
     folder: Path,
     parts: Sequence[ItemPart],
-    job: Job,
+    work: Path,
     crew: Crew,
     tokenizer: Tokenizer,
     policy: Mapping[str, Any],
     tally: Tally,
 ) -> None:
-    """Make the store ``folder`` of ``parts``."""
-    tasks = _shard_tasks(folder, job.folder, tokenizer.eos_id, parts)
+    """Make the store ``folder`` of ``parts``, whose items are in the folder of unfinished ``work``."""
+    eos_id = tokenizer.eos_id
+    tasks = (ShardTask(folder, number, work, eos_id, taken) for number, taken in enumerate(_shards(parts)))
     shards = [done for _, _, done in sorted(crew.map(write_shard, tasks), key=lambda numbered: numbered[0])]
     num_tokens = sum(part.stop - part.start for part in parts)
     _require_whole(folder, num_tokens, shards)
@@ -57,7 +57,7 @@ def publish_side(
         num_tokens=num_tokens,
         num_documents=sum(done.shard.num_documents for done in shards),
         max_token_id=max(done.max_token_id for done in shards),
-        eos_id=tokenizer.eos_id,
+        eos_id=eos_id,
         tokenizer=describe(tokenizer),
         policy=policy,
         shards=tuple(done.shard for done in shards),
@@ -116,7 +116,7 @@ class ShardTask:
     number: int
     work: Path
     eos_id: int
-    parts: tuple[ItemPart, ...]
+    parts: Sequence[ItemPart]
 
     def __str__(self) -> str:
         return f"shard {self.number} of {self.folder}"
@@ -131,17 +131,17 @@ class ShardDone:
     num_eos: int  # at the ends of documents
 
 
-def _shard_tasks(folder: Path, work: Path, eos_id: int, parts: Sequence[ItemPart]) -> Iterator[ShardTask]:
-    """Shards of whole items, each closed by the item that fills it."""
-    number, held, taken = 0, 0, list[ItemPart]()
+def _shards(parts: Sequence[ItemPart]) -> Iterator[list[ItemPart]]:
+    """The parts of each shard: whole items, the last of them the one that fills it."""
+    held, taken = 0, list[ItemPart]()
     for part in parts:
         taken.append(part)
         held += part.stop - part.start
         if held >= SHARD_TOKENS:
-            yield ShardTask(folder, number, work, eos_id, tuple(taken))
-            number, held, taken = number + 1, 0, []
+            yield taken
+            held, taken = 0, []
     if taken:
-        yield ShardTask(folder, number, work, eos_id, tuple(taken))
+        yield taken
 
 
 def write_shard(task: ShardTask) -> ShardDone:
@@ -209,9 +209,8 @@ def _read(work: Path, part: ItemPart) -> tuple[Tokens, Int64, Int64]:
     if part.keep is None:
         tokens = item.tokens(part.start, part.stop)
     else:
-        starts = np.concatenate([[0], ends[:-1]])
-        tokens = _runs(item, starts, ends, part.keep)[part.start : part.stop]
-        origins, ends = origins[part.keep], np.cumsum((ends - starts)[part.keep])
+        tokens = _runs(item, ends, part.keep)[part.start : part.stop]
+        origins, ends = origins[part.keep], np.cumsum(np.diff(ends, prepend=0)[part.keep])
     first, last = np.searchsorted(ends, [part.start, part.stop], side="right")
     if part.closing and (not last or ends[last - 1] != part.stop):
         last, ends = last + 1, np.concatenate([ends[:last], [part.stop]])  # the side ends within a document
@@ -225,11 +224,11 @@ def _placed(origins: Int64, part: ItemPart) -> Int64:
     return placed
 
 
-def _runs(item: ItemFile, starts: Int64, ends: Int64, keep: Mask) -> Tokens:
+def _runs(item: ItemFile, ends: Int64, keep: Mask) -> Tokens:
     """The tokens of the documents kept, copied run by run."""
-    tokens = item.tokens(0, int(item.about["num_tokens"]))
-    edges = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
-    return np.concatenate([tokens[:0], *(tokens[starts[first] : ends[last - 1]] for first, last in edges)])
+    tokens, edges = item.tokens(0, int(item.about["num_tokens"])), np.concatenate([[0], ends])
+    runs = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
+    return np.concatenate([tokens[edges[first] : edges[last]] for first, last in runs])
 
 
 def _write_array(path: Path, array: Int64) -> str:

@@ -123,12 +123,10 @@ def _joined(pieces: list[Result]) -> Int64:
     """The one row of a document in pieces: its lines count from the first of them, its end counts all their tokens."""
     abouts = [done.about for _, done, _ in pieces]
     digest = digest_of_pieces([bytes.fromhex(about["piece"]["digest"]) for about in abouts])
-    first, last = pieces[0].item.block, pieces[-1].item.block
-    assert first is not None
-    assert last is not None
+    blocks = [item.block for item, _, _ in pieces if item.block]
     row = [
         sum(about["num_tokens"] for about in abouts),
-        *(0, 1, first.start, last.stop),
+        *(0, 1, blocks[0].start, blocks[-1].stop),
         *np.frombuffer(digest, "<i8"),
         sum(about["piece"]["bad"] for about in abouts),
     ]

@@ -153,18 +153,15 @@ def _lock(folder: Path, name: str, *, shared: bool = False) -> int:
 
 def _take(descriptor: int, shared: bool) -> bool:
     try:
-        import fcntl
-    except ImportError:  # Windows: no shared locks there
-        import msvcrt
+        if os.name == "nt":  # no shared locks there
+            import msvcrt
 
-        try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # PermissionError: how Windows says so
         return False
     return True
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from typing import IO, Any, TypeVar, cast
 
-__all__ = ["WorkerDiedError", "Workers", "serve"]
+__all__ = ["Workers", "serve"]
 
 R = TypeVar("R")
 _START = """
@@ -29,10 +29,6 @@ from windrow.preparing.workers import serve
 serve()
 """
 _ONE_CORE = {"RAYON_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-
-class WorkerDiedError(BrokenExecutor):
-    """The process that worked on this task ended."""
 
 
 class Workers(ThreadPoolExecutor):
@@ -76,7 +72,7 @@ class Workers(ThreadPoolExecutor):
         except (OSError, EOFError) as error:
             self._end(child)
             code = child.returncode
-            raise WorkerDiedError(f"killed by signal {-code}" if code < 0 else f"ended with status {code}") from error
+            raise BrokenExecutor(f"killed by signal {-code}" if code < 0 else f"ended with status {code}") from error
         if _rss(child.pid) > self._max_rss:
             self._end(child)
         else:
@@ -129,9 +125,9 @@ def _send(pipe: IO[bytes], data: bytes) -> None:
 
 def _receive(pipe: IO[bytes]) -> bytes:
     """One message. Raises ``EOFError`` when the other side has gone."""
-    head = pipe.read(8)
-    data = pipe.read(int.from_bytes(head, "little")) if len(head) == 8 else b""
-    if len(head) < 8 or len(data) < int.from_bytes(head, "little"):
+    nbytes = int.from_bytes(pipe.read(8), "little")  # cut short, it is no larger than what was sent
+    data = pipe.read(nbytes)
+    if not nbytes or len(data) < nbytes:
         raise EOFError("the other process ended")
     return data
 
