@@ -161,7 +161,7 @@ def test_a_document_is_touched_by_exactly_the_rows_that_hold_it(corpus: Any, pol
     chosen = data.draw(st.sets(st.integers(0, len(lengths) - 1), max_size=3))
     documents = np.array(sorted(chosen), dtype=np.int64)
     rows, ids = windows.documents(np.arange(windows.num_samples)), np.arange(windows.num_samples)
-    assert windows.touches(ids, 0, documents).tolist() == [bool(chosen & set(row.tolist())) for row in rows]
+    assert windows.spans(ids).touches(store, documents).tolist() == [bool(chosen & set(row.tolist())) for row in rows]
 
 
 def made(policy: Policy, batch_size: int = 2, rank: int = 0, world: int = 1, **kwargs: Any) -> Loader:

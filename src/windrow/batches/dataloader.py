@@ -16,26 +16,16 @@ __all__ = ["StepDataLoader", "Steps"]
 
 
 class Steps(Protocol):
-    """What a ``StepDataLoader`` asks of the loader that it serves; a pickle of it makes the batches in a worker."""
+    """What a ``StepDataLoader`` asks of the stream that it serves, the loader's ``Stream``.
 
-    def __len__(self) -> int:
-        """Steps in a whole pass."""
-        ...
+    A pickle of it makes the batches in a worker, on the CPU: workers must not touch the accelerator.
+    """
 
-    def to_come(self) -> Iterator[tuple[int, int]]:
-        """The position of each step that is still to come in this pass, and the position after it."""
-        ...
-
-    def batch_at(self, position: int) -> Batch:
-        """The batch of the step there, as CPU tensors: workers must not touch the accelerator."""
-        ...
-
-    def receive(self, make: Callable[[], Iterator[Iterable[tuple[int, Batch]]]]) -> Iterator[Batch]:
-        """The batches that ``make`` gives with the positions after them, each counted when it is received."""
-        ...
-
+    def __len__(self) -> int: ...
+    def to_come(self) -> Iterator[tuple[int, int]]: ...
+    def batch_at(self, position: int) -> Batch: ...
+    def receive(self, make: Callable[[], Iterator[Iterable[tuple[int, Batch]]]], /) -> Iterator[Batch]: ...
     def state_dict(self) -> dict[str, int | str]: ...
-
     def load_state_dict(self, state: Mapping[str, Any], /) -> None: ...
 
 

@@ -40,7 +40,8 @@ class Exclusion:
         """Which of the samples ``ids`` (B,) of the member's ``windows`` are left out: (B,)."""
         hit = np.isin(ids, self.windows)
         if self.documents:
-            hit |= windows.touches(ids, epoch, np.array(self.documents, dtype=np.int64), key=key)
+            spans = windows.spans(ids, epoch, key=key)
+            hit |= spans.touches(windows.store, np.array(self.documents, dtype=np.int64))
         return hit
 
     def require_there(self, windows: Windows) -> None:

@@ -85,7 +85,8 @@ def rows_of(loader: Loader, step: int) -> list[Row]:
 
 def _row(loader: Loader, number: int, sample: Sample, inputs: list[int], targets: list[int], origins: Origins) -> Row:
     windows, key = loader.members[sample.member], (loader.seed, sample.member)
-    places = windows.places(np.array([sample.window]), sample.epoch, key=key)[0, :-1]  # (L,)
+    spans = windows.spans(np.array([sample.window]), sample.epoch, key=key)
+    places = spans.laid_out(spans.places(), windows.max_length + 1, -1)[0, :-1]  # (L,), -1 where there is none
     held = places >= 0
     documents, positions = np.full((2, len(places)), -1)
     documents[held] = windows.store.document_at(places[held])

@@ -81,7 +81,7 @@ def _named(loader: Loader, member: str | None) -> str:
 def _sightings_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) -> Iterator[Sighting]:
     """Each row of the member's ``epoch`` that holds tokens of ``span``; several when it holds several stretches."""
     windows, key = loader.members[name], (loader.seed, name)
-    ids = windows.holding(*span, epoch, key=key)
+    ids = windows.layout.holding(*span, epoch, key=key)
     spans, places = windows.spans(ids, epoch, key=key), loader.places_of(ids, epoch, member=name)
     first = np.maximum(spans.starts, span[0])
     stop = np.minimum(spans.starts + spans.lengths, span[1])

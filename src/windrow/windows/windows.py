@@ -136,10 +136,6 @@ class Windows:
             raise IndexError(f"window ids {ids.min()} to {ids.max()} of {self.num_samples}")
         return self.layout.spans(ids, epoch, key=key)
 
-    def holding(self, start: int, stop: int, epoch: int = 0, *, key: Key = (0, "")) -> Int64:
-        """The windows of ``epoch`` that hold one of the store's tokens ``[start, stop)``: (K,), rising."""
-        return self.layout.holding(start, stop, epoch, key=key)
-
     def starts(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
         """The first token of each of windows ``ids`` (B,): (B,) int64."""
         spans = self.spans(ids, epoch, key=key)
@@ -160,21 +156,12 @@ class Windows:
         mask = self.spans(ids, epoch, key=key).targets(self.max_length + 1)[:, 1:]
         return None if mask.all() else mask
 
-    def touches(self, ids: Int64, epoch: Int64 | int, documents: Int64, *, key: Key = (0, "")) -> Mask:
-        """Which windows ``ids`` (B,) hold a token of one of ``documents`` (sorted numbers): (B,) bool."""
-        return self.spans(ids, epoch, key=key).touches(self.store, documents)
-
     def documents(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
         """The document of each token of windows ``ids`` (B,): (B, max_length + 1) int64, -1 where there is none.
 
         Within a row two stretches of one document never meet with a gap between them.
         """
         return self.spans(ids, epoch, key=key).documents(self.store, self.max_length + 1)
-
-    def places(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
-        """The token of the store at each place of windows ``ids`` (B,): (B, max_length + 1), -1 where there is none."""
-        spans = self.spans(ids, epoch, key=key)
-        return spans.laid_out(spans.places(), self.max_length + 1, -1)
 
     @property
     def max_documents(self) -> int:
