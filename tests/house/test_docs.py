@@ -67,6 +67,13 @@ def test_every_page_is_linked_from_the_readme_or_the_architecture() -> None:
     assert not missing
 
 
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    there = {path.name for folder in ("src", "tests") for path in (ROOT / folder).rglob("*.py")}
+    named = re.findall(r"(\w+\.py)\b", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
+    assert named
+    assert not set(named) - there
+
+
 def test_every_link_to_a_file_leads_somewhere() -> None:
     for path in [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\(([^)#]+?)\)", path.read_text(encoding="utf-8")):

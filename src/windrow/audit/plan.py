@@ -85,7 +85,7 @@ class Plan:
         return self.trained + masked + self.padded
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """The plan as plain values."""
         return {**asdict(self), "trained": self.trained, "padded": self.padded, "places": self.places}
 
 

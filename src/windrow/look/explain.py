@@ -61,7 +61,7 @@ class Explanation:
         return "".join(_html(self))
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain values, with the text of each token where a tokenizer is known."""
+        """The step as plain values, with the text of each token where a tokenizer is known."""
         rows = [row_facts(row, self.tokenizers[row.member]) for row in self.rows]
         return {"step": self.step, "dp_rank": self.dp_rank, "rows": rows}
 

@@ -47,7 +47,7 @@ class Sighting:
     num_targets: int
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """The sighting as plain values."""
         return asdict(self)
 
 

@@ -14,7 +14,7 @@ def demo_text() -> str:
 
 
 def demo_documents() -> list[str]:
-    """The same as ``demo_text``, a document a topic, in the order of their names.
+    """The text of ``demo_text`` as documents, one a topic, in the order of their names.
 
     A line is a paragraph; what is no sentence (tables, grammar, code) is left out, so that a model learns to write.
     """

@@ -38,6 +38,10 @@ class Spans(NamedTuple):
         """Sums of ``values`` (n,) over the spans of each row: (B,)."""
         return np.bincount(self.row, values).astype(np.int64)
 
+    def are_whole(self, width: int) -> bool:
+        """Whether each row is one span that fills its ``width`` places."""
+        return len(self.row) == self.num_rows and bool((self.lengths == width).all())
+
     def in_row(self) -> Int64:
         """The place in its row at which each span begins: (n,)."""
         before = np.cumsum(self.lengths) - self.lengths
@@ -45,11 +49,10 @@ class Spans(NamedTuple):
 
     def laid_out(self, values: NDArray[Any], width: int, fill: Any) -> NDArray[Any]:
         """A value for each token, (lengths.sum(),), as rows of ``width`` places, the rest of a row ``fill``."""
-        held = self.per_row(self.lengths)  # (B,)
-        if len(values) == len(held) * width:
-            return values.reshape(len(held), width)
-        out = np.full((len(held), width), fill, dtype=values.dtype)
-        out[np.arange(width) < held[:, None]] = values
+        if len(values) == self.num_rows * width:  # no row holds more, so each is full
+            return values.reshape(self.num_rows, width)
+        out = np.full((self.num_rows, width), fill, dtype=values.dtype)
+        out[np.arange(width) < self.per_row(self.lengths)[:, None]] = values
         return out
 
     def places(self) -> Int64:
@@ -58,7 +61,7 @@ class Spans(NamedTuple):
 
     def tokens(self, store: TokenStore, width: int, fill: int) -> NDArray[Any]:
         """The rows' tokens, (B, width) in the store's dtype; rows of one whole span are one gather."""
-        if len(self.row) == self.num_rows and (self.lengths == width).all():
+        if self.are_whole(width):
             return store.gather(self.starts, width)
         return self.laid_out(store.gather(self.places(), 1)[:, 0], width, fill)
 

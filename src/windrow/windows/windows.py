@@ -153,8 +153,9 @@ class Windows:
         """Which targets count, (B, max_length) bool, or None when all do."""
         if not self.may_mask:
             return None
-        mask = self.spans(ids, epoch, key=key).targets(self.max_length + 1)[:, 1:]
-        return None if mask.all() else mask
+        spans = self.spans(ids, epoch, key=key)
+        all_count = spans.are_whole(self.max_length + 1) and (spans.context == 1).all()
+        return None if all_count else spans.targets(self.max_length + 1)[:, 1:]
 
     def documents(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
         """The document of each token of windows ``ids`` (B,): (B, max_length + 1) int64, -1 where there is none.
