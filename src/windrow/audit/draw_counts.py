@@ -6,13 +6,11 @@ parts of epochs at a run's end, what passes drop and what is excluded are looked
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from windrow.arrays import Int64
 from windrow.loader.loader import Loader
-from windrow.order.order import MemberOrder
 
 __all__ = ["DrawCounts"]
 
@@ -24,9 +22,8 @@ class DrawCounts:
         self.windows, self.key = loader.members[name], (loader.seed, name)
         self.masks_edges = loader.mask_targets == "document_edges"
         self._exclusions = sorted((e for e in loader.exclusions if e.member == name), key=lambda e: -e.position)
-        keyed: dict[str, Any] = {"shuffle": loader.shuffle, "shuffle_block": loader.shuffle_block}
-        self._own = MemberOrder(self.windows.num_samples, seed=loader.seed, name=name, **keyed)
         self._order, self._number = loader.samples.order, loader.samples.number_of(name)
+        self._own = self._order.members[self._number]
         self._stop = self._before(stop)
         which, window, epoch = self._order.at(dropped)
         mine = which == self._number

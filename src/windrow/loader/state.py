@@ -13,47 +13,53 @@ from typing import Any
 
 from windrow.errors import ResumeError
 from windrow.loader.exclusions import Exclusion, dump_exclusions, load_exclusions
+from windrow.loader.recipe import Recipe
 from windrow.order.steps import Segments
 from windrow.windows.windows import Windows
 
-__all__ = ["STATE_VERSION", "data_of", "dump_state", "read_state"]
+__all__ = ["STATE_VERSION", "dump_state", "read_state"]
 
 STATE_VERSION = 1
 _FIELDS = {"version": int, "position": int, "recipe": str, "data": str, "segments": str, "excluded": str}
 
 
-def data_of(members: Mapping[str, Windows]) -> str:
+def _data_of(members: Mapping[str, Windows]) -> str:
     """What the members draw from, as canonical JSON."""
     rows = {name: {"num_tokens": m.num_tokens, "fingerprint": m.fingerprint} for name, m in members.items()}
     return json.dumps(rows, sort_keys=True, separators=(",", ":"))
 
 
 def dump_state(
-    position: int, recipe: str, data: str, segments: Segments, excluded: Sequence[Exclusion]
+    position: int, recipe: Recipe, segments: Segments, excluded: Sequence[Exclusion]
 ) -> dict[str, int | str]:
     """The state as a flat dict."""
     return {
         "version": STATE_VERSION,
         "position": position,
-        "recipe": recipe,
-        "data": data,
+        "recipe": recipe.to_json(),
+        "data": _data_of(recipe.members),
         "segments": segments.to_json(),
         "excluded": dump_exclusions(excluded),
     }
 
 
-def read_state(
-    state: Mapping[str, Any], recipe: str, data: str, epoch_samples: int
-) -> tuple[int, Segments, list[Exclusion]]:
+def read_state(state: Mapping[str, Any], recipe: Recipe, epoch_samples: int) -> tuple[int, Segments, list[Exclusion]]:
     """``(position, segments, excluded)`` of ``state``. Raises ``ResumeError`` when it is not of this run."""
     _check_shape(state)
-    _check_same("recipe", state["recipe"], recipe, "build the loader with the saved recipe, or start a new run")
-    _check_same("data", state["data"], data, "open the stores that the state was saved with, or start a new run")
+    _check_same(
+        "recipe", state["recipe"], recipe.to_json(), "build the loader with the saved recipe, or start a new run"
+    )
+    _check_same(
+        "data",
+        state["data"],
+        _data_of(recipe.members),
+        "open the stores that the state was saved with, or start a new run",
+    )
     try:
         segments = Segments.from_json(state["segments"], epoch_samples)
         segments.step_of(state["position"])
         excluded = load_exclusions(state["excluded"])
-        if unknown := {one.member for one in excluded} - set(json.loads(data)):
+        if unknown := {one.member for one in excluded} - set(recipe.members):
             raise ValueError(f"excluded members {unknown} are not there")
     except (ValueError, TypeError, StopIteration) as error:
         raise ResumeError(

@@ -15,7 +15,7 @@ from windrow.loader.batch_maker import BatchMaker, Blocks
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.meter import Meter
 from windrow.loader.recipe import Recipe
-from windrow.loader.state import data_of, dump_state, read_state
+from windrow.loader.state import dump_state, read_state
 from windrow.order.steps import Segments, StepSizes
 
 __all__ = ["Stream"]
@@ -96,16 +96,14 @@ class Stream:
 
     def state_dict(self) -> dict[str, int | str]:
         """Where the stream stands, as a flat dict."""
-        recipe, data = self._recipe.to_json(), data_of(self._recipe.members)
-        return dump_state(self.position, recipe, data, self.segments, self.excluded)
+        return dump_state(self.position, self._recipe, self.segments, self.excluded)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where ``state`` stood.
 
         Raises ``ResumeError``, and is then unchanged, when the state is of another run.
         """
-        recipe, data = self._recipe.to_json(), data_of(self._recipe.members)
-        position, segments, excluded = read_state(state, recipe, data, self._sizes.epoch_samples)
+        position, segments, excluded = read_state(state, self._recipe, self._sizes.epoch_samples)
         if lost := [one for one in self._own if one not in excluded]:
             raise ResumeError(
                 f"exclude() was called on this loader ({len(lost)} times) and the state does not know of it, so "

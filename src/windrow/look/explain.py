@@ -85,13 +85,11 @@ def rows_of(loader: Loader, step: int) -> list[Row]:
 
 def _row(loader: Loader, number: int, sample: Sample, inputs: list[int], targets: list[int], origins: Origins) -> Row:
     windows, key = loader.members[sample.member], (loader.seed, sample.member)
-    spans = windows.spans(np.array([sample.window]), sample.epoch, key=key)
-    places = spans.laid_out(spans.places(), windows.max_length + 1, -1)[0, :-1]  # (L,), -1 where there is none
-    held = places >= 0
-    documents, positions = np.full((2, len(places)), -1)
-    documents[held] = windows.store.document_at(places[held])
-    positions[held] = places[held] - windows.store.document_ends(documents[held] - 1)
-    named = origins.of(np.unique(documents[held]).tolist())
+    spans, width = windows.spans(np.array([sample.window]), sample.epoch, key=key), windows.max_length + 1
+    places = spans.laid_out(spans.places(), width, -1)[0, :-1]  # (L,), -1 where there is none, as in documents
+    documents = spans.documents(windows.store, width)[0, :-1]
+    positions = np.where(documents < 0, -1, places - windows.store.document_ends(documents - 1))
+    named = origins.of(np.unique(documents[documents >= 0]).tolist())
     about = (documents.tolist(), positions.tolist(), sample.position, named)
     return Row(number, sample.member, sample.window, sample.epoch, int(places[0]), inputs, targets, *about)
 

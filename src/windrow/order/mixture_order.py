@@ -51,7 +51,7 @@ class MixtureOrder:
     ) -> None:
         self.epoch_samples = epoch_samples
         self._slots = Permutation(BLOCK, "mixture", seed)
-        self._members = [
+        self.members = [
             MemberOrder(num_samples[name], seed=seed, name=name, shuffle=shuffle, shuffle_block=shuffle_block)
             for name in sorted(num_samples)
         ]
@@ -77,13 +77,13 @@ class MixtureOrder:
         window, epoch = np.empty_like(positions), np.empty_like(positions)
         for number in np.unique(member):
             here = member == number
-            window[here], epoch[here] = self._members[number].at(index[here])
+            window[here], epoch[here] = self.members[number].at(index[here])
         return member, window, epoch
 
     def positions_of(self, member: int, window: Int64, epoch: Int64) -> Int64:
         """Where ``window`` (B,) of ``member`` comes in its ``epoch`` (B,): undoes ``at``; -1 where it never does."""
         window, epoch = np.broadcast_arrays(np.asarray(window, np.int64), np.asarray(epoch, np.int64))
-        index = self._members[member].indices_of(window, epoch)
+        index = self.members[member].indices_of(window, epoch)
         stage = np.searchsorted(self._before[:, member], index, side="right") - 1
         count = self._counts[stage, member]
         ahead, rank = np.divmod(index - self._before[stage, member], np.maximum(count, 1))
@@ -98,7 +98,7 @@ class MixtureOrder:
     def samples_before(self, position: int) -> list[int]:
         """How many samples of each member come before ``position``."""
         block, slot = divmod(position, BLOCK)
-        partial = np.bincount(self._table(block).member[:slot], minlength=len(self._members)) if slot else 0
+        partial = np.bincount(self._table(block).member[:slot], minlength=len(self.members)) if slot else 0
         counts: list[int] = (self._before_block(block) + partial).tolist()
         return counts
 

@@ -92,17 +92,17 @@ class PlainOrder:
 
     def __init__(self, num_samples: int, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> None:
         self.epoch_samples = num_samples
-        self._only = MemberOrder(num_samples, seed=seed, shuffle=shuffle, shuffle_block=shuffle_block)
+        self.members = [MemberOrder(num_samples, seed=seed, shuffle=shuffle, shuffle_block=shuffle_block)]
 
     def at(self, positions: Int64) -> tuple[Int64, Int64, Int64]:
         """``(member, window, epoch)``, each (B,) int64, of ``positions`` (B,) int64."""
-        window, epoch = self._only.at(np.asarray(positions, dtype=np.int64))
+        window, epoch = self.members[0].at(np.asarray(positions, dtype=np.int64))
         return np.zeros_like(epoch), window, epoch
 
     def positions_of(self, member: int, window: Int64, epoch: Int64) -> Int64:
         """The positions (B,) at which ``window`` (B,) comes in its ``epoch`` (B,): undoes ``at``."""
         window, epoch = np.broadcast_arrays(np.asarray(window, np.int64), np.asarray(epoch, np.int64))
-        return self._only.indices_of(window, epoch)
+        return self.members[0].indices_of(window, epoch)
 
     def samples_before(self, position: int) -> list[int]:
         """How many samples of each member come before ``position``."""
