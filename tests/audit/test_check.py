@@ -146,7 +146,8 @@ def test_a_ledger_out_of_balance_is_found(corpus: Path, monkeypatch: Patch) -> N
 
 
 def test_padding_that_counts_is_found(corpus: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Windows, "target_mask", lambda self, *args, **kwargs: None)
+    real = Windows.rows
+    monkeypatch.setattr(Windows, "rows", lambda self, *args, **kwargs: (real(self, *args, **kwargs)[0], None))
     assert NAMES[9] in failing(corpus)
 
 

@@ -57,12 +57,10 @@ class Draw:
     def _drawn(self, samples: Int64) -> tuple[Any, Mask | None]:
         if len(self.members) == 1:
             ((name, only),) = self.members.items()
-            asked: dict[str, Any] = {"ids": samples[1], "epoch": samples[2], "key": (self.seed, name)}
-            return only.gather(**asked), only.target_mask(**asked)
+            return only.rows(samples[1], samples[2], key=(self.seed, name))
         tokens, mask = None, None
         for here, member, key in self.parts(samples):
-            asked = {"ids": samples[1, here], "epoch": samples[2, here], "key": key}
-            drawn, counts = member.gather(**asked), member.target_mask(**asked)
+            drawn, counts = member.rows(samples[1, here], samples[2, here], key=key)
             if tokens is None:
                 tokens = np.empty((samples.shape[1], drawn.shape[1]), dtype=self.dtype)
             tokens[here] = drawn

@@ -142,20 +142,27 @@ class Windows:
         starts: Int64 = spans.starts[spans.in_row() == 0]
         return starts
 
-    def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
-        """Windows ``ids`` (B,) of ``epoch`` (B,) or one for all: (B, max_length + 1) in the store's dtype, fresh."""
-        length, layout = self.max_length + 1, self.layout
+    def rows(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> tuple[NDArray[Any], Mask | None]:
+        """Windows ``ids`` (B,) of ``epoch`` (B,) or one for all: tokens (B, max_length + 1) and which targets count.
+
+        The tokens are a fresh array of the store's dtype; the mask is (B, max_length), or None when all count.
+        """
+        width, layout = self.max_length + 1, self.layout
         if isinstance(layout, Sliding) and layout.is_plain:  # an id that is none leaves the store
-            return self.store.gather(np.asarray(ids, dtype=np.int64) * layout.stride, length)
-        return self.spans(ids, epoch, key=key).tokens(self.store, length, self.eos_id)
+            return self.store.gather(np.asarray(ids, dtype=np.int64) * layout.stride, width), None
+        spans = self.spans(ids, epoch, key=key)
+        tokens = spans.tokens(self.store, width, self.eos_id)
+        if not layout.may_mask or (spans.are_whole(width) and (spans.context == 1).all()):
+            return tokens, None
+        return tokens, spans.targets(width)[:, 1:]
+
+    def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
+        """The tokens of ``rows``."""
+        return self.rows(ids, epoch, key=key)[0]
 
     def target_mask(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Mask | None:
-        """Which targets count, (B, max_length) bool, or None when all do."""
-        if not self.may_mask:
-            return None
-        spans = self.spans(ids, epoch, key=key)
-        all_count = spans.are_whole(self.max_length + 1) and (spans.context == 1).all()
-        return None if all_count else spans.targets(self.max_length + 1)[:, 1:]
+        """The mask of ``rows``."""
+        return self.rows(ids, epoch, key=key)[1]
 
     def documents(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
         """The document of each token of windows ``ids`` (B,): (B, max_length + 1) int64, -1 where there is none.
