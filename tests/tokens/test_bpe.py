@@ -209,10 +209,10 @@ def test_a_panic_in_a_batch_names_the_longest_text_and_an_interrupt_passes():
     panic = type("PanicException", (BaseException,), {})
 
     def fail(error):
-        with bpe._panic_as_error("gigatoken", ["a", "bbb" * 50]):
+        with bpe.panic_as_error("gigatoken", lambda: bpe.shown_text(["a", "bbb" * 50]), "Shorten it."):
             raise error
 
-    says(message(fail, panic("boom")), "one of 2 texts", "'bbbb", "150 characters", "boom")
+    says(message(fail, panic("boom")), "one of 2 texts", "'bbbb", "150 characters: boom. Shorten it.")
     with pytest.raises(KeyboardInterrupt):
         fail(KeyboardInterrupt())
 

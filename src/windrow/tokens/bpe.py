@@ -15,7 +15,7 @@ import os
 import tempfile
 import threading
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ PATTERNS = {
         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     ),
 }
+
+_BLANKS = (
+    "tiktoken does so on about a million blanks in a row. Shorten such runs in the text, or install gigatoken, which "
+    'takes them (pip install "windrow[fast]").'
+)
 
 # Where tokenizers differ: contractions, runs of blanks, line ends, marks, digits, scripts, controls, emoji.
 SELF_TEST = (
@@ -220,7 +225,7 @@ class _Engine:
                 self._self_test()
 
     def _encode_reference(self, text: str) -> list[int]:
-        with _panic_as_error("tiktoken", [text]):
+        with panic_as_error("tiktoken", lambda: shown_text([text]), _BLANKS):
             return self.reference.encode_ordinary(text)
 
     def _encode_parts(self, text: str) -> npt.NDArray[Any]:
@@ -233,7 +238,7 @@ class _Engine:
 
     def _encode_fast(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         fast: Any = self.fast
-        with _panic_as_error("gigatoken", texts):
+        with panic_as_error("gigatoken", lambda: shown_text(texts), _BLANKS):
             if sum(map(len, texts)) < self.BATCH_FROM:
                 return [fast.encode(text) for text in texts]
             layout = fast.encode_batch(list(texts)).layout  # its own rule: no threads in a worker or after a fork
@@ -278,24 +283,25 @@ class _Engine:
 
 
 @contextmanager
-def _panic_as_error(engine: str, texts: Sequence[str]) -> Iterator[None]:
+def panic_as_error(engine: str, what: Callable[[], str], cure: str) -> Iterator[None]:
     """A Rust panic is a BaseException, which would end the process past every ``except Exception``."""
     try:
         yield
     except BaseException as error:
         if not _is_panic(error):
             raise
-        longest = max(texts, key=len)
-        which = f"one of {len(texts)} texts, the longest of which is " if len(texts) > 1 else ""
-        raise TokenizerError(
-            f"{engine} gave up on {which}{_shown(longest)} of {len(longest)} characters: {error}. tiktoken does so "
-            "on about a million blanks in a row. Shorten such runs in the text, or install gigatoken, which takes "
-            'them (pip install "windrow[fast]").'
-        ) from None
+        raise TokenizerError(f"{engine} gave up on {what()}: {error}. {cure}") from None
 
 
 def _is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"  # pyo3 makes one per extension; none can be imported
+
+
+def shown_text(texts: Sequence[str]) -> str:
+    """The only text, or the longest of them."""
+    longest = max(texts, key=len)
+    which = f"one of {len(texts)} texts, the longest of which is " if len(texts) > 1 else ""
+    return f"{which}{_shown(longest)} of {len(longest)} characters"
 
 
 def _shown(text: str) -> str:

@@ -15,10 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from windrow.errors import TokenizerError
-from windrow.tokens.bpe import pattern_of
+from windrow.tokens.bpe import panic_as_error, pattern_of, shown_text
 from windrow.tokens.protocol import EOT
 
 EOS_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
+_BACKTRACKS = (
+    "A pattern of the file tries more and more ways to cut long runs of one kind of character. Shorten such runs in "
+    "the text, or use a tokenizer whose pattern does not backtrack."
+)
 
 
 class HuggingFace:
@@ -26,8 +30,8 @@ class HuggingFace:
 
     def __init__(self, path: str, data: bytes, eos: str | None = None) -> None:
         self.name, settings = Path(path).name, _settings(path, data)
-        added = {token["content"]: token for token in settings["added_tokens"]}
         self._engine = _engine(path, settings)
+        added = {token["content"]: token for token in settings["added_tokens"]}
         self.eos = eos or next((name for name in EOS_NAMES if name in added), None) or ""
         eos_id = self._engine.token_to_id(self.eos)
         if eos_id is None:
@@ -41,7 +45,8 @@ class HuggingFace:
         self._control = np.array([token for name, token in self.specials.items() if name != unknown], np.int64)
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
-        encodings = self._engine.encode_batch(list(texts), add_special_tokens=False)
+        with panic_as_error("tokenizers", lambda: shown_text(texts), _BACKTRACKS):
+            encodings = self._engine.encode_batch(list(texts), add_special_tokens=False)
         rows = [np.array(encoding.ids, np.uint32) for encoding in encodings]
         for number, row in enumerate(rows):
             if len(forged := row[np.isin(row, self._control)]):
@@ -57,7 +62,8 @@ class HuggingFace:
         for token in ids:
             if not 0 <= token < self.vocab_size:
                 raise KeyError(token)
-        return cast(str, self._engine.decode(list(ids), skip_special_tokens=False)).encode()
+        with panic_as_error("tokenizers", lambda: f"the ids {list(ids[:10])}", _BACKTRACKS):
+            return cast(str, self._engine.decode(list(ids), skip_special_tokens=False)).encode()
 
 
 def _settings(path: str, data: bytes) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def _settings(path: str, data: bytes) -> dict[str, Any]:
         settings = settings | {"truncation": None, "padding": None}
         settings["added_tokens"] = settings.get("added_tokens") or []
         settings["model"]["vocab"]  # every kind of model has one
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise TokenizerError(
             f"{path!r} is not a tokenizer.json ({type(error).__name__}: {error}). Such a file is what "
             "tokenizers.Tokenizer.save writes; vocab.json, merges.txt and tokenizer_config.json are others."
@@ -90,8 +96,8 @@ def _engine(path: str, settings: dict[str, Any]) -> Any:
         engine = tokenizers.Tokenizer.from_str(json.dumps(settings))
     except Exception as error:  # the package raises no narrower class
         raise TokenizerError(
-            f"tokenizers {tokenizers.__version__} cannot read {path!r}: {error}. A newer version may have written "
-            "it: pip install --upgrade tokenizers."
+            f"tokenizers {tokenizers.__version__} cannot read {path!r}: {error}. Download the file again, or, if a "
+            "newer version wrote it: pip install --upgrade tokenizers."
         ) from None
     engine.encode_special_tokens = True  # that is, as the plain text they are
     return engine
