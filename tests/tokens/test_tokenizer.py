@@ -334,3 +334,26 @@ def test_lists_arrays_and_single_ids_of_arrays_decode(gpt2):
     for form in (ids, tuple(ids), np.array(ids, np.uint16), np.array(ids), list(np.array(ids))):
         assert gpt2.decode(form) == "Hello, world!"
     assert gpt2.decode([]) == gpt2.decode(np.array([])) == ""
+
+
+# ------------------------------------------------------------------------------------- as a tiktoken.Encoding
+
+
+def test_a_tokenizer_answers_to_the_names_of_a_tiktoken_encoding():
+    theirs = encoding()
+    ours = load_tokenizer(theirs)
+    assert (ours.n_vocab, ours.eot_token) == (theirs.n_vocab, theirs.eot_token)
+    assert ours.special_tokens_set == theirs.special_tokens_set == {EOT}
+    for text in ("the hay", f"one{EOT}two", "naïve"):
+        assert ours.encode_ordinary(text) == theirs.encode_ordinary(text)
+    for token in range(theirs.n_vocab):
+        assert ours.decode_single_token_bytes(token) == theirs.decode_single_token_bytes(token)
+    says(message(ours.decode_single_token_bytes, ours.n_vocab), f"cannot decode {ours.n_vocab}", "vocab_size")
+
+
+def test_every_kind_of_tokenizer_has_those_names(tmp_path):
+    for known in (load_tokenizer("bytes"), load_tokenizer(hf_file(tmp_path))):
+        assert (known.n_vocab, known.eot_token) == (known.vocab_size, known.eos_id)
+        assert known.special_tokens_set == {EOT}
+        assert known.encode_ordinary("hay") == known.encode("hay")
+        assert known.decode_single_token_bytes(known.eot_token) == EOT.encode()

@@ -70,14 +70,15 @@ class TextTokenizer:
 
     ``name`` holds no folder and goes into manifests. ``pattern`` is "gpt2", "cl100k_base" or "o200k_base" when
     text is cut that way before the merges, else None. ``specials`` maps control tokens to ids. It pickles as
-    its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never as an engine.
+    its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never as an engine. ``n_vocab``,
+    ``eot_token``, ``special_tokens_set`` and the names of methods are also those of a ``tiktoken.Encoding``.
     """
 
     def __init__(self, model: "BPE | HuggingFace | SingleBytes", spec: str | None = None) -> None:
         self.name = model.name
-        self.vocab_size = model.vocab_size
-        self.specials = model.specials
-        self.eos_id = model.specials[model.eos]
+        self.vocab_size = self.n_vocab = model.vocab_size
+        self.specials, self.special_tokens_set = model.specials, set(model.specials)
+        self.eos_id = self.eot_token = model.specials[model.eos]
         self.pattern = model.pattern
         self.fingerprint = hashlib.sha256(json.dumps(model.digest, sort_keys=True).encode()).hexdigest()
         self._model, self._spec = model, spec
@@ -100,6 +101,10 @@ class TextTokenizer:
         for special, row in zip(parts[1::2], rows[1:], strict=True):
             ids += [self.specials[special], *row.tolist()]
         return ids
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Ids of ``text``, none of them a special token's."""
+        return self.encode(text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         """Ids of each text, ``(num_tokens,)`` of ``token_dtype(vocab_size)``: the fast path."""
@@ -147,6 +152,10 @@ class TextTokenizer:
             f"cannot decode {wrong}: it is no id of {self.name!r} (vocab_size {self.vocab_size}). decode takes one "
             "flat row of ids; of targets, those that count: targets[targets >= 0]."
         )
+
+    def decode_single_token_bytes(self, token: int) -> bytes:
+        """Bytes of one id."""
+        return self.decode_bytes([token])
 
     def _allowed(self, names: Collection[str]) -> list[str]:
         """The names asked for, longest first, so that none is read as the beginning of another."""
