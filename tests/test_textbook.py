@@ -225,6 +225,51 @@ def test_input_ids_and_target_ids_index_like_the_lists_they_were() -> None:
     assert repr(ours.input_ids) == "<398 int64 tensors, made when asked for>"
 
 
+def test_torch_takes_input_ids_and_target_ids_for_lists_of_tensors() -> None:
+    text = letters(100)
+    plain, ours = PlainGPTDatasetV1(text, Letters(), 5, 2), GPTDatasetV1(text, Letters(), 5, 2)
+    for ours_rows, plain_rows in [(ours.input_ids, plain.input_ids), (ours.target_ids, plain.target_ids)]:
+        assert torch.equal(torch.stack(ours_rows), torch.stack(plain_rows))
+        assert torch.equal(torch.stack(ours_rows, dim=1), torch.stack(plain_rows, dim=1))
+        assert torch.equal(torch.stack(tensors=ours_rows), torch.stack(plain_rows))
+        for join in (torch.cat, torch.vstack, torch.hstack):
+            assert torch.equal(join(ours_rows), join(plain_rows))
+
+
+def test_lists_of_tensors_are_equal_when_their_tensors_are() -> None:
+    text = letters(100)
+    plain, ours = PlainGPTDatasetV1(text, Letters(), 5, 2), GPTDatasetV1(text, Letters(), 5, 2)
+    assert ours.input_ids == plain.input_ids
+    assert plain.input_ids == ours.input_ids
+    assert ours.input_ids == GPTDatasetV1(text, Letters(), 5, 2).input_ids
+    assert ours.input_ids != ours.target_ids
+    assert ours.input_ids != plain.input_ids[:-1]
+    assert ours.input_ids != [1] * len(ours.input_ids)
+    assert ours.input_ids != "abc"
+
+
+def test_a_list_of_tensors_that_are_made_when_asked_for_says_so_when_it_is_changed() -> None:
+    dataset = GPTDatasetV1(letters(100), Letters(), 5, 2)
+    row = torch.zeros(5, dtype=torch.int64)
+    message = (
+        r"made from the tokens when they are asked for, so nothing can be added.*my_ids = list\(dataset.input_ids\)"
+    )
+    for change in (
+        lambda rows: rows.append(row),
+        lambda rows: rows.extend([row]),
+        lambda rows: rows.insert(0, row),
+        lambda rows: rows.pop(),
+        lambda rows: rows.remove(row),
+        lambda rows: rows.__setitem__(0, row),
+        lambda rows: rows.__delitem__(0),
+    ):
+        with pytest.raises(ValueError, match=message):
+            change(dataset.input_ids)
+    my_ids = list(dataset.input_ids)
+    my_ids.append(row)  # the remedy
+    assert len(my_ids) == len(dataset) + 1
+
+
 def test_an_item_is_a_pair_of_int64_tensors_that_share_no_memory() -> None:
     dataset = GPTDatasetV1("abcdef", Letters(), 3, 1)
     inputs, targets = dataset[-1]
@@ -304,6 +349,26 @@ def test_every_place_where_a_block_fits_is_a_window() -> None:
         assert dataset.block_size == 3
         assert listed(dataset.input_ids) == [[i, i + 1, i + 2] for i in range(6)]
         assert listed(dataset.target_ids) == [[i + 1, i + 2, i + 3] for i in range(6)]
+
+
+def test_the_tokens_of_a_dataset_read_like_the_list_that_they_were() -> None:
+    ids = [5, 70_000, 3, 9, 1, 0, 2]
+    for given in (ids, np.array(ids), torch.tensor(ids), np.array(ids, np.uint32)):
+        dataset = LMSequenceDataset(given, block_size=3)
+        assert dataset.tokens == ids
+        assert (len(dataset.tokens), dataset.tokens[1], dataset.tokens[-1], dataset.tokens[2:4]) == (
+            7,
+            70_000,
+            2,
+            [3, 9],
+        )
+        assert {type(token) for token in (*dataset.tokens, dataset.tokens[0])} == {int}  # no uint16 that wraps below 0
+        assert torch.tensor(dataset.tokens[:2]).dtype == torch.int64
+        assert dataset.input_ids[2].tolist() == list(dataset.tokens[2:5])
+    train, _ = train_valid_split(dataset.tokens, 0.5)
+    assert train == ids[:3]
+    big = LMSequenceDataset(np.arange(10_000), 64)
+    assert (len(big.tokens), len(pickle.dumps(big)) < 2 * 10_000 + 1000) == (10_000, True)
 
 
 def test_a_uint16_array_is_not_copied() -> None:

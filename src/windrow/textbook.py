@@ -124,7 +124,7 @@ class GPTDatasetV1(WindowDataset):
 
     The book's class of that name (Raschka, "Build a Large Language Model (From Scratch)"): window i starts at
     token i * stride, for the starts in range(0, num_tokens - max_length, stride). `input_ids` and `target_ids`
-    index like the lists of tensors that they are there. `tokenizer` is windrow's or a `tiktoken.Encoding`.
+    read like the lists of tensors that they are there. `tokenizer` is windrow's or a `tiktoken.Encoding`.
 
     Raises ValueError when txt is the path of a file or a size is < 1, and NotEnoughTokensError when the text is
     shorter than max_length + 1 tokens. Warns when stride > max_length, for then some targets are never trained on.
@@ -149,7 +149,14 @@ class LMSequenceDataset(WindowDataset):
     def __init__(self, tokens: Sequence[int] | NDArray[Any] | Tensor, block_size: int) -> None:
         self.block_size = whole_number("block_size", block_size)
         array = tokens.numpy(force=True) if isinstance(tokens, Tensor) else np.asarray(tokens)
-        super().__init__(cut_windows("tokens", array, "block_size", block_size, stride=1))
+        windows = cut_windows("tokens", array, "block_size", block_size, stride=1)
+        self._store = windows.store
+        super().__init__(windows)
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """All ids, read-only, read like the list that they are in the courses; a copy, 2 bytes each (or 4)."""
+        return _ListView(self._store.tokens(), range(self._store.num_tokens))
 
 
 # The doors of the courses
@@ -231,9 +238,9 @@ def train_valid_split(tokens: Any, split_frac: float = 0.9) -> tuple[Any, Any]:
 
 
 class _ListView(Sequence[int]):
-    """Places `places` of a list, without a copy of it."""
+    """Places `places` of a list or an array as ints, without a copy of it."""
 
-    def __init__(self, items: Sequence[int], places: range) -> None:
+    def __init__(self, items: Sequence[int] | NDArray[Any], places: range) -> None:
         self._items, self._places = items, places
 
     def __len__(self) -> int:
@@ -246,10 +253,10 @@ class _ListView(Sequence[int]):
     def __getitem__(self, index: int | slice) -> "int | _ListView":
         if isinstance(index, slice):
             return _ListView(self._items, self._places[index])
-        return self._items[self._places[index]]
+        return int(self._items[self._places[index]])
 
     def __iter__(self) -> Iterator[int]:
-        return map(self._items.__getitem__, self._places)
+        return map(int, map(self._items.__getitem__, self._places))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))

@@ -6,8 +6,8 @@ tokenizers, positions or the seeded order: `windrow.textbook` holds the doors to
 """
 
 import operator
-from collections.abc import Collection, Iterator, Sequence, Sized
-from typing import Any, overload
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Any, NoReturn, overload
 
 import numpy as np
 import torch
@@ -72,10 +72,21 @@ class WindowDataset(Dataset[Pair]):
 
 
 class TensorList(Sequence[Tensor]):
-    """The inputs, or the targets, of a dataset as if they were a list of tensors; a slice is such a list."""
+    """The inputs, or the targets, of a dataset as if they were a list of tensors, to torch as well; a slice is one.
+
+    It equals a list of equal tensors. What would change a list raises ValueError.
+    """
 
     def __init__(self, dataset: WindowDataset, columns: slice) -> None:
         self._dataset, self._columns = dataset, columns
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], _: Any, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """torch asks here when it is given one of these, as to `torch.stack`: it gets the list."""
+        named = {name: _as_list(value) for name, value in (kwargs or {}).items()}
+        return function(*map(_as_list, args), **named)
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -93,11 +104,31 @@ class TensorList(Sequence[Tensor]):
         for first in range(0, len(self), 256):  # rows made at a time: few enough to be small at any length
             yield from self[first : first + 256]
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(isinstance(row, Tensor) and torch.equal(mine, row) for mine, row in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def append(self, *_: object) -> NoReturn:
+        """There is no list to change: raises ValueError that says what to do."""
+        raise ValueError(
+            "these tensors are made from the tokens when they are asked for, so nothing can be added, removed or "
+            "replaced. Make a list of your own, my_ids = list(dataset.input_ids), or give the dataset another text."
+        )
+
+    extend = insert = remove = pop = clear = sort = reverse = __setitem__ = __delitem__ = __iadd__ = append
+
     def __repr__(self) -> str:
         return f"<{len(self)} int64 tensors, made when asked for>"
 
     def _make(self, indices: Collection[int]) -> Tensor:
         return _widened(self._dataset._gather(indices)[:, self._columns])  # (B, max_length)
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, TensorList) else value
 
 
 def _widened(tokens: NDArray[Any]) -> Tensor:
