@@ -29,6 +29,7 @@ from windrow.textbook import (
     create_dataloader,
     create_dataloader_v1,
     create_dataset,
+    drawn_batches,
     load_tokens,
     make_dataloader,
     train_valid_split,
@@ -202,6 +203,59 @@ def test_a_tiktoken_encoding_is_a_tokenizer_and_the_special_token_is_one() -> No
     rows = [listed(GPTDatasetV1(text, tokenizer, 2, 1).input_ids) for tokenizer in (ours, encoding)]
     assert rows[0] == rows[1]
     assert sum(row[0] == 50256 for row in rows[0]) == 1  # the one in the text; none is added
+
+
+# What the sampler drew
+
+
+class Numbered(Dataset[tuple[Tensor, Tensor]]):
+    """The oracle: a dataset whose samples say their index."""
+
+    def __len__(self) -> int:
+        return 30
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.full((3,), index), torch.full((3,), index)
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": False}, {"num_workers": 2}])
+def test_drawn_batches_are_those_that_the_loader_gives_next(options: dict[str, Any]) -> None:
+    loader = create_dataloader(Numbered(), 4, **options)
+    torch.manual_seed(123)
+    next(iter(loader))  # the state is no fresh one
+    state = torch.get_rng_state()
+    drawn = drawn_batches(loader, num_batches=99, num_epochs=2)
+    assert torch.equal(torch.get_rng_state(), state)  # nothing was drawn by asking
+    for epoch in drawn:
+        batches = [(x[:, 0].tolist(), tuple(x.shape), tuple(y.shape)) for x, y in loader]
+        assert epoch == batches
+        assert len(epoch) == len(loader)
+
+
+def test_drawn_batches_of_a_seed_are_those_of_a_run_that_began_with_it() -> None:
+    loader = create_dataloader(Numbered(), 4)
+    torch.manual_seed(7)
+    ran = [[x[:, 0].tolist() for x, _ in loader] for _ in range(2)]
+    drawn = drawn_batches(loader, num_batches=3, seed=7)
+    assert [[batch.indices for batch in epoch] for epoch in drawn] == [epoch[:3] for epoch in ran]
+    assert (drawn[0][0].x_shape, drawn[0][0].y_shape) == ((4, 3), (4, 3))
+
+
+def test_drawn_batches_follow_a_generator_of_the_loaders_own() -> None:
+    loader = create_dataloader(Numbered(), 4, generator=torch.Generator().manual_seed(5))
+    drawn = drawn_batches(loader, num_batches=99)
+    assert [[batch.indices for batch in epoch] for epoch in drawn] == [
+        [x[:, 0].tolist() for x, _ in loader] for _ in range(2)
+    ]
+
+
+def test_a_dataset_that_is_only_iterated_has_no_indices_to_draw() -> None:
+    class Endless(IterableDataset[Tensor]):
+        def __iter__(self) -> Iterator[Tensor]:
+            return map(torch.tensor, itertools.count())
+
+    with pytest.raises(ValueError, match=r"Endless has no length, so torch's sampler draws no indices.*GPTDatasetV1"):
+        drawn_batches(create_dataloader(Endless(), 2, shuffle=False))
 
 
 # A dataset like a list of tensors

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from windrow.batches.map_dataset import Pair, WindowDataset, cut_windows, require_batch
+from windrow.batches.sampler import DrawnBatch, drawn_batches
 from windrow.errors import NotEnoughTokensError, SourceError, whole_number
 from windrow.text.demo import demo_text
 from windrow.text.parse import not_utf8
@@ -32,12 +33,14 @@ from windrow.tokens.protocol import EOT
 from windrow.tokens.tokenizer import TextTokenizer, load_tokenizer
 
 __all__ = [
+    "DrawnBatch",
     "GPT2DataConfig",
     "GPTDatasetV1",
     "LMSequenceDataset",
     "create_dataloader",
     "create_dataloader_v1",
     "create_dataset",
+    "drawn_batches",
     "load_tokens",
     "make_dataloader",
     "train_valid_split",

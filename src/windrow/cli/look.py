@@ -34,6 +34,7 @@ TraceStride = Annotated[
     Option("--stride", metavar="TOKENS", min=1, help="From a window's start to the next.", show_default="max-length"),
 ]
 TraceBatch = Annotated[int, Option("--batch-size", metavar="SAMPLES", min=1, help="Windows in a batch.")]
+Textbook = Annotated[bool, Option("--textbook", help="Draw as a book's DataLoader does: torch's sampler, its indices.")]
 TraceSeed = Annotated[int, Option("--seed", metavar="NUMBER", help="What the shuffle is keyed by.")]
 ReportOut = Annotated[Path, Option("--out", metavar="FILE", help="The page to write.")]
 
@@ -137,12 +138,14 @@ def trace(
     batch_size: TraceBatch = 2,
     seed: TraceSeed = 0,
     tokenizer: o.TokenizerName = "gpt2",
+    textbook: Textbook = False,
 ) -> None:
     """Show a text's way to its batches, step by step, for learners.
 
     \b
     windrow trace story.txt
     windrow trace story.txt --max-length 4 --stride 2 --batch-size 3
+    windrow trace story.txt --textbook --seed 123
     windrow trace --num-tokens 600 --max-length 256 --stride 128
     """
     from windrow.audit.sizes import RunSizes
@@ -150,12 +153,14 @@ def trace(
 
     if (file is None) == (num_tokens is None):
         raise typer.BadParameter("give either FILE or --num-tokens NUMBER")
+    if textbook and file is None:
+        raise typer.BadParameter("--textbook draws from the windows of a text: give FILE")
     sizes = RunSizes(max_length, stride or max_length, batch_size, seed)
     if file is None:
         assert num_tokens is not None
         trace_arithmetic(output_console(), num_tokens, sizes)
     else:
-        trace_text(output_console(), file.read_text(encoding="utf-8"), sizes, tokenizer=tokenizer)
+        trace_text(output_console(), file.read_text(encoding="utf-8"), sizes, tokenizer=tokenizer, textbook=textbook)
 
 
 @command(interrupted="nothing was changed.")

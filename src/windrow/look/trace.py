@@ -15,6 +15,7 @@ from windrow.look import tour
 from windrow.look.tour import Station, Tokens
 from windrow.shown import pairs, table, visible
 from windrow.store.store import TokenStore
+from windrow.tokens.protocol import EOT
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows
 
@@ -43,25 +44,60 @@ _WENT = Station(
 )
 
 
-def trace_text(console: "Console", text: str, sizes: RunSizes, *, tokenizer: str = "gpt2") -> None:
-    """All of it for ``text``. Raises ``NotEnoughTokensError`` when it is too short for one window."""
+def trace_text(
+    console: "Console", text: str, sizes: RunSizes, *, tokenizer: str = "gpt2", textbook: bool = False
+) -> None:
+    """All of it for ``text``; with ``textbook``, in the order of torch's sampler, as the loaders of books have it.
+
+    Raises ``NotEnoughTokensError`` when it is too short for one window, or in a book's loader for one batch.
+    """
     loaded = load_tokenizer(tokenizer)
-    store = TokenStore.from_ids(np.asarray(loaded.encode(text)), tokenizer=loaded)
+    ids = loaded.encode(text, allowed_special={EOT} if textbook else ())
+    store = TokenStore.from_ids(np.asarray(ids), tokenizer=loaded)
     windows = Windows(store, sizes.max_length, sizes.resolved_stride)
-    loader = Loader(windows, sizes.batch_size, seed=sizes.seed, drop_last=False, dp_rank=0, dp_world_size=1)
     stations = [
         tour.tokens(store, loaded).also(("text", f"{len(text):,} characters")),
         tour.next_token(store, loaded, sizes.max_length),
         tour.windows(store.num_tokens, sizes, store, loaded),
-        tour.order(loader),
-        tour.slices(loader, windows),
-        tour.batch(loader, loaded),
-        _WENT,
     ]
+    if textbook:
+        stations.append(_sampler(windows, sizes))
+    else:
+        loader = Loader(windows, sizes.batch_size, seed=sizes.seed, drop_last=False, dp_rank=0, dp_world_size=1)
+        stations += [tour.order(loader), tour.slices(loader, windows), tour.batch(loader, loaded), _WENT]
     for number, station in enumerate(stations, start=1):
         console.print()
         console.print(f"{number}  {station.title}", style="bold")
         _print(console, station)
+
+
+def _sampler(windows: Windows, sizes: RunSizes) -> Station:
+    """What torch's sampler draws for the first batches of two epochs of a book's loader."""
+    from windrow.batches.map_dataset import WindowDataset
+    from windrow.textbook import create_dataloader, drawn_batches
+
+    loader = create_dataloader(WindowDataset(windows), sizes.batch_size)
+    this, following = drawn_batches(loader, seed=sizes.seed)
+    left = windows.num_samples - len(loader) * sizes.batch_size
+    return Station(
+        "What torch's sampler drew",
+        "With shuffle=True a sampler draws an order of the windows anew in each epoch, and a batch takes the next "
+        f"{sizes.batch_size:,} indices of it. Here after torch.manual_seed({sizes.seed}).",
+        facts=[
+            ("dataset", f"{windows.num_samples:,} windows, {len(loader):,} batches an epoch"),
+            ("dropped", f"{left:,} windows at an epoch's end (drop_last=True), other ones each time"),
+        ],
+        headings=["batch", "this epoch: indices", "x", "y", "next epoch: indices"],
+        rows=[
+            [f"{number}", _listed(now.indices), f"{now.x_shape}", f"{now.y_shape}", _listed(then.indices)]
+            for number, (now, then) in enumerate(zip(this, following, strict=True))
+        ],
+        left=[1, 2, 3, 4],
+    )
+
+
+def _listed(indices: list[int], most: int = 12) -> str:
+    return " · ".join([*map(str, indices[:most]), *["..."] * (len(indices) > most)])
 
 
 def trace_arithmetic(console: "Console", num_tokens: int, sizes: RunSizes) -> None:
