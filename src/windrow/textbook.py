@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from windrow.batches.map_dataset import Pair, WindowDataset, cut_windows, require_batch
-from windrow.batches.sampler import DrawnBatch, drawn_batches
+from windrow.batches.map_dataset import DrawnBatch, Pair, WindowDataset, cut_windows, drawn_batches, require_batch
 from windrow.errors import NotEnoughTokensError, SourceError, whole_number
 from windrow.text.demo import demo_text
 from windrow.text.parse import not_utf8

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -17,8 +18,9 @@ from conftest import shared_text
 from corpora import EOS, corpora, store_of
 from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.plan import MemberPlan, plan
-from windrow.audit.sizes import suggest
+from windrow.audit.sizes import RunSizes, step_memory, suggest
 from windrow.cli.main import app
+from windrow.gpt import GPT, GPTConfig
 from windrow.windows.windows import POLICIES, Policy
 
 OTHER_POLICIES: Any = [(policy, None, None) for policy in ("pad", "pack", "bos")]
@@ -181,20 +183,99 @@ def test_the_ledger_of_an_evaluation_counts_each_target_once(stride: int) -> Non
     assert member.masked.get("counted in another row", 0) == (member.num_rows - 1) * (6 - stride)
 
 
-@given(st.integers(2, 10**13), st.integers(1, 64))
+TABLE = [  # of the courses: up to so many tokens, max_length, stride as a part of it, batch_size
+    (1_000_000, (128, 256), 4, (2, 4)),
+    (100_000_000, (256, 512), 2, (8, 16)),
+    (10**13, (512, 1024), 1, (32, 64)),
+]
+
+
+@given(st.integers(2, 10**13 - 1), st.integers(1, 64))
 def test_suggested_sizes_can_be_used(num_tokens: int, dp_world_size: int) -> None:
     sizes, lines = suggest(num_tokens, dp_world_size)
     assert sizes.stride is not None
     assert 1 <= sizes.stride <= sizes.max_length < num_tokens
     windows = (num_tokens - sizes.max_length - 1) // sizes.stride + 1
     assert windows >= 1
-    assert f"= {windows:,}" in lines[2]
-    assert sizes.batch_size == 1 or windows // (sizes.batch_size * dp_world_size) >= 100
+    assert f"= {windows:,} windows" in lines[-1]
+    assert sizes.batch_size == 1 or windows // (sizes.batch_size * dp_world_size) >= 1
 
 
-def test_suggestions_keep_what_is_given() -> None:
-    sizes, _ = suggest(5145, max_length=64, batch_size=2)
-    assert (sizes.max_length, sizes.stride, sizes.batch_size) == (64, 64, 2)
+@given(st.integers(1024, 10**13 - 1))
+def test_suggested_sizes_are_those_of_the_courses_table(num_tokens: int) -> None:
+    sizes, _ = suggest(num_tokens)
+    lengths, part, batches = next(row[1:] for row in TABLE if num_tokens < row[0])
+    assert lengths[0] <= sizes.max_length <= lengths[1]
+    assert sizes.stride == sizes.max_length // part
+    assert batches[0] <= sizes.batch_size <= batches[1]
+
+
+def test_each_suggestion_has_its_reason() -> None:
+    says = {
+        5_145: ["128 to 256", "a quarter", "overlap on a small text invites overfitting", "2 to 4"],
+        2_000_000: ["256 to 512", "half", "about 2 times an epoch", "8 to 16"],
+        2_000_000_000: ["512 to 1,024", "the whole", "once an epoch", "32 to 64"],
+    }
+    for num_tokens, words in says.items():
+        sizes, lines = suggest(num_tokens)
+        assert [line.split(":")[0] for line in lines] == ["suggested", "suggested", "suggested", "these make"]
+        assert f"max_length {sizes.max_length:,}, " in lines[0]
+        assert all(word in " ".join(lines) for word in words), lines
+
+
+def test_suggestions_keep_what_is_given_and_do_not_call_it_suggested() -> None:
+    sizes, lines = suggest(5145, max_length=64, batch_size=2)
+    assert (sizes.max_length, sizes.stride, sizes.batch_size) == (64, 16, 2)
+    assert [line.split(",")[0] for line in lines[:-1]] == ["suggested: stride 16"]
+    assert lines[-1] == (
+        "these make: (5,145 - 64 - 1) // 16 + 1 = 318 windows, 318 // (2 x 1 ranks) = 159 steps an epoch, with "
+        "max_length 64 and batch_size 2 as given"
+    )
+
+
+def test_a_text_below_the_table_has_sizes_that_fit_and_says_so() -> None:
+    sizes, lines = suggest(40)
+    assert sizes.max_length == 16
+    assert "too short" in lines[0]
+
+
+# -- the memory of a step --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "num_layers", "vocab_size"), [(48, 2, 257), (96, 3, 257), (64, 1, 3000)])
+def test_the_memory_of_a_step_is_that_of_a_real_one(width: int, num_layers: int, vocab_size: int) -> None:
+    sizes = RunSizes(max_length=64, batch_size=4)
+    said = step_memory(sizes, vocab_size, width, num_layers)
+    model = GPT(GPTConfig(vocab_size, sizes.max_length, width, num_layers, num_heads=4))
+    optimizer = torch.optim.AdamW(model.parameters())
+    inputs = torch.arange(4 * 64).reshape(4, 64) % vocab_size
+    own, kept = {parameter.data_ptr() for parameter in model.parameters()}, dict[int, int]()
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_floating_point() and tensor.data_ptr() not in own:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = model.loss_sum(inputs, inputs)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    moments = [value for state in optimizer.state.values() for value in state.values() if value.ndim]
+    assert said["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert said["weights"] == nbytes_of(model.parameters())
+    assert said["gradients"] == nbytes_of(parameter.grad for parameter in model.parameters())
+    assert said["optimizer"] == nbytes_of(moments)
+    assert said["activations"] == pytest.approx(sum(kept.values()), rel=0.03)  # without a few numbers a row
+    assert said["total"] == sum(said[name] for name in ("weights", "gradients", "optimizer", "activations"))
+
+
+def nbytes_of(tensors: Any) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def test_the_memory_of_gpt2_is_that_of_its_124_million_parameters() -> None:
+    assert step_memory(RunSizes(1024, None, 8), 50257, 768, 12)["parameters"] == 124_439_808
 
 
 # -- the command ---------------------------------------------------------------------------------------------------
@@ -228,7 +309,8 @@ def test_the_command_says_the_same_as_the_library(corpus: Path, policy: Policy) 
 
 def test_the_command_suggests_sizes_and_plans_a_run(corpus: Path, tmp_path: Path) -> None:
     shown = invoke("plan", corpus).stdout
-    assert "suggested: windows: (" in shown
+    assert "suggested: stride 64, a quarter of max_length" in shown
+    assert "these make: (" in shown
     flags = ["--max-length", 32, "--batch-size", 2, "--steps", 3, "--width", 16, "--num-heads", 2]
     assert invoke("train", corpus, "--out", tmp_path / "run", *flags).exit_code == 0
     said = json.loads(invoke("plan", "--run", tmp_path / "run", "--json").stdout)
@@ -237,6 +319,26 @@ def test_the_command_suggests_sizes_and_plans_a_run(corpus: Path, tmp_path: Path
     assert certificate["ok"]
     assert certificate["recipe"]["members"][""]["max_length"] == 32
     assert said["suggested"] == []
+
+
+def test_the_command_says_what_a_step_of_a_model_needs(corpus: Path, tmp_path: Path) -> None:
+    assert "memory of a step" not in invoke("plan", corpus).stdout
+    flags = ["--max-length", 32, "--batch-size", 2, "--width", 16]
+    said = step_memory(RunSizes(32, None, 2), 257, 16, 2)
+    shown = invoke("plan", corpus, *flags).stdout
+    assert "memory of a step" in shown
+    assert "width 16, 2 layers, vocabulary 257" in shown
+    assert f"{said['parameters']:,}" in shown
+    assert "not counted: " in shown
+    assert json.loads(invoke("plan", corpus, *flags, "--json").stdout)["memory"] == said
+    assert json.loads(invoke("plan", corpus, "--json").stdout)["memory"] is None
+    assert invoke("train", corpus, "--out", tmp_path / "run", *flags, "--steps", 1, "--num-heads", 2).exit_code == 0
+    assert json.loads(invoke("plan", "--run", tmp_path / "run", "--json").stdout)["memory"] == said
+    for wrong in ("--width", "--num-layers"):
+        done = invoke("plan", corpus, wrong, 0)
+        assert done.exit_code == 1
+        assert "is 0, and it must be a whole number, 1 or more" in done.stderr
+    assert invoke("plan", "--run", tmp_path / "run", "--width", 8).exit_code == 2
 
 
 @pytest.mark.parametrize("words", [["plan"], ["plan", "a", "--run", "b"], ["plan", "--run", "b", "--max-length", "4"]])

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from windrow.audit.plan import MemberPlan, Plan
-from windrow.shown import table, visible
+from windrow.shown import pairs, table, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_plan", "print_policies"]
+__all__ = ["print_memory", "print_plan", "print_policies"]
 
 
 def print_plan(console: "Console", made: Plan) -> None:
@@ -36,6 +36,19 @@ def print_policies(console: "Console", plans: Mapping[str, Plan | str]) -> None:
     for policy, made in plans.items():
         if isinstance(made, str):
             console.print(f"{policy}: {visible(made)}", soft_wrap=True)
+
+
+def print_memory(console: "Console", memory: Mapping[str, int], model: str) -> None:
+    """What a step of ``model`` takes, as ``step_memory`` counts it."""
+    console.print(f"memory of a step on a rank, windrow.gpt's model in float32: {model}", soft_wrap=True)
+    nbytes = ((name, f"{memory[name] / 1e6:,.1f} MB") for name in ("weights", "gradients", "optimizer", "activations"))
+    facts = [("parameters", f"{memory['parameters']:,}"), *nbytes, ("in all", f"{memory['total'] / 1e6:,.1f} MB")]
+    console.print(pairs(facts))
+    console.print(
+        "the optimizer holds AdamW's two moments, activations are what the way back needs; not counted: the batch, "
+        "what one operation needs in passing, torch itself",
+        soft_wrap=True,
+    )
 
 
 def _figures(made: Plan) -> list[str]:

@@ -13,12 +13,12 @@ from itertools import product
 from typing import Any, cast
 
 from windrow.audit.plan import Plan, plan
-from windrow.errors import NotEnoughTokensError
+from windrow.errors import NotEnoughTokensError, whole_number
 from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
 from windrow.windows.windows import POLICIES, Policy, Windows
 
-__all__ = ["RunSizes", "loader_of", "plans_by_policy", "python_line", "recipe_line", "suggest"]
+__all__ = ["RunSizes", "loader_of", "plans_by_policy", "python_line", "recipe_line", "step_memory", "suggest"]
 
 _STEPS_WORTH_HAVING = 100  # in an epoch: fewer updates learn little
 _WINDOWS_WORTH_HAVING = 32  # in a text, however small
@@ -126,32 +126,73 @@ def suggest(
     stride: int | None = None,
     batch_size: int | None = None,
 ) -> tuple[RunSizes, list[str]]:
-    """Sizes for a text of ``num_tokens``, those that are given kept, and the arithmetic, a line each."""
-    kind, length, batch = _kind(num_tokens)
-    fitting = _power_of_two((num_tokens - 1) // _WINDOWS_WORTH_HAVING)
-    chosen = max_length or min(length, fitting)
-    step = stride or (max(1, chosen // 2) if kind == "small" and not max_length else chosen)
-    num_windows = max(0, (num_tokens - chosen - 1) // step + 1)
-    batch = batch_size or min(batch, _power_of_two(num_windows // (_STEPS_WORTH_HAVING * dp_world_size)))
-    steps = num_windows // (batch * dp_world_size)
-    return RunSizes(chosen, step, batch), [
-        f"{num_tokens:,} tokens are a {kind} text",
-        f"max_length {chosen:,}, stride {step:,}: each token is a target about {chosen / step:g} times an epoch",
-        f"windows: ({num_tokens:,} - {chosen:,} - 1) // {step:,} + 1 = {num_windows:,}",
-        f"batch_size {batch:,}: {num_windows:,} // ({batch:,} x {dp_world_size:,} ranks) = {steps:,} steps an epoch",
-    ]
+    """Sizes for a text of ``num_tokens``, those that are given kept; a reason for each other, and the arithmetic."""
+    kind = next(kind for kind in _KINDS if num_tokens < kind.below)
+    fitting = min(_within(kind.lengths, num_tokens // _WINDOWS_WORTH_HAVING), _power_of_two((num_tokens - 1) // 2))
+    length = max_length or fitting
+    step = stride or max(1, length // kind.parts)
+    num_windows = max(0, (num_tokens - length - 1) // step + 1)
+    worth = _within(kind.batches, num_windows // (_STEPS_WORTH_HAVING * dp_world_size))
+    batch = batch_size or min(worth, _power_of_two(num_windows // dp_world_size))
+    given = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
+    kept = " and ".join(f"{name} {value:,}" for name, value in given.items() if value)
+    made = (
+        f"these make: ({num_tokens:,} - {length:,} - 1) // {step:,} + 1 = {num_windows:,} windows, {num_windows:,} // "
+        f"({batch:,} x {dp_world_size:,} ranks) = {num_windows // (batch * dp_world_size):,} steps an epoch"
+    )
+    sizes = RunSizes(length, step, batch)
+    lines = [f"suggested: {name} {why}" for name, why in kind.reasons(sizes).items() if not given[name]]
+    return sizes, [*lines, made + (f", with {kept} as given" if kept else "")]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A row of the courses' table: texts ``below`` so many tokens, their sizes from least to most, and why."""
+
+    name: str
+    below: float
+    lengths: tuple[int, int]
+    parts: int  # of a max_length, one of which is the stride
+    batches: tuple[int, int]
+    why: tuple[str, str, str]  # of the length, the stride, the batch
+
+    def reasons(self, sizes: RunSizes) -> dict[str, str]:
+        """The value of each size, and why."""
+        length, stride, batch = sizes.max_length, sizes.resolved_stride, sizes.batch_size
+        part = {4: "a quarter", 2: "half", 1: "the whole"}[self.parts]
+        times = f"about {length / stride:g} times" if length > stride else "once"
+        return {
+            "max_length": f"{length:,}, {self._told(self.lengths, length)}: {self.why[0]}",
+            "stride": f"{stride:,}, {part} of max_length: each token is a target {times} an epoch; {self.why[1]}",
+            "batch_size": f"{batch:,}, {self._told(self.batches, batch)}: {self.why[2]}",
+        }
+
+    def _told(self, bounds: tuple[int, int], value: int) -> str:
+        short = ", which this one is too short for" if value < bounds[0] else ""
+        return f"of {bounds[0]:,} to {bounds[1]:,} for a {self.name} text{short}"
+
+
+_OVERFITS = "so much overlap on a small text invites overfitting, so watch the valid loss"
+_KINDS = (
+    _Kind("small", 1e6, (128, 256), 4, (2, 4), ("many short windows", _OVERFITS, "more updates in an epoch")),
+    _Kind(
+        *("medium", 1e8, (256, 512), 2, (8, 16)),
+        ("more context", "one of them with half a window before it", "steadier gradients, and still many updates"),
+    ),
+    _Kind(
+        *("large", float("inf"), (512, 1024), 1, (32, 64)),
+        ("long context, of which there is enough", "no need to repeat any", "steady gradients, and steps enough"),
+    ),
+)
+
+
+def _within(bounds: tuple[int, int], wanted: int) -> int:
+    return max(bounds[0], min(bounds[1], _power_of_two(wanted)))
 
 
 def _power_of_two(most: int) -> int:
     """The largest power of two that is at most ``most``, 1 at least."""
     return 1 << max(most, 1).bit_length() - 1
-
-
-def _kind(num_tokens: int) -> tuple[str, int, int]:
-    """Name, max_length and batch_size: small text is read in short windows that overlap, large text once."""
-    if num_tokens < 1_000_000:
-        return "small", 256, 4
-    return ("medium", 1024, 16) if num_tokens < 1_000_000_000 else ("large", 2048, 32)
 
 
 def plans_by_policy(
@@ -165,3 +206,19 @@ def plans_by_policy(
         except NotEnoughTokensError as error:
             found[policy] = str(error)
     return found
+
+
+def step_memory(sizes: RunSizes, vocab_size: int, width: int, num_layers: int) -> dict[str, int]:
+    """Bytes that a step of ``windrow.gpt``'s model takes on a rank, by what they hold; and its ``parameters``.
+
+    In float32 with AdamW, two moments a parameter, as ``windrow train`` has it. ``activations`` are what the way back
+    needs: 16 numbers of ``width`` for a token and layer, 2 at the end, and the head's gradient, which is known by then.
+    Not counted: the batch, what one operation needs in passing, torch itself.
+    """
+    whole_number("width", width)
+    whole_number("num_layers", num_layers)
+    parameters = (vocab_size + sizes.max_length + 2) * width + num_layers * (12 * width + 13) * width
+    kept = (sizes.batch_size * sizes.max_length * (16 * num_layers + 2) + vocab_size) * width
+    held = {"weights": parameters, "gradients": parameters, "optimizer": 2 * parameters, "activations": kept}
+    nbytes = {name: 4 * count for name, count in held.items()}
+    return {"parameters": parameters, **nbytes, "total": sum(nbytes.values())}

@@ -7,20 +7,20 @@ tokenizers, positions or the seeded order: `windrow.textbook` holds the doors to
 
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, NoReturn, overload
+from typing import Any, NamedTuple, NoReturn, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from windrow.errors import NotEnoughTokensError
 from windrow.order.steps import StepSizes, tail_of
 from windrow.store.store import TokenStore
 from windrow.windows.windows import Windows
 
-__all__ = ["Pair", "TensorList", "WindowDataset", "cut_windows", "require_batch"]
+__all__ = ["DrawnBatch", "Pair", "TensorList", "WindowDataset", "cut_windows", "drawn_batches", "require_batch"]
 
 Pair = tuple[Tensor, Tensor]  # inputs and targets, int64
 
@@ -133,6 +133,46 @@ def _as_list(value: Any) -> Any:
 
 def _widened(tokens: NDArray[Any]) -> Tensor:
     return torch.from_numpy(tokens.astype(np.int64))  # a copy: inputs and targets share no memory
+
+
+# What torch's sampler draws
+
+
+class DrawnBatch(NamedTuple):
+    """A batch as torch's sampler drew it: the indices of its samples, and the shapes of its inputs x and targets y."""
+
+    indices: list[int]
+    x_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+
+
+def drawn_batches(
+    loader: DataLoader[Pair], num_batches: int = 8, num_epochs: int = 2, seed: int | None = None
+) -> list[list[DrawnBatch]]:
+    """The first batches of the epoch that `loader` begins when it is iterated next, and of the epochs after it.
+
+    With `seed`, those of a run that begins with `torch.manual_seed(seed)`, also of one that is over. Nothing is drawn
+    by asking: the random state is left as it was. Raises ValueError when the dataset has no length.
+    """
+    if not isinstance(loader.dataset, Sized):
+        kind = type(loader.dataset).__name__
+        raise ValueError(f"{kind} has no length, so torch's sampler draws no indices for it. Use GPTDatasetV1.")
+    generator = loader.generator or torch.default_generator
+    places: Any = range(len(loader.dataset))  # a dataset of indices, which a loader of the same sampler draws alike
+    twin = DataLoader(places, batch_sampler=loader.batch_sampler, generator=loader.generator, collate_fn=list)
+    before = generator.get_state()
+    try:
+        if seed is not None:
+            generator.manual_seed(seed)
+        epochs = [list(twin)[:num_batches] for _ in range(num_epochs)]
+    finally:
+        generator.set_state(before)
+    return [[_drawn(loader, indices) for indices in epoch] for epoch in epochs]
+
+
+def _drawn(loader: DataLoader[Pair], indices: list[int]) -> DrawnBatch:
+    x, y = loader.collate_fn([loader.dataset[index] for index in indices])
+    return DrawnBatch(indices, tuple(x.shape), tuple(y.shape))
 
 
 # Bad input, by the library's own checks, in the words of the doors

@@ -30,6 +30,8 @@ def plan(
     steps: o.PlanSteps = None,
     seed: o.Seed = None,
     mask_targets: o.MaskTargets = None,
+    width: o.Width = None,
+    num_layers: o.NumLayers = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Say before training what will be trained on, dropped, masked and padded, to the token.
@@ -37,25 +39,31 @@ def plan(
     \b
     windrow plan corpus
     windrow plan corpus --max-length 1024 --batch-size 32 --dp-world-size 8 --policy pack
+    windrow plan corpus --width 768 --num-layers 12
     windrow plan --run windrow-run
     """
     from windrow.audit.plan import plan as plan_of
-    from windrow.audit.plan_page import print_plan, print_policies
-    from windrow.audit.sizes import plans_by_policy, python_line, suggest
+    from windrow.audit.plan_page import print_memory, print_plan, print_policies
+    from windrow.audit.sizes import plans_by_policy, python_line, step_memory, suggest
 
     lengths = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
     recipe: dict[str, Any] = {"policy": policy, "mask_targets": mask_targets}
-    chosen = choose(store, run, {**lengths, "seed": seed}, dp_world_size=dp_world_size, **recipe)
+    model = {"width": width, "num_layers": num_layers}
+    chosen = choose(store, run, {**lengths, "seed": seed, **model}, dp_world_size=dp_world_size, **recipe)
     until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
     made = plan_of(chosen.loader, **until)
     options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": dp_world_size, "mask_targets": mask_targets}
     plans = plans_by_policy(chosen.train, chosen.run.settings, **until, **options)
+    settings, memory = chosen.run.settings, None
+    if run or given(model):
+        memory = step_memory(settings, chosen.run.vocab_size, settings.width, settings.num_layers)
     suggested = []
     if store and None in lengths.values():
         suggested = suggest(chosen.train.num_tokens, dp_world_size, **lengths)[1]
     if as_json:
         by_policy: dict[str, Any] = {n: each if isinstance(each, str) else each.to_json() for n, each in plans.items()}
-        typer.echo(json.dumps({"suggested": suggested, "plan": made.to_json(), "policies": by_policy}, indent=1))
+        facts = {"suggested": suggested, "plan": made.to_json(), "policies": by_policy, "memory": memory}
+        typer.echo(json.dumps(facts, indent=1))
         return
     console = output_console()
     console.print(f"plan of {visible(str(chosen.train.path))}", soft_wrap=True)
@@ -63,8 +71,11 @@ def plan(
     console.print(f"in Python: {python_line(chosen.loader, epochs=None if run else 1)}", soft_wrap=True)
     print_plan(console, made)
     print_policies(console, plans)
+    if memory:
+        sizes = f"width {settings.width:,}, {settings.num_layers:,} layers, vocabulary {chosen.run.vocab_size:,}"
+        print_memory(console, memory, sizes)
     for line in suggested:
-        console.print(f"suggested: {line}", soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 @command(interrupted="nothing was changed.")
