@@ -54,7 +54,9 @@ $(VENV)/.torch: constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement constraints.txt
 	touch $@
 
+# What has the name windrow, ours of before or another project's, owns the folder that ours is installed in.
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip uninstall -qq --disable-pip-version-check --yes windrow
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[torch,fast]"
 	touch $@
 

@@ -7,9 +7,9 @@ The path: ``prepare`` (text -> tokens -> store) or ``TokenStore.from_ids``, then
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    __version__: str
+from windrow.distribution import __version__ as __version__
 
+if TYPE_CHECKING:
     from windrow.audit.check_model import check_model
     from windrow.audit.plan import plan
     from windrow.batches.batch import Batch
@@ -60,10 +60,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version  # 60 ms, which a command's help need not pay
-
-        return version("windrow")
     if name not in _HOMES:
         raise AttributeError(f"module 'windrow' has no attribute {name!r}")
     value = getattr(import_module(f"windrow.{_HOMES[name]}"), name)

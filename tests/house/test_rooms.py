@@ -14,8 +14,8 @@ PACKAGE = Path(windrow.__file__).parent
 
 # A room imports only what is named before it; rooms between two "<" know nothing of each other.
 LINE = (
-    "arrays, errors, shown, gpt, quality, testing < order < tokens < far < text, store < windows, preparing < batches "
-    "< loader < runs, textbook, trainers < audit < look < training < cli"
+    "arrays, distribution, errors, shown, gpt, quality, testing < order < tokens < far < text, store "
+    "< windows, preparing < batches < loader < runs, textbook, trainers < audit < look < training < cli"
 )
 FLOORS = {room: floor for floor, rooms in enumerate(LINE.split(" < ")) for room in rooms.split(", ")}
 # The rooms and files that import torch when they run; the others run without it.

@@ -194,7 +194,7 @@ def test_a_million_spaces_before_a_letter_are_an_error_of_ours_not_a_panic(plain
     try:
         ids = plain.encode(" " * 1_000_000 + "a")
     except TokenizerError as error:
-        says(str(error), "tiktoken gave up", "1000001 characters", "million blanks", 'pip install "windrow[fast]"')
+        says(str(error), "tiktoken gave up", "1000001 characters", "million blanks", 'pip install "windrow-data[fast]"')
     else:
         assert len(ids) == 1_000_000  # a tiktoken that has learnt it
 

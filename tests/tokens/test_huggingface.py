@@ -103,7 +103,7 @@ def test_an_id_outside_a_tokenizer_json_cannot_be_decoded(tmp_path):
 def test_without_the_package_a_tokenizer_json_says_what_to_install(tmp_path, monkeypatch):
     path = hf_file(tmp_path)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    says(message(load_tokenizer, path), 'pip install "windrow[hf]"')
+    says(message(load_tokenizer, path), 'pip install "windrow-data[hf]"')
 
 
 def test_a_package_that_cannot_leave_special_tokens_alone_is_refused(tmp_path, monkeypatch):

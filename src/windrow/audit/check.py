@@ -7,7 +7,6 @@ why. Cost: a reading of all files; seconds for a gigabyte. It does not do: repai
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +14,7 @@ from windrow.audit import check_batches as check_stream
 from windrow.audit import check_store
 from windrow.audit.check_subject import Failed, NotApplicable, Subject, open_subject
 from windrow.audit.sizes import RunSizes, recipe_line
+from windrow.distribution import __version__
 from windrow.errors import WindrowError
 from windrow.shown import visible
 from windrow.store.store import TokenStore
@@ -89,10 +89,10 @@ def certify(
         subject = open_subject(path, sizes, tokenizer, stores)
     except WindrowError as error:
         found = Finding("stale or half-written files", "failed", str(error))
-        return Certificate(version("windrow"), str(path), "", 0, {}, (found,))
+        return Certificate(__version__, str(path), "", 0, {}, (found,))
     recipe, train = json.loads(subject.loader().recipe), subject.train
     findings = tuple(_finding(name, check, subject) for name, check in CHECKS.items())
-    return Certificate(version("windrow"), str(path), train.fingerprint, train.num_tokens, recipe, findings)
+    return Certificate(__version__, str(path), train.fingerprint, train.num_tokens, recipe, findings)
 
 
 def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Finding:

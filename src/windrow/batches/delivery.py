@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from windrow.arrays import IGNORE_INDEX, Mask
 from windrow.batches.batch import Batch
+from windrow.distribution import install_line
 from windrow.errors import WindrowError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def check_device(device: "str | torch.device | None") -> "torch.device | None":
     except ImportError:
         raise ValueError(
             f"device={device!r} gives torch tensors, and torch is not installed. Install it with "
-            'pip install "windrow[torch]", or use device=None for NumPy arrays.'
+            f"{install_line('torch')}, or use device=None for NumPy arrays."
         ) from None
     try:
         found = torch.device(device)

@@ -18,6 +18,7 @@ from windrow.cli.audit import bench, check, plan
 from windrow.cli.choose import given
 from windrow.cli.look import report, show, trace, when
 from windrow.cli.terminal import command, output_console
+from windrow.distribution import __version__, name_clash
 
 __all__ = ["app", "main"]
 
@@ -37,9 +38,9 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"windrow {version('windrow')}")
+        typer.echo(f"windrow {__version__}")
+        if clash := name_clash():
+            typer.echo(clash, err=True)
         raise typer.Exit
 
 

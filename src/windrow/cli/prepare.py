@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.cli.terminal import error_console, output_console, preparing_progress
+from windrow.distribution import name_clash
 from windrow.look.info import print_stores, store_facts
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
@@ -19,6 +20,8 @@ __all__ = ["run_dry", "run_prepare"]
 def run_prepare(inputs: list[str], dest: Path, *, engine: str, part: str | None, as_json: bool, **options: Any) -> None:
     """Prepare, and say what was made. Raises ``ValueError`` for flags that make no sense."""
     chosen = _part(part)
+    if clash := name_clash():
+        error_console().print(clash, soft_wrap=True)
     report: Report | None = None
     with preparing_progress() as show, _executor(engine) as executor:
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
+from windrow.distribution import install_line
 from windrow.shown import visible
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def command(interrupted: str) -> Callable[[Callable[P, None]], Callable[P, None]
 def _fail(error: Exception) -> NoReturn:
     """``ValueError`` is what windrow raises about data and sizes; the others are the machine's own."""
     if isinstance(error, ModuleNotFoundError):
-        _say(f"error: this command needs the package {error.name}. Install it with: pip install 'windrow[torch]'")
+        _say(f"error: this command needs the package {error.name}. Install it with: {install_line('torch')}")
     elif isinstance(error, OSError):
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
     else:

@@ -11,6 +11,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from importlib import import_module
 from typing import Any, TypeVar
 
+from windrow.distribution import install_line
 from windrow.errors import PrepareError
 
 __all__ = ["RayExecutor"]
@@ -27,7 +28,7 @@ class RayExecutor(Executor):
         try:
             ray: Any = import_module("ray")
         except ImportError:
-            raise PrepareError('--engine ray needs the package ray: pip install "windrow[ray]"') from None
+            raise PrepareError(f"--engine ray needs the package ray: {install_line('ray')}") from None
         self._ray, self._is_ours = ray, not ray.is_initialized()
         if self._is_ours:
             address = address or os.environ.get("RAY_ADDRESS")

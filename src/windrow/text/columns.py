@@ -11,6 +11,7 @@ from itertools import islice
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
+from windrow.distribution import install_line
 from windrow.errors import SourceError
 from windrow.text.blocks import Block
 from windrow.text.parse import Bad, Document
@@ -47,7 +48,7 @@ def _pyarrow() -> Any:
         import_module("pyarrow.ipc")
         import_module("pyarrow.parquet")
     except ImportError:
-        raise SourceError('reading .parquet and .arrow needs pyarrow: pip install "windrow[io]"') from None
+        raise SourceError(f"reading .parquet and .arrow needs pyarrow: {install_line('io')}") from None
     return arrow
 
 

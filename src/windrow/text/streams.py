@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from windrow.distribution import install_line
 from windrow.errors import SourceError
 from windrow.text.sources import Source
 
@@ -125,7 +126,7 @@ def _decoders(compression: str) -> tuple[Callable[[], Any], tuple[Any, ...]]:
             from backports import zstd
     except ImportError:
         raise SourceError(
-            'reading .zst needs backports.zstd: pip install "windrow[io]". Or unpack the files first: zstd -d'
+            f"reading .zst needs backports.zstd: {install_line('io')}. Or unpack the files first: zstd -d"
         ) from None
     return zstd.ZstdDecompressor, (zstd.ZstdError, EOFError)
 

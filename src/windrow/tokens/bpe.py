@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from windrow.distribution import install_line
 from windrow.errors import TokenizerError
 from windrow.tokens.disputed import disputed_parts, is_disputed
 from windrow.tokens.protocol import EOT
@@ -56,7 +57,7 @@ PATTERNS = {
 
 _BLANKS = (
     "tiktoken does so on about a million blanks in a row. Shorten such runs in the text, or install gigatoken, which "
-    'takes them (pip install "windrow[fast]").'
+    f"takes them ({install_line('fast')})."
 )
 
 # Where tokenizers differ: contractions, runs of blanks, line ends, marks, digits, scripts, controls, emoji.

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from windrow.distribution import install_line
 from windrow.errors import TokenizerError
 from windrow.tokens.bpe import panic_as_error, pattern_of, shown_text
 from windrow.tokens.protocol import EOT
@@ -85,7 +86,7 @@ def _engine(path: str, settings: dict[str, Any]) -> Any:
         import tokenizers
     except ImportError:
         raise TokenizerError(
-            f'{path!r} needs the package tokenizers, which is not installed. pip install "windrow[hf]".'
+            f"{path!r} needs the package tokenizers, which is not installed. {install_line('hf')}."
         ) from None
     if not hasattr(tokenizers.Tokenizer, "encode_special_tokens"):
         raise TokenizerError(

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from windrow.arrays import Int64
+from windrow.distribution import DISTRIBUTION
 from windrow.errors import TokenizerError
 from windrow.tokens.bpe import BPE, PATTERNS, parse_ranks, pattern_of
 from windrow.tokens.huggingface import HuggingFace
@@ -215,7 +216,8 @@ def _gpt2_form() -> bytes:
     if (found := hashlib.sha256(data).hexdigest()) != GPT2_SHA256:
         raise TokenizerError(
             f"the GPT-2 ranks inside the package are damaged: their sha256 is {found} and should be {GPT2_SHA256}. "
-            "Wrong ranks give wrong ids without a sign. pip install --force-reinstall --no-deps windrow."
+            "Wrong ranks give wrong ids without a sign. Install it again: "
+            f"pip install --force-reinstall --no-deps {DISTRIBUTION}, or the same with . in a clone."
         )
     return data
 
