@@ -254,8 +254,10 @@ def test_a_dataset_that_is_only_iterated_has_no_indices_to_draw() -> None:
         def __iter__(self) -> Iterator[Tensor]:
             return map(torch.tensor, itertools.count())
 
-    with pytest.raises(ValueError, match=r"Endless has no length, so torch's sampler draws no indices.*GPTDatasetV1"):
+    with pytest.raises(ValueError, match=r"the dataset Endless has no length, so torch draws no indices.*GPTDatasetV1"):
         drawn_batches(create_dataloader(Endless(), 2, shuffle=False))
+    with pytest.raises(ValueError, match=r"the loader of Numbered has no batch_size, so torch draws no indices"):
+        drawn_batches(DataLoader(Numbered(), batch_size=None))
 
 
 # A dataset like a list of tensors

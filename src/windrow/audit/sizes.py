@@ -5,6 +5,7 @@ plan for each policy; a text too short for its sizes is tried with smaller ones.
 """
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -175,14 +176,8 @@ class _Kind:
 _OVERFITS = "so much overlap on a small text invites overfitting, so watch the valid loss"
 _KINDS = (
     _Kind("small", 1e6, (128, 256), 4, (2, 4), ("many short windows", _OVERFITS, "more updates in an epoch")),
-    _Kind(
-        *("medium", 1e8, (256, 512), 2, (8, 16)),
-        ("more context", "one of them with half a window before it", "steadier gradients, and still many updates"),
-    ),
-    _Kind(
-        *("large", float("inf"), (512, 1024), 1, (32, 64)),
-        ("long context, of which there is enough", "no need to repeat any", "steady gradients, and steps enough"),
-    ),
+    _Kind("medium", 1e8, (256, 512), 2, (8, 16), ("more context", "once late in a window", "steadier gradients")),
+    _Kind("large", math.inf, (512, 1024), 1, (32, 64), ("long context", "no need to repeat", "steady gradients")),
 )
 
 

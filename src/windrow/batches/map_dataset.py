@@ -152,13 +152,15 @@ def drawn_batches(
     """The first batches of the epoch that `loader` begins when it is iterated next, and of the epochs after it.
 
     With `seed`, those of a run that begins with `torch.manual_seed(seed)`, also of one that is over. Nothing is drawn
-    by asking: the random state is left as it was. Raises ValueError when the dataset has no length.
+    by asking: the random state is left as it was. Raises ValueError when the dataset has no length, the loader no
+    batch_size.
     """
-    if not isinstance(loader.dataset, Sized):
-        kind = type(loader.dataset).__name__
-        raise ValueError(f"{kind} has no length, so torch's sampler draws no indices for it. Use GPTDatasetV1.")
+    if not isinstance(loader.dataset, Sized) or loader.batch_sampler is None:
+        kind, sized = type(loader.dataset).__name__, isinstance(loader.dataset, Sized)
+        lacks = f"the loader of {kind} has no batch_size" if sized else f"the dataset {kind} has no length"
+        raise ValueError(f"{lacks}, so torch draws no indices for a batch. Use create_dataloader of a GPTDatasetV1.")
     generator = loader.generator or torch.default_generator
-    places: Any = range(len(loader.dataset))  # a dataset of indices, which a loader of the same sampler draws alike
+    places: Any = range(len(loader.dataset))  # a dataset of indices, drawn alike by a loader with the same sampler
     twin = DataLoader(places, batch_sampler=loader.batch_sampler, generator=loader.generator, collate_fn=list)
     before = generator.get_state()
     try:
