@@ -241,6 +241,12 @@ def test_drawn_batches_of_a_seed_are_those_of_a_run_that_began_with_it() -> None
     assert (drawn[0][0].x_shape, drawn[0][0].y_shape) == ((4, 3), (4, 3))
 
 
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 10**26, 1.5, "7"])
+def test_a_seed_that_torch_has_not_is_an_error_that_names_it(seed: Any) -> None:
+    with pytest.raises(ValueError, match=f"seed is {seed!r}, and .* whole number"):
+        drawn_batches(create_dataloader(Numbered(), 4), seed=seed)
+
+
 def test_drawn_batches_follow_a_generator_of_the_loaders_own() -> None:
     loader = create_dataloader(Numbered(), 4, generator=torch.Generator().manual_seed(5))
     drawn = drawn_batches(loader, num_batches=99)

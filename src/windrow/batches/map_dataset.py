@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from windrow.errors import NotEnoughTokensError
+from windrow.errors import NotEnoughTokensError, whole_number
 from windrow.order.steps import StepSizes, tail_of
 from windrow.store.store import TokenStore
 from windrow.windows.windows import Windows
@@ -153,12 +153,14 @@ def drawn_batches(
 
     With `seed`, those of a run that begins with `torch.manual_seed(seed)`, also of one that is over. Nothing is drawn
     by asking: the random state is left as it was. Raises ValueError when the dataset has no length, the loader no
-    batch_size.
+    batch_size, or torch no such seed.
     """
     if not isinstance(loader.dataset, Sized) or loader.batch_sampler is None:
         kind, sized = type(loader.dataset).__name__, isinstance(loader.dataset, Sized)
         lacks = f"the loader of {kind} has no batch_size" if sized else f"the dataset {kind} has no length"
         raise ValueError(f"{lacks}, so torch draws no indices for a batch. Use create_dataloader of a GPTDatasetV1.")
+    if seed is not None and not -(2**63) <= whole_number("seed", seed, at_least=None) < 2**64:
+        raise ValueError(f"seed is {seed}, and it must be a whole number from -2**63 to 2**64 - 1, as torch takes it")
     generator = loader.generator or torch.default_generator
     places: Any = range(len(loader.dataset))  # a dataset of indices, drawn alike by a loader with the same sampler
     twin = DataLoader(places, batch_sampler=loader.batch_sampler, generator=loader.generator, collate_fn=list)
