@@ -1,10 +1,13 @@
-"""Every error that windrow raises about data, recipes and state.
+"""Every error that windrow raises about data, recipes and state, and the checks of numbers and of JSON.
 
 All of them are ``ValueError``: a mistake in what was handed in, never in windrow itself (that is an
 ``AssertionError``). A message says what failed, the value here and there, why it matters and what to do.
 """
 
+import json
+import reprlib
 from operator import index
+from typing import Any
 
 __all__ = [
     "NotEnoughTokensError",
@@ -14,8 +17,12 @@ __all__ = [
     "StoreError",
     "TokenizerError",
     "WindrowError",
+    "read_json",
+    "require_shape",
     "whole_number",
 ]
+
+_KINDS = {dict: "an object", list: "a list", str: "a string", int: "a whole number", float: "a number"}
 
 
 class WindrowError(ValueError):
@@ -56,3 +63,32 @@ def whole_number(name: str, value: object, *, at_least: int | None = 1) -> int:
         bound = "" if at_least is None else f", {at_least} or more"
         raise ValueError(f"{name} is {value!r}, and it must be a whole number{bound}")
     return number
+
+
+def read_json(text: str | bytes, shape: Any) -> Any:
+    """What the JSON in ``text`` says, or the ``ValueError`` that says why it is none, or none of this ``shape``."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    require_shape(value, shape)
+    return value
+
+
+def require_shape(value: Any, shape: Any, name: str = "it") -> None:
+    """Raise ``ValueError`` unless ``value``, read from JSON, has ``shape``.
+
+    A shape is a type; the shapes of fields that an object has, among others; or ``[shape]``, a list of such.
+    """
+    kind = shape if isinstance(shape, type) else type(shape)
+    fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    if not fits:
+        raise ValueError(f"{name} is {reprlib.repr(value)}, and it must be {_KINDS[kind]}")
+    if isinstance(shape, dict):
+        for field, inner in shape.items():
+            if field not in value:
+                raise ValueError(f"{name} has no {field}")
+            require_shape(value[field], inner, f"its {field}" if name == "it" else f"{name}.{field}")
+    elif isinstance(shape, list):
+        for number, one in enumerate(value):
+            require_shape(one, shape[0], f"{name}[{number}]")

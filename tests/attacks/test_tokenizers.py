@@ -57,7 +57,7 @@ def test_added_tokens_of_a_wrong_type_are_refused(added: Any, says: str, tmp_pat
 def test_a_tokenizer_json_nested_too_deep_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("[" * 200_000, encoding="utf-8")
-    refuses(r"is not a tokenizer.json \(RecursionError: .*tokenizers.Tokenizer.save", load_tokenizer, path)
+    refuses(r"is not a tokenizer.json \(ValueError: it is nested too deep\)", load_tokenizer, path)
 
 
 def test_a_pattern_that_backtracks_without_end_is_an_error_that_names_the_text(tmp_path: Path) -> None:

@@ -29,17 +29,14 @@ def stale_files(subject: Subject) -> str:
     for name, store in subject.whole.items():
         manifest, folder = store.manifest, store.path
         assert manifest is not None and folder is not None  # noqa: PT018
-        sums = {manifest.sources["file"]: manifest.sources["sha256"]}
-        for s in manifest.shards:
-            sums |= {s.file: s.sha256, s.documents: s.documents_sha256, s.origins: s.origins_sha256}
-        for file, expected in sums.items():
+        for file, expected in manifest.sums.items():
             with open(folder / file, "rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").hexdigest()
             if found != expected:
                 raise Failed(f"{name}/{file} has sha256 {found}, and the manifest says {expected}")
         if subject.tokenizer.fingerprint != manifest.tokenizer["fingerprint"]:
             raise Failed(f"{name} was made with another tokenizer, fingerprint {manifest.tokenizer['fingerprint']}")
-        num_files += len(sums)
+        num_files += len(manifest.sums)
     return f"sha256 of {num_files} files and the tokenizer's fingerprint are those of the manifests"
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from windrow.arrays import Int64, Mask
-from windrow.errors import WindrowError, whole_number
+from windrow.errors import WindrowError, read_json, whole_number
 from windrow.windows.spans import Key
 from windrow.windows.windows import Windows
 
@@ -72,7 +72,7 @@ def dump_exclusions(exclusions: Sequence[Exclusion]) -> str:
 
 def load_exclusions(text: str) -> list[Exclusion]:
     """Undo ``dump_exclusions``. Raises ``ValueError`` or ``TypeError`` when the text is something else."""
-    rows: list[Any] = json.loads(text)
+    rows: list[Any] = read_json(text, list)
     return [
         Exclusion.of(whole_number("position", at, at_least=0), str(name), docs, ids) for at, name, docs, ids in rows
     ]

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from windrow.errors import ResumeError
+from windrow.errors import ResumeError, read_json
 from windrow.loader.exclusions import Exclusion, dump_exclusions, load_exclusions
 from windrow.loader.recipe import Recipe
 from windrow.order.steps import Segments
@@ -89,9 +89,8 @@ def _check_same(what: str, saved: str, here: str, remedy: str) -> None:
     if saved == here:
         return
     try:
-        lines = [
-            f"  {path}: saved {a!r}, here {b!r}" for path, a, b in _differences(json.loads(saved), json.loads(here))
-        ]
+        found = _differences(read_json(saved, dict), json.loads(here))
+        lines = [f"  {path}: saved {a!r}, here {b!r}" for path, a, b in found]
     except ValueError:
         lines = [f"  the saved {what} is no JSON: {saved[:200]!r}"]
     raise ResumeError(

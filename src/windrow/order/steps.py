@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Self, get_args
 
-from windrow.errors import NotEnoughTokensError
+from windrow.errors import NotEnoughTokensError, read_json
 
 __all__ = ["Segments", "StepSizes", "Tail", "tail_of"]
 
@@ -160,7 +160,7 @@ class Segments:
 
         Raises ``ValueError`` when the stretches are none, or do not rise.
         """
-        rows: Sequence[tuple[int, int, int, int, Tail]] = json.loads(text)
+        rows: Sequence[tuple[int, int, int, int, Tail]] = read_json(text, list)
         parts = tuple((p, s, StepSizes(b, w, tail, epoch_samples)) for p, s, b, w, tail in rows)
         numbers = all(type(number) is int for *four, _ in rows for number in four)
         if not parts or not numbers or not _rise(parts):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.arrays import Int64
-from windrow.errors import PrepareError
+from windrow.errors import PrepareError, read_json
 from windrow.store.whole import write_whole
 from windrow.tokens.encoder import COLUMNS
 
@@ -117,7 +117,7 @@ def _footer(file: BinaryIO) -> tuple[dict[str, Any], int]:
     footer = file.read(length)
     if zlib.crc32(footer) != int.from_bytes(end[:4], "little"):
         raise ValueError("its checksum is wrong")
-    return json.loads(footer), size - tail - length
+    return read_json(footer, {"key": str, "crc32": int}), size - tail - length
 
 
 @contextlib.contextmanager

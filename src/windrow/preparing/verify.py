@@ -4,7 +4,6 @@ Guarantee: says "finished" only when every file of the stores and every input ha
 record. Cost: reads all of both once. Writes nothing.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from windrow.errors import PrepareError, StoreError
 from windrow.preparing.items import batches
-from windrow.store.manifest import MANIFEST, Manifest, describe, read_manifest
+from windrow.store.manifest import MANIFEST, Manifest, describe, read_manifest, read_sources
 from windrow.text.sources import Reading, Source
 from windrow.text.streams import hash_file
 from windrow.tokens.protocol import Tokenizer
@@ -36,7 +35,7 @@ def is_finished(
         return False
     for side, manifest in found.items():
         _require_shards(dest / side, manifest)
-    _require_inputs(dest / sides[0], sources, reading)
+    _require_inputs(dest / sides[0], found[sides[0]], sources, reading)
     return True
 
 
@@ -53,11 +52,7 @@ def _require_recipe(folder: Path, manifest: Manifest, policy: Mapping[str, Any],
 
 
 def _require_shards(folder: Path, manifest: Manifest) -> None:
-    named = [("sources.jsonl", manifest.sources["sha256"])]
-    for shard in manifest.shards:
-        named += [(shard.file, shard.sha256), (shard.documents, shard.documents_sha256)]
-        named += [(shard.origins, shard.origins_sha256)]
-    for name, digest in named:
+    for name, digest in manifest.sums.items():
         try:
             found, _ = hash_file(str(folder / name))
         except ValueError as error:
@@ -69,8 +64,8 @@ def _require_shards(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def _require_inputs(folder: Path, sources: Sequence[Source], reading: Reading) -> None:
-    lines = [json.loads(line) for line in (folder / "sources.jsonl").read_text(encoding="utf-8").splitlines()]
+def _require_inputs(folder: Path, manifest: Manifest, sources: Sequence[Source], reading: Reading) -> None:
+    lines = read_sources(folder, manifest)
     there, here = [line["path"] for line in lines], [source.name for source in sources]
     if there != here:
         other = sorted(set(there) ^ set(here))

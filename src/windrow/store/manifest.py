@@ -5,6 +5,7 @@ names; the manifest is written last, in one rename. Names in it cannot leave the
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,14 +13,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from windrow.errors import StoreError
+from windrow.errors import StoreError, read_json, require_shape
 from windrow.tokens.protocol import Tokenizer
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "MANIFEST", "Manifest", "Shard", "describe", "read_manifest"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "MANIFEST", "Manifest", "Shard", "describe", "read_manifest", "read_sources"]
 
 FORMAT = "windrow-store"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_ITEMSIZE = {"uint16": 2, "uint32": 4}  # bytes, by dtype
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -35,6 +37,20 @@ class Shard:
     documents_sha256: str
     origins: str
     origins_sha256: str
+
+
+_SHAPE = {
+    "dtype": str,
+    "num_tokens": int,
+    "num_documents": int,
+    "max_token_id": int,
+    "eos_id": int,
+    "tokenizer": {"name": str, "vocab_size": int, "fingerprint": str},
+    "policy": dict,
+    "shards": [Shard.__annotations__],
+    "sources": {"file": str, "sha256": str},
+    "ledger": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,14 @@ class Manifest:
         shards = [[s.num_tokens, s.sha256, s.num_documents, s.documents_sha256] for s in self.shards]
         return sha256(json.dumps([FORMAT, self.dtype, shards]).encode()).hexdigest()
 
+    @property
+    def sums(self) -> dict[str, str]:
+        """The sha256 of each file of the store, by its name."""
+        named = {self.sources["file"]: self.sources["sha256"]}
+        for s in self.shards:
+            named |= {s.file: s.sha256, s.documents: s.documents_sha256, s.origins: s.origins_sha256}
+        return named
+
     def to_json(self) -> str:
         fields = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
@@ -74,25 +98,32 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         manifest = _parse(fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise _damaged(folder, str(error)) from error
     _check_files(folder, manifest)
     return manifest
 
 
 def _load(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
+    _require_plain(path)
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields: dict[str, Any] = read_json(path.read_bytes(), dict)
     except FileNotFoundError:
         raise StoreError(_no_manifest(folder)) from None
     except ValueError as error:
         raise _damaged(folder, str(error)) from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
-    if not isinstance(fields, dict):
-        raise _damaged(folder, f"a {type(fields).__name__} where an object belongs")
     return fields
+
+
+def _require_plain(path: Path) -> None:
+    """Before it is opened: who opens a pipe waits for ever."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise StoreError(
+            f"{path} is no plain file, and nothing else is opened. Restore it from a copy, or prepare the store again."
+        )
 
 
 def _no_manifest(folder: Path) -> str:
@@ -116,34 +147,34 @@ def _damaged(folder: Path, what: str) -> StoreError:
 
 
 def _parse(fields: Mapping[str, Any]) -> Manifest:
+    require_shape(fields, _SHAPE)
     shards = tuple(Shard(**shard) for shard in fields["shards"])
-    values = {name: fields[name] for name in Manifest.__dataclass_fields__ if name != "shards"}
-    manifest = Manifest(shards=shards, **values)
-    if manifest.dtype not in ("uint16", "uint32"):
+    manifest = Manifest(**{name: fields[name] for name in _SHAPE} | {"shards": shards})
+    if manifest.dtype not in _ITEMSIZE:
         raise ValueError(f"dtype {manifest.dtype!r} is neither 'uint16' nor 'uint32'")
-    for shard in shards:
-        _check_shard(shard)
+    if not shards:
+        raise ValueError("it names no shards")
+    if unsafe := [name for name in manifest.sums if not _SAFE_NAME.fullmatch(name)]:
+        raise ValueError(f"the file name {unsafe[0]!r} could lead out of the folder")
+    _check_eos(manifest)
     for what in ("num_tokens", "num_documents"):
-        total = sum(getattr(shard, what) for shard in shards)
-        if total != getattr(manifest, what):
-            raise ValueError(f"{what} is {getattr(manifest, what)}, and the shards' own add up to {total}")
-    if not isinstance(manifest.tokenizer["name"], str) or not isinstance(manifest.eos_id, int):
-        raise ValueError("tokenizer.name is no string or eos_id no integer")
+        total, counts = getattr(manifest, what), [getattr(shard, what) for shard in shards]
+        if min(counts) < 0 or sum(counts) != total:
+            raise ValueError(f"{what} is {total}, and the shards' own, from {min(counts)} on, add up to {sum(counts)}")
     return manifest
 
 
-def _check_shard(shard: Shard) -> None:
-    for name in (shard.file, shard.documents, shard.origins):
-        if not isinstance(name, str) or not _SAFE_NAME.fullmatch(name):
-            raise ValueError(f"the file name {name!r} could lead out of the folder")
-    for count in (shard.num_tokens, shard.num_documents):
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"a count of {count!r} in shard {shard.file}")
+def _check_eos(manifest: Manifest) -> None:
+    eos_id, vocab_size, dtype = manifest.eos_id, manifest.tokenizer["vocab_size"], manifest.dtype
+    if not 0 <= eos_id < min(vocab_size, 2 ** (8 * _ITEMSIZE[dtype])):
+        raise ValueError(f"eos_id is {eos_id}, and it must be below vocab_size {vocab_size} and fit {dtype}")
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
     """Sizes before any mmap: a shard cut short would read as zeros or crash."""
-    itemsize = 2 if manifest.dtype == "uint16" else 4
+    for name in manifest.sums:
+        _require_plain(folder / name)
+    itemsize = _ITEMSIZE[manifest.dtype]
     for shard in manifest.shards:
         path = folder / shard.file
         try:
@@ -156,6 +187,20 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
                 f"bytes = {shard.num_tokens * itemsize}: it was cut short or written over. Restore it from a copy, "
                 "or prepare the store again."
             )
+
+
+def read_sources(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
+    """``path`` and ``sha256`` of each input of the store in ``folder``. Raises ``StoreError`` for a damaged list."""
+    path, lines = folder / manifest.sources["file"], list[dict[str, Any]]()
+    try:
+        for line in path.read_bytes().splitlines():
+            lines.append(read_json(line, {"path": str, "sha256": str}))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path} is no list of sources (line {len(lines) + 1}: {error}). Restore it from a copy, or prepare the "
+            "store again."
+        ) from error
+    return lines
 
 
 def describe(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Guarantee: what ``prepare`` wrote beside the tokens, read as it is needed; files
 search is binary. It does not do: opening the sources themselves.
 """
 
-import json
 from bisect import bisect_left, bisect_right
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from windrow.arrays import Int64
-from windrow.errors import StoreError, WindrowError
+from windrow.errors import WindrowError
+from windrow.store.manifest import read_sources
 from windrow.store.shards import map_origins
 from windrow.store.store import TokenStore
 
@@ -51,7 +51,7 @@ class Origins:
             rows = self._rows(shard) if shard < len(self._shards) else ()
             if row < len(rows):  # a split's last document ends in the other side
                 source, *place = rows[row].tolist()
-                name = self._sources[source] if source < len(self._sources) else f"source {source}"
+                name = self._sources[source] if 0 <= source < len(self._sources) else f"source {source}"
                 found[document] = Origin(name, *place)
         return found
 
@@ -87,12 +87,7 @@ class Origins:
         """The name of each source."""
         if not self._store.manifest:
             return []
-        path = self._folder / str(self._store.manifest.sources["file"])
-        try:
-            with open(path, encoding="utf-8") as file:
-                return [str(json.loads(line)["path"]) for line in file]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is no list of sources ({error}). Prepare the store again.") from error
+        return [line["path"] for line in read_sources(self._folder, self._store.manifest)]
 
     def _numbered(self, wanted: str) -> tuple[int, str]:
         names = self._sources

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from windrow.distribution import install_line
-from windrow.errors import TokenizerError
+from windrow.errors import TokenizerError, read_json
 from windrow.tokens.bpe import panic_as_error, pattern_of, shown_text
 from windrow.tokens.protocol import EOT
 
@@ -69,11 +69,11 @@ class HuggingFace:
 
 def _settings(path: str, data: bytes) -> dict[str, Any]:
     try:
-        settings = json.loads(data)
+        settings = read_json(data, dict)
         settings = settings | {"truncation": None, "padding": None}
         settings["added_tokens"] = settings.get("added_tokens") or []
         settings["model"]["vocab"]  # every kind of model has one
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise TokenizerError(
             f"{path!r} is not a tokenizer.json ({type(error).__name__}: {error}). Such a file is what "
             "tokenizers.Tokenizer.save writes; vocab.json, merges.txt and tokenizer_config.json are others."

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from windrow.audit.sizes import RunSizes, loader_of
-from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError
+from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError, read_json, require_shape
 from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
-from windrow.store.manifest import MANIFEST
+from windrow.store.manifest import MANIFEST, read_manifest, read_sources
 from windrow.store.store import TokenStore, open_store
 from windrow.store.whole import write_whole
 from windrow.windows.windows import Windows
@@ -45,6 +45,8 @@ __all__ = [
 
 RUN = "run.json"
 _FORMAT, _VERSION = "windrow-run", 1
+_PART = {"path": str, "valid_fraction": float, "side": str}
+_SHAPE = {"stores": dict, "settings": dict, "state": dict}
 
 
 @dataclass(frozen=True)
@@ -153,9 +155,10 @@ def open_run(path: str | Path) -> Run:
     """The run in the folder ``path`` (or whose ``run.json`` is ``path``). Raises ``ResumeError`` when there is none."""
     file = Path(path, RUN) if Path(path).is_dir() else Path(path)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file.read_bytes(), dict)
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
+        require_shape(content, _SHAPE)
         parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
         settings = Settings(**{field.name: content["settings"][field.name] for field in fields(Settings)})
     except OSError as error:
@@ -170,14 +173,14 @@ def open_run(path: str | Path) -> Run:
 def _part(described: Mapping[str, Any] | None, folder: Path) -> StorePart | None:
     if described is None:
         return None
+    require_shape(described, _PART)
     return StorePart(folder / described["path"], described["valid_fraction"], described["side"])
 
 
 def check_text(run: Run, text: Path) -> None:
     """Raise ``ResumeError`` unless ``text`` is the file that the run's own store was made of."""
-    listing = run.train.path / "sources.jsonl"
     try:
-        saved = json.loads(listing.read_text(encoding="utf-8").splitlines()[0])["sha256"]
+        saved = read_sources(run.train.path, read_manifest(run.train.path))[0]["sha256"]
         here = sha256(text.read_bytes()).hexdigest()
     except (OSError, LookupError, ValueError) as error:
         raise ResumeError(f"cannot compare {text} with the text of the run in {run.folder}: {error}.") from error
