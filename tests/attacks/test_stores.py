@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from windrow import open_store, prepare
+from windrow import Loader, Windows, open_store, prepare
 from windrow.audit.check import certify
 from windrow.audit.sizes import RunSizes
 from windrow.errors import StoreError
 from windrow.store.origins import Origins
+from windrow.windows.windows import Policy
 
 TEXTS = [f"Row {number} of the hay was raked {'and raked again ' * (number % 4)}today." for number in range(9)]
 Edit = Callable[[dict[str, Any]], object]
@@ -141,3 +142,87 @@ def test_a_document_of_a_source_that_is_not_there_is_not_said_to_be_of_another(s
     np.save(path, rows)
     found = Origins(open_store(store)).of([0, 1])
     assert [found[number].source for number in (0, 1)] == ["source -1", f"source {2**40}"]
+
+
+# -- the boundaries ------------------------------------------------------------------------------------------------
+
+
+def zipped(path: Path) -> None:
+    np.savez(path.with_suffix(".npz"), a=np.arange(9))
+    os.replace(path.with_suffix(".npz"), path)
+
+
+def header_flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(b"}")] = ord("(")
+    path.write_bytes(data)
+
+
+FILES: dict[str, Callable[[Path], object]] = {
+    "of 0 bytes": lambda path: path.write_bytes(b""),
+    "cut in its header": lambda path: path.write_bytes(path.read_bytes()[:50]),
+    "cut in its numbers": lambda path: path.write_bytes(path.read_bytes()[:-4]),
+    "a zip": zipped,
+    "of a header that is no Python": header_flipped,
+    "of a header that never ends": lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x28\x23" + b"-" * 9000),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_boundary_file_that_is_none_is_named(store: Path, kind: str) -> None:
+    FILES[kind](store / "documents-00000.npy")
+    with pytest.raises(StoreError, match=r"documents-00000\.npy is no boundary file \(.+\)\. Prepare the store again"):
+        open_store(store)
+    assert not certify(store, RunSizes(max_length=8)).ok
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_an_origins_file_that_is_none_is_named(store: Path, kind: str) -> None:
+    FILES[kind](store / "origins-00000.npy")
+    with pytest.raises(StoreError, match=r"origins-00000\.npy is no origins file"):
+        Origins(open_store(store)).of([0])
+
+
+ENDS: dict[str, tuple[dict[int, int], str]] = {
+    "out of order": ({3: 20}, "number 4 of 9 is 20, after "),
+    "negative": ({0: -5}, "number 1 of 9 is -5, after 0"),
+    "empty": ({0: 0}, "number 1 of 9 is 0, after 0"),
+    "beyond the tokens": ({8: 10**6}, "number 9 of 9 is 1000000, after "),
+    "short of the tokens": ({8: -1}, "number 9 of 9 is 497, after "),
+    "so far apart that their distance wraps": ({3: 2**63 - 1, 4: -(2**63)}, f"number 4 of 9 is {2**63 - 1}, after "),
+}
+
+
+def with_ends(store: Path, changes: dict[int, int], *, sealed: bool) -> Path:
+    path = store / "documents-00000.npy"
+    ends = np.load(path)
+    for row, end in changes.items():
+        ends[row] = ends[8] - 1 if (row, end) == (8, -1) else end
+    np.save(path, ends)
+    if sealed:
+        seal(store)
+    return store
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_boundaries_that_bound_nothing_are_named_before_an_index_is_built_of_them(store: Path, kind: str) -> None:
+    changes, message = ENDS[kind]
+    opened = open_store(with_ends(store, changes, sealed=True))
+    policies: tuple[Policy, ...] = ("pad", "pack", "bos")
+    asked: list[Callable[[], object]] = [
+        *(lambda policy=policy: Windows(opened, 8, policy=policy) for policy in policies),
+        lambda: next(iter(Loader(Windows(opened, 8), 2, outputs=["document_ids"]))),
+        lambda: opened.document(0),
+        lambda: opened.split(0.5)[1].num_documents,
+    ]
+    for ask in asked:
+        with pytest.raises(StoreError, match=rf"documents-00000\.npy is damaged .*{message}") as caught:
+            ask()
+        assert str(opened.num_tokens) in str(caught.value)
+    assert not certify(store, RunSizes(max_length=8)).ok
+
+
+def test_opening_and_plain_windows_read_no_boundaries(store: Path) -> None:
+    opened = open_store(with_ends(store, {3: 20}, sealed=False))
+    inputs, _ = next(iter(Loader(Windows(opened, 8), 2)))
+    assert inputs.shape == (2, 8)

@@ -275,6 +275,35 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
         assert np.array_equal(healed["starts"], expected.starts)
 
 
+def test_an_index_made_of_other_boundaries_is_not_that_of_the_store_restored(tmp_path: Path) -> None:
+    """Though the manifest, and so the fingerprint, is the same."""
+    sound = Windows(on_disk(tmp_path / "corpus"), 16, policy="pack").rows(np.arange(3))[0]
+    (the_cache_file()).unlink()
+    path = tmp_path / "corpus/train/documents-00000.npy"
+    whole = path.read_bytes()
+    ends = np.load(path)
+    ends[1] += 2
+    np.save(path, ends)
+    other = Windows(open_store(tmp_path / "corpus/train"), 16, policy="pack").rows(np.arange(3))[0]
+    assert not np.array_equal(other, sound)
+    path.write_bytes(whole)
+    assert np.array_equal(
+        Windows(open_store(tmp_path / "corpus/train"), 16, policy="pack").rows(np.arange(3))[0], sound
+    )
+
+
+def test_a_part_of_a_store_has_an_index_of_its_own(tmp_path: Path) -> None:
+    store = on_disk(tmp_path / "corpus")
+    for part in (store, *store.split(0.5), *store.split(0.25)):
+        packed = Windows(part, 16, policy="pack").layout
+        expected = Windows(
+            TokenStore.from_ids(part.tokens(), document_ends=part.document_ends(np.arange(part.num_documents))),
+            16,
+            policy="pack",
+        ).layout
+        assert all(np.array_equal(a, b) for a, b in zip(packed, expected, strict=True))
+
+
 def test_without_a_home_nothing_is_kept_and_that_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")

@@ -1,18 +1,20 @@
 """The files of a shard, mapped.
 
 Guarantee: what is mapped has the shape and the dtype that the manifest says. Cost: opening a file; nothing is read.
+What boundaries say is looked at when they are first asked for, by ``require_rising``.
 """
 
 import errno
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from windrow.arrays import Int64, Tokens
 from windrow.errors import StoreError
 from windrow.store.manifest import Shard
 
-__all__ = ["map_documents", "map_origins", "map_tokens"]
+__all__ = ["map_documents", "map_origins", "map_tokens", "require_rising"]
 
 
 def map_tokens(folder: Path, shard: Shard, dtype: str) -> Tokens:
@@ -35,13 +37,25 @@ def map_origins(folder: Path, shard: Shard) -> Int64:
     return _map_rows(folder / shard.origins, (shard.num_documents, 4), "origins")
 
 
+def require_rising(what: str, ends: Int64, num_tokens: int, *, to_the_last: bool = True) -> None:
+    """Raise ``StoreError`` unless ``ends`` (n,) of documents rise from above 0 to at most, or to, ``num_tokens``."""
+    edges = np.append(0, ends)
+    wrong = np.flatnonzero((edges[1:] <= edges[:-1]) | (edges[1:] > num_tokens))
+    if len(wrong) or (to_the_last and edges[-1] != num_tokens):
+        first = int([*wrong[:1], len(ends) - 1][0])
+        raise StoreError(
+            f"{what} must rise from above 0 to the number of tokens, {num_tokens}, and number {first + 1} of "
+            f"{len(ends)} is {edges[first + 1]}, after {edges[first]}."
+        )
+
+
 def _map_rows(path: Path, shape: tuple[int, ...], what: str) -> Int64:
     try:
-        rows: Int64 = np.load(path, mmap_mode="r" if shape[0] else None, allow_pickle=False)
+        rows: Int64 = open_memmap(path, mode="r")
     except OSError as error:
         raise _cannot_map(path, error) from error
-    except ValueError as error:
-        raise StoreError(f"{path} is no {what} file ({error}). Prepare the store again.") from error
+    except Exception as error:  # a header is read as Python, so it may raise nearly anything
+        raise StoreError(f"{path} is no {what} file ({error!r:.200}). Prepare the store again.") from error
     if rows.dtype != np.int64 or rows.shape != shape:
         raise StoreError(
             f"{path} holds {rows.shape} {rows.dtype}, and the manifest says {shape} int64. Restore it from a copy, or "

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from windrow.arrays import Int64, Tokens
 from windrow.errors import NotEnoughTokensError, StoreError
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest
-from windrow.store.shards import map_documents, map_tokens
+from windrow.store.shards import map_documents, map_tokens, require_rising
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
@@ -59,7 +59,7 @@ class TokenStore:
         fingerprint: str | None = None,
         span: tuple[int, int] | None = None,
     ) -> None:
-        self._tokens, self._ends = tuple(tokens), tuple(document_ends)
+        self._tokens, self._unread_ends = tuple(tokens), tuple(document_ends)
         self._token_edges = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
         self._document_edges = np.cumsum([0, *map(len, document_ends)])  # likewise for documents
         self._start, self._stop = span or (0, int(self._token_edges[-1]))  # a split sees a part of the same shards
@@ -165,6 +165,15 @@ class TokenStore:
     # -- documents -------------------------------------------------------------------------------------------------
 
     @cached_property
+    def _ends(self) -> tuple[Int64, ...]:
+        """Where the documents of each shard end, counted from its start; checked when they are first asked for."""
+        for number, shard in enumerate(self.manifest.shards if self.manifest else ()):
+            is_last = bool(self._token_edges[number + 1] == self._token_edges[-1])
+            what = f"{self.path}/{shard.documents} is damaged (restore it, or prepare the store again): its numbers"
+            require_rising(what, self._unread_ends[number], shard.num_tokens, to_the_last=is_last)
+        return self._unread_ends
+
+    @cached_property
     def _first_document(self) -> int:
         return int(self._document_at(np.array([self._start]))[0]) if self.num_tokens else 0
 
@@ -230,10 +239,13 @@ class TokenStore:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of tokens and boundaries; in memory it is computed once, at its first use."""
-        content = sha256(self.dtype.str.encode())
-        for array in (*self._tokens, *self._ends):
-            content.update(np.ascontiguousarray(array).data)
-        return content.hexdigest()
+        return _digest(self.dtype.str, *self._tokens, *self._ends)
+
+    @cached_property
+    def boundaries(self) -> str:
+        """sha256 (hex) of where documents end, as it was read and not as a manifest says."""
+        edges = [self._start, self._stop, *self._token_edges.tolist(), *self._document_edges.tolist()]
+        return _digest(str(edges), *self._ends)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -279,7 +291,7 @@ class TokenStore:
 
     def _view(self, span: tuple[int, int], fingerprint: str) -> "TokenStore":
         part = TokenStore(
-            self._tokens, self._ends, dtype=self.dtype, eos_id=self.eos_id, fingerprint=fingerprint, span=span
+            self._tokens, self._unread_ends, dtype=self.dtype, eos_id=self.eos_id, fingerprint=fingerprint, span=span
         )
         part.path, part.manifest, part._tokenizer = self.path, self.manifest, self._tokenizer
         return part
@@ -288,6 +300,13 @@ class TokenStore:
 def _reopen(path: Path, tokenizer: str | Tokenizer | None, span: tuple[int, int], fingerprint: str) -> TokenStore:
     """Unpickle: in another process the same files are mapped again."""
     return open_store(path, tokenizer=tokenizer)._view(span, fingerprint)
+
+
+def _digest(about: str, *arrays: NDArray[Any]) -> str:
+    content = sha256(about.encode())
+    for array in arrays:
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
 
 
 def _narrow(ids: NDArray[Any]) -> Tokens:
@@ -302,13 +321,10 @@ def _narrow(ids: NDArray[Any]) -> Tokens:
 
 
 def _checked_ends(given: NDArray[Any], num_tokens: int) -> Int64:
-    if len(given) and given.dtype.kind not in "iu":
-        raise ValueError(f"document_ends must be whole numbers, and these are {given.dtype}")
+    if given.ndim != 1 or (len(given) and given.dtype.kind not in "iu"):
+        raise ValueError(f"document_ends must be one row of whole numbers, and these are {given.shape} {given.dtype}")
     ends = given.astype(np.int64)
-    if ends.ndim != 1 or (np.diff(ends, prepend=0) <= 0).any() or (ends[-1:] != num_tokens).any():
-        raise ValueError(
-            f"document_ends must rise from above 0 to the number of ids, {num_tokens}, and these do not: {ends[:8]}..."
-        )
+    require_rising("document_ends", ends, num_tokens)
     return ends
 
 

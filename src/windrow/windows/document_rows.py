@@ -73,10 +73,10 @@ def _pad(store: TokenStore, max_length: int) -> Pieces:
 
 
 def _pack(store: TokenStore, max_length: int) -> Pieces:
-    """Pieces of several documents in a row; kept in the cache for a store that has files."""
+    """Pieces of several documents in a row; for a store that has files, kept by the boundaries that were read."""
     if store.path is None:
         return pack(*_cut(store, max_length), max_length)
-    name = f"pack-v{INDEX_VERSION}-{max_length}-{store.fingerprint}"
+    name = f"pack-v{INDEX_VERSION}-{max_length}-{store.boundaries}"
     return Pieces(**kept(name, lambda: pack(*_cut(store, max_length), max_length)._asdict()))
 
 
