@@ -13,7 +13,7 @@ import pytest
 from windrow import Loader, Windows, open_store, prepare
 from windrow.audit.check import certify
 from windrow.audit.sizes import RunSizes
-from windrow.errors import StoreError
+from windrow.errors import PrepareError, StoreError
 from windrow.store.origins import Origins
 from windrow.windows.windows import Policy
 
@@ -214,6 +214,7 @@ def test_boundaries_that_bound_nothing_are_named_before_an_index_is_built_of_the
         lambda: next(iter(Loader(Windows(opened, 8), 2, outputs=["document_ids"]))),
         lambda: opened.document(0),
         lambda: opened.split(0.5)[1].num_documents,
+        lambda: again(store.parent),
     ]
     for ask in asked:
         with pytest.raises(StoreError, match=rf"documents-00000\.npy is damaged .*{message}") as caught:
@@ -226,3 +227,28 @@ def test_opening_and_plain_windows_read_no_boundaries(store: Path) -> None:
     opened = open_store(with_ends(store, {3: 20}, sealed=False))
     inputs, _ = next(iter(Loader(Windows(opened, 8), 2)))
     assert inputs.shape == (2, 8)
+
+
+# -- eos -----------------------------------------------------------------------------------------------------------
+
+
+def test_another_eos_in_the_manifest_is_found_by_check_and_by_the_same_command(store: Path) -> None:
+    edit(store, lambda m: m.update(eos_id=104))
+    failed = {found.name: found.evidence for found in certify(store, RunSizes(max_length=8)).findings}
+    assert "its eos is 104, and the tokenizer's is 256" in failed["eos missing or doubled"]
+    with pytest.raises(StoreError, match=r"train is damaged: .* 9 documents end with eos 104; the tokenizer's is 256"):
+        again(store.parent)
+
+
+def test_documents_that_do_not_end_with_eos_are_no_finished_store(store: Path) -> None:
+    tokens = np.fromfile(store / "tokens-00000.bin", "<u2")
+    tokens[np.load(store / "documents-00000.npy")[2] - 1] = 65
+    tokens.tofile(store / "tokens-00000.bin")
+    seal(store)
+    with pytest.raises(StoreError, match=r"that 9 documents end with eos 256; .* 8 documents end so"):
+        again(store.parent)
+
+
+def test_another_tokenizer_is_still_another_recipe_and_no_damage(store: Path) -> None:
+    with pytest.raises(PrepareError, match="made with tokenizer = "):
+        prepare(iter(TEXTS), store.parent, tokenizer="gpt2")

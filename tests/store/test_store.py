@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow import TokenStore, load_tokenizer, open_store, prepare
+from windrow import TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.errors import NotEnoughTokensError, StoreError
 
 
@@ -83,6 +83,25 @@ def test_a_span_that_leaves_the_store_raises(starts: list[int]) -> None:
 @pytest.mark.parametrize(("ids", "dtype"), [([0, 65_535], np.uint16), ([65_536], np.uint32), ([], np.uint16)])
 def test_ids_are_kept_as_narrow_as_they_fit(ids: list[int], dtype: Any) -> None:
     assert TokenStore.from_ids(ids).dtype == dtype
+
+
+def test_ids_are_kept_as_wide_as_their_eos_that_rows_are_filled_with() -> None:
+    store = TokenStore.from_ids([1, 2, 3], eos_id=70_000)
+    assert store.dtype == np.uint32
+    assert Windows(store, 4, tail="pad").gather(np.array([0])).tolist() == [[1, 2, 3, 70_000, 70_000]]
+    with pytest.raises(StoreError, match="eos_id is 70000, and ids of uint16 end at 65535"):
+        TokenStore.from_ids(np.array([1, 2, 3], dtype=np.uint16), eos_id=70_000)
+
+
+@pytest.mark.parametrize("eos", [-1, 1.5, True, "a"])
+def test_an_eos_that_is_no_id_raises(eos: Any) -> None:
+    with pytest.raises(ValueError, match=r"eos_id is .*, and it must be a whole number, 0 or more"):
+        TokenStore.from_ids([1, 2, 3], eos_id=eos)
+
+
+def test_an_eos_that_no_store_can_hold_raises() -> None:
+    with pytest.raises(ValueError, match=r"eos_id is 4294967296, and a store holds 0 to 2\*\*32 - 1"):
+        TokenStore.from_ids([1, 2, 3], eos_id=2**32)
 
 
 def test_document_ends_that_are_no_whole_numbers_raise() -> None:

@@ -72,9 +72,11 @@ def eos(subject: Subject) -> str:
     total, cut = 0, 0
     for name, store in subject.whole.items():
         starts, ends = document_bounds(store)
-        num_eos, num_ended = _count(store, [subject.tokenizer.eos_id]), _num_ended(subject, store)
+        num_eos, num_ended = _count(store, [subject.tokenizer.eos_id]), store.num_ended
         cut_by_split = store.manifest is not None and store.manifest.policy.get("split") == "tail"
         missing = len(ends) - num_ended
+        if store.eos_id != subject.tokenizer.eos_id:
+            raise Failed(f"{name}: its eos is {store.eos_id}, and the tokenizer's is {subject.tokenizer.eos_id}")
         if missing > cut_by_split:  # train's last document may go on in valid
             raise Failed(f"{name}: {missing} of {len(ends)} documents do not end with eos {subject.tokenizer.eos_id}")
         if subject.raw and (doubled := int(np.count_nonzero(ends - starts == 1))):
@@ -93,7 +95,7 @@ def control_tokens(subject: Subject) -> str:
     for name, store in subject.whole.items():
         if _special_allowed(store):
             raise NotApplicable(f'{name} was made with literal_eos="special": text was meant to be read so')
-        if forged := _count(store, ids) - _num_ended(subject, store):
+        if forged := _count(store, ids) - store.num_ended:
             raise Failed(f"{name}: {forged} control tokens stand inside documents")
     return f"none of {ids} stands inside a document"
 
@@ -162,12 +164,6 @@ def _sampled(store: TokenStore) -> list[int]:
 def _count(store: TokenStore, ids: list[int]) -> int:
     """Tokens that are one of ``ids``."""
     return sum(int(np.count_nonzero(np.isin(tokens, ids))) for tokens in _chunks(store))
-
-
-def _num_ended(subject: Subject, store: TokenStore) -> int:
-    """Documents whose last token is eos."""
-    _, ends = document_bounds(store)
-    return int(np.count_nonzero(store.gather(ends - 1, 1) == subject.tokenizer.eos_id))
 
 
 def _special_allowed(store: TokenStore) -> bool:

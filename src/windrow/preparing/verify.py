@@ -1,7 +1,7 @@
 """The same command onto a finished store: verified, not done again; another recipe's store: refused.
 
 Guarantee: says "finished" only when every file of the stores and every input has the sha256 that the manifests
-record. Cost: reads all of both once. Writes nothing.
+record, and documents end with the tokenizer's eos. Cost: reads all of both once. Writes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 from windrow.errors import PrepareError, StoreError
 from windrow.preparing.items import batches
 from windrow.store.manifest import MANIFEST, Manifest, describe, read_manifest, read_sources
+from windrow.store.store import open_store
 from windrow.text.sources import Reading, Source
 from windrow.text.streams import hash_file
 from windrow.tokens.protocol import Tokenizer
@@ -35,6 +36,7 @@ def is_finished(
         return False
     for side, manifest in found.items():
         _require_shards(dest / side, manifest)
+        _require_eos(dest / side, manifest, tokenizer.eos_id)
     _require_inputs(dest / sides[0], found[sides[0]], sources, reading)
     return True
 
@@ -62,6 +64,16 @@ def _require_shards(folder: Path, manifest: Manifest) -> None:
                 f"{folder / name} is damaged: its sha256 is {found}, and the manifest says {digest}. Remove {folder} "
                 "and prepare it again."
             )
+
+
+def _require_eos(folder: Path, manifest: Manifest, eos_id: int) -> None:
+    """The eos is the tokenizer's, and as many documents end with it as the ledger says."""
+    store, said = open_store(folder), manifest.ledger.get("eos_tokens")
+    if (store.eos_id, store.num_ended) != (eos_id, said):
+        raise StoreError(
+            f"{folder} is damaged: its manifest says that {said} documents end with eos {store.eos_id}; the "
+            f"tokenizer's is {eos_id}, and {store.num_ended} documents end so. Remove it and prepare it again."
+        )
 
 
 def _require_inputs(folder: Path, manifest: Manifest, sources: Sequence[Source], reading: Reading) -> None:

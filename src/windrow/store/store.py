@@ -16,10 +16,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from windrow.arrays import Int64, Tokens
-from windrow.errors import NotEnoughTokensError, StoreError
+from windrow.errors import NotEnoughTokensError, StoreError, whole_number
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest
 from windrow.store.shards import map_documents, map_tokens, require_rising
-from windrow.tokens.protocol import Tokenizer
+from windrow.tokens.protocol import Tokenizer, token_dtype
 from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["TokenStore", "open_splits", "open_store"]
@@ -81,18 +81,18 @@ class TokenStore:
         eos_id: int | None = None,
         document_ends: ArrayLike | None = None,
     ) -> "TokenStore":
-        """A store in memory over ``ids`` (n,), any integers in 0 .. 2**32 - 1; uint16 is kept when they fit.
+        """A store in memory over ``ids`` (n,), any integers in 0 .. 2**32 - 1; uint16 when they and eos fit.
 
         An array that already is uint16 or uint32 is not copied. ``document_ends`` are rising end offsets, the last
         one n; without them the ids are one document. ``eos_id`` defaults to the tokenizer's.
         """
-        tokens = _narrow(np.asarray(ids))
+        if tokenizer is not None and eos_id is None:
+            eos_id = load_tokenizer(tokenizer).eos_id
+        tokens = _narrow(np.asarray(ids), eos_id)
         if document_ends is None:
             ends = np.array([len(tokens)] if len(tokens) else [], dtype=np.int64)
         else:
             ends = _checked_ends(np.asarray(document_ends), len(tokens))
-        if tokenizer is not None and eos_id is None:
-            eos_id = load_tokenizer(tokenizer).eos_id
         store = cls([tokens], [ends], dtype=tokens.dtype, eos_id=eos_id)
         store._tokenizer = tokenizer
         return store
@@ -234,6 +234,12 @@ class TokenStore:
         first, last = (int(edge) - self._first_document for edge in self._document_edges[shard : shard + 2])
         return range(first, last)
 
+    @property
+    def num_ended(self) -> int:
+        """Documents whose last token is eos; costs a look at each."""
+        last = self.document_ends(np.arange(self.num_documents)) - 1
+        return int(np.count_nonzero(self.gather(last, 1) == self.eos_id))
+
     # -- meaning ---------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -309,15 +315,18 @@ def _digest(about: str, *arrays: NDArray[Any]) -> str:
     return content.hexdigest()
 
 
-def _narrow(ids: NDArray[Any]) -> Tokens:
+def _narrow(ids: NDArray[Any], eos_id: int | None) -> Tokens:
     if ids.ndim != 1 or not (ids.dtype.kind in "iu" or not len(ids)):
         raise ValueError(f"ids must be one row of integers, and these are {ids.shape} {ids.dtype}")
+    eos_id = 0 if eos_id is None else whole_number("eos_id", eos_id, at_least=0)
     if ids.dtype in (np.uint16, np.uint32):
+        if eos_id > (most := np.iinfo(ids.dtype).max):
+            raise StoreError(f"eos_id is {eos_id}, and ids of {ids.dtype} end at {most}. Give ids.astype(np.uint32).")
         return ids
     low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
-    if low < 0 or high >= 2**32:
-        raise ValueError(f"ids run from {low} to {high}, and a store holds 0 to 2**32 - 1")
-    return ids.astype(np.uint16 if high < 2**16 else np.uint32)
+    if low < 0 or max(high, eos_id) >= 2**32:
+        raise ValueError(f"ids run from {low} to {high}, eos_id is {eos_id}, and a store holds 0 to 2**32 - 1")
+    return ids.astype(token_dtype(max(high, eos_id) + 1))
 
 
 def _checked_ends(given: NDArray[Any], num_tokens: int) -> Int64:
