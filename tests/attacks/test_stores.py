@@ -171,7 +171,9 @@ FILES: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("kind", FILES)
 def test_a_boundary_file_that_is_none_is_named(store: Path, kind: str) -> None:
     FILES[kind](store / "documents-00000.npy")
-    with pytest.raises(StoreError, match=r"documents-00000\.npy is no boundary file \(.+\)\. Prepare the store again"):
+    with pytest.raises(
+        StoreError, match=r"documents-00000\.npy is no boundary file \(.+\)\. Restore it or prepare it again"
+    ):
         open_store(store)
     assert not certify(store, RunSizes(max_length=8)).ok
 

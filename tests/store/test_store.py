@@ -219,6 +219,19 @@ def test_opening_the_folder_above_the_stores_names_them(tmp_path: Path) -> None:
         open_store(tmp_path)
 
 
+def test_boundaries_are_looked_at_once_and_not_before_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(iter(["text", "more"]), tmp_path, tokenizer="bytes")
+    looks: list[int] = []
+    monkeypatch.setattr("windrow.store.store.require_rising", lambda what, ends, *_, **__: looks.append(len(ends)))
+    store = open_store(tmp_path / "train")
+    assert len(store.tokens()) == 10
+    assert not looks
+    assert (store.num_documents, store.document_span(1), store.document(0).tolist()[-1]) == (2, (5, 10), 256)
+    assert looks == [2]
+
+
 def test_a_boundary_file_that_is_damaged_or_pickled_raises(tmp_path: Path) -> None:
     prepare(iter(["text"]), tmp_path)
     path = tmp_path / "train" / "documents-00000.npy"

@@ -108,14 +108,13 @@ def _load(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     _require_plain(path)
     try:
-        fields: dict[str, Any] = read_json(path.read_bytes(), dict)
+        return dict(read_json(path.read_bytes(), dict))
     except FileNotFoundError:
         raise StoreError(_no_manifest(folder)) from None
     except ValueError as error:
         raise _damaged(folder, str(error)) from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
-    return fields
 
 
 def _require_plain(path: Path) -> None:

@@ -55,7 +55,7 @@ def _map_rows(path: Path, shape: tuple[int, ...], what: str) -> Int64:
     except OSError as error:
         raise _cannot_map(path, error) from error
     except Exception as error:  # a header is read as Python, so it may raise nearly anything
-        raise StoreError(f"{path} is no {what} file ({error!r:.200}). Prepare the store again.") from error
+        raise StoreError(f"{path} is no {what} file ({error!r:.200}). Restore it or prepare it again.") from error
     if rows.dtype != np.int64 or rows.shape != shape:
         raise StoreError(
             f"{path} holds {rows.shape} {rows.dtype}, and the manifest says {shape} int64. Restore it from a copy, or "
