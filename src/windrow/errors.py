@@ -22,7 +22,7 @@ __all__ = [
     "whole_number",
 ]
 
-_KINDS = {dict: "an object", list: "a list", str: "a string", int: "a whole number", float: "a number"}
+_KINDS = {list: "a list", str: "a string", int: "a whole number", float: "a number"}
 
 
 class WindrowError(ValueError):
@@ -83,7 +83,7 @@ def require_shape(value: Any, shape: Any, name: str = "it") -> None:
     kind = shape if isinstance(shape, type) else type(shape)
     fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
     if not fits:
-        raise ValueError(f"{name} is {reprlib.repr(value)}, and it must be {_KINDS[kind]}")
+        raise ValueError(f"{name} is {reprlib.repr(value)}, and it must be {_KINDS.get(kind, 'an object')}")
     if isinstance(shape, dict):
         for field, inner in shape.items():
             if field not in value:

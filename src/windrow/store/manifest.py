@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from windrow.errors import StoreError, read_json, require_shape
 from windrow.tokens.protocol import Tokenizer
@@ -37,20 +37,6 @@ class Shard:
     documents_sha256: str
     origins: str
     origins_sha256: str
-
-
-_SHAPE = {
-    "dtype": str,
-    "num_tokens": int,
-    "num_documents": int,
-    "max_token_id": int,
-    "eos_id": int,
-    "tokenizer": {"name": str, "vocab_size": int, "fingerprint": str},
-    "policy": dict,
-    "shards": [Shard.__annotations__],
-    "sources": {"file": str, "sha256": str},
-    "ledger": dict,
-}
 
 
 @dataclass(frozen=True)
@@ -85,6 +71,13 @@ class Manifest:
     def to_json(self) -> str:
         fields = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+
+
+_SHAPE: dict[str, Any] = {name: get_origin(kind) or kind for name, kind in Manifest.__annotations__.items()} | {
+    "tokenizer": {"name": str, "vocab_size": int, "fingerprint": str},
+    "shards": [Shard.__annotations__],
+    "sources": {"file": str, "sha256": str},
+}
 
 
 def read_manifest(folder: Path) -> Manifest:
