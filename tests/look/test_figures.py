@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from windrow.look.figures import loss_curve
+from windrow.look.figures import bars, loss_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -26,6 +26,36 @@ def test_every_point_lies_inside_the_picture() -> None:
     points = [p for name in ("raw", "train", "valid") for line in lines(svg, name) for p in line]
     assert points
     assert all(56 <= x <= 624 and 56 <= y <= 352 for x, y in points)
+
+
+def words(svg: str) -> list[tuple[str, float]]:
+    return [(e.text or "", float(e.get("x", "0"))) for e in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize(("first", "last", "num_steps"), [(10.9, 0.4, 402), (10.9, 4.1, 37), (3.2, 3.1, 100_001)])
+def test_both_axes_end_where_the_data_does(first: float, last: float, num_steps: int) -> None:
+    svg = loss_curve([(0, first), (num_steps - 1, last)])
+    (raw,) = lines(svg, "raw")
+    assert raw[0] == (56, 56)
+    assert raw[-1][1] <= 352
+    losses = [float(label) for label, x in words(svg) if x == 48]
+    assert len(losses) >= 2
+    assert losses[0] <= last
+    assert losses[-1] <= first
+    assert (f"{num_steps - 1:,}", 624) in words(svg)
+
+
+def test_a_level_line_lies_within_the_picture_and_steps_are_whole() -> None:
+    svg = loss_curve([(0, 5.0), (1, 5.0), (2, 5.0)])
+    (raw,) = lines(svg, "raw")
+    assert all(60 < y < 348 for _, y in raw)
+    assert [text for text, x in words(svg) if text in ("0", "0.5", "1", "1.5", "2") and x > 48] == ["0", "1", "2"]
+
+
+def test_the_last_label_of_a_few_bars_stands_under_the_last_bar() -> None:
+    svg = bars([3.0] * 6, ["bar"] * 6, label="bars", ends=("first", "last"))
+    placed = words(svg.replace("<svg", f'<svg xmlns="{SVG[1:-1]}"'))
+    assert {("first", 52), ("last", 52 + 6 * 80)} <= {*placed}
 
 
 def test_text_is_escaped_and_control_characters_are_replaced() -> None:

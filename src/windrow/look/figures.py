@@ -34,19 +34,19 @@ def _figure(height: int, label: str, parts: Sequence[str], width: int = _WIDTH) 
     return "".join([head, *parts, "</svg>"])
 
 
-def bars(values: Sequence[float], labels: Sequence[str], *, label: str, unit: str, ends: tuple[str, str]) -> str:
+def bars(values: Sequence[float], labels: Sequence[str], *, label: str, ends: tuple[str, str]) -> str:
     """A bar for each of ``values``; ``labels`` are shown on hover; ``ends`` name the first and the last."""
     height, base, top, left = 190, 160, 14, 52
     most = max([*values, 1e-9])
     step = min((_WIDTH - left) / max(len(values), 1), 80.0)
+    right = max(left + step * len(values), left + 400)  # two labels have room
     parts = [
-        f'<line class="axis" x1="{left}" y1="{base}" x2="{_WIDTH}" y2="{base}"/>',
-        f'<line class="grid" x1="{left}" y1="{top}" x2="{_WIDTH}" y2="{top}"/>',
+        f'<line class="axis" x1="{left}" y1="{base}" x2="{right:.0f}" y2="{base}"/>',
+        f'<line class="grid" x1="{left}" y1="{top}" x2="{right:.0f}" y2="{top}"/>',
         f'<text x="{left - 6}" y="{top + 5}" text-anchor="end">{most:.4g}</text>',
         f'<text x="{left - 6}" y="{base}" text-anchor="end">0</text>',
         f'<text x="{left}" y="{height - 6}">{safe(ends[0])}</text>',
-        f'<text x="{_WIDTH}" y="{height - 6}" text-anchor="end">{safe(ends[1])}</text>',
-        f'<text x="{(_WIDTH + left) / 2}" y="{height - 6}" text-anchor="middle">{safe(unit)}</text>',
+        f'<text x="{right:.0f}" y="{height - 6}" text-anchor="end">{safe(ends[1])}</text>',
     ]
     for number, (value, named) in enumerate(zip(values, labels, strict=True)):
         tall = (base - top) * value / most
@@ -148,28 +148,28 @@ def loss_curve(
 
 
 class _Frame:
-    """Where a point lies in the picture: steps from 0, losses between round numbers around the data."""
+    """Where a point lies in the picture: steps from 0, losses from a round number, both to where the data ends."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         losses = [loss for _, loss in points] or [0.0, 1.0]
-        self.loss_ticks = _ticks(min(losses), max(losses))
-        self.step_ticks = _ticks(0, max([step for step, _ in points], default=1))
+        low, high = min(losses), max(losses)
+        room = max(1.0, abs(high) / 10) if math.isclose(low, high, abs_tol=1e-9) else 0.0  # around a level line
+        self.loss_ticks, self.most = _ticks(low - room, high + room), high + room
         self.num_steps = max([step for step, _ in points], default=1) or 1
 
     def place(self, point: Point) -> Point:
-        low, high = self.loss_ticks[0], self.loss_ticks[-1]
+        low, high = self.loss_ticks[0], self.most
         x = _LEFT + point[0] / self.num_steps * (_CURVE_WIDTH - _LEFT - _RIGHT)
         y = _CURVE_HEIGHT - _BOTTOM - (point[1] - low) / (high - low) * (_CURVE_HEIGHT - _TOP - _BOTTOM)
         return round(x, 1), round(y, 1)
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers, the first at or below ``low``, the last at or above ``high``."""
-    span = (high - low) or max(abs(high), 1.0)
+    """About five round numbers, the first at or below ``low``, the last at or below ``high``, which is more."""
+    span = high - low
     power = 10 ** math.floor(math.log10(span / 5))
     size = next(size * power for size in (1, 2, 5, 10) if span / (size * power) <= 5)
-    first, last = math.floor(low / size), math.ceil(high / size)
-    return [round(number * size, 10) for number in range(first, max(last, first + 1) + 1)]
+    return [round(number * size, 10) for number in range(math.floor(low / size), math.floor(high / size) + 1)]
 
 
 def _grid(frame: _Frame) -> Iterator[str]:
@@ -177,10 +177,10 @@ def _grid(frame: _Frame) -> Iterator[str]:
         _, y = frame.place((0, loss))
         yield f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{_CURVE_WIDTH - _RIGHT}" y2="{y}"/>'
         yield f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{loss:g}</text>'
-    for step in frame.step_ticks:
-        if step <= frame.num_steps:
-            x, _ = frame.place((step, 0))
-            yield f'<text x="{x}" y="{_CURVE_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{step:g}</text>'
+    whole = [tick for tick in _ticks(0, frame.num_steps) if tick % 1 == 0 and tick < 0.93 * frame.num_steps]
+    for step in [*whole, frame.num_steps]:
+        x, _ = frame.place((step, 0))
+        yield f'<text x="{x}" y="{_CURVE_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{step:,.7g}</text>'
     middle = (_LEFT + _CURVE_WIDTH - _RIGHT) / 2
     yield f'<text x="{middle:g}" y="{_CURVE_HEIGHT - 8}" text-anchor="middle">step</text>'
     yield f'<text x="{_LEFT}" y="{_TOP - 10}">loss, nats per token</text>'

@@ -209,7 +209,7 @@ def _coverage(facts: Facts) -> Iterator[str]:
         labels = [f"tokens {start:,} to {stop:,}: {times:.3g} times" for start, stop, times in stretches]
         ends = ("first token", "last token")
         label = "How often a token of each stretch of the store is a target in an epoch"
-        drawn = bars([times for _, _, times in stretches], labels, label=label, unit="along the store", ends=ends)
+        drawn = bars([times for _, _, times in stretches], labels, label=label, ends=ends)
         yield f"<figure>{drawn}<figcaption>{label}, on average over the stretch.</figcaption></figure>"
     made, policies = report_data.ledger(facts.loader, facts.windows)
     if made is None:
@@ -251,7 +251,7 @@ def _text(facts: Facts) -> Iterator[str]:
     labels = [f"{low:,} to {high:,} tokens: {count:,} documents" for low, high, count in lengths]
     ends = (f"{lengths[0][0]:,} tokens", f"{lengths[-1][1]:,} tokens")
     label = "Documents by length in tokens, each bar twice as long as the one before"
-    drawn = bars([count for _, _, count in lengths], labels, label=label, unit="length", ends=ends)
+    drawn = bars([count for _, _, count in lengths], labels, label=label, ends=ends)
     yield f"<figure>{drawn}<figcaption>{label}{f'; {sampled}' if sampled else ''}.</figcaption></figure>"
     found = report_data.frequent_tokens(facts.windows, facts.decoder)
     per_token = found["bytes_per_token"]
