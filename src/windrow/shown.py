@@ -22,9 +22,9 @@ def visible(text: str, *, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
-def safe(text: str) -> str:
-    """``text`` for HTML, in an element or an attribute: controls written as escapes, markup escaped."""
-    return escape(visible(text), quote=True)
+def safe(text: str, *, keep: str = "") -> str:
+    """``text`` for HTML, in an element or an attribute: controls but ``keep`` written as escapes, markup escaped."""
+    return escape(visible(text, keep=keep), quote=True)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = ()) -> "Table":

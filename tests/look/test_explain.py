@@ -1,6 +1,7 @@
 """explain: the loader's own batch, as HTML in which a corpus cannot act."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def test_a_notebook_shows_the_corpus_as_text_and_nothing_of_it_as_markup(corpus:
     assert "<b" in html
     assert "&lt;" in html
     assert "web.jsonl" in html
+
+
+def test_a_notebook_shows_the_text_and_one_chip_a_character_with_the_ids_and_targets_of_its_tokens() -> None:
+    text = "春 天"
+    store = wr.TokenStore.from_ids(list(text.encode()) * 4, tokenizer="bytes")
+    loader = Loader(Windows(store, 7), batch_size=2, shuffle=False)
+    html = wr.explain(loader, 0)._repr_html_()
+    assert f'<bdi dir="auto">{text}</bdi>' in html
+    assert [*re.findall(r"<b class=\"c\d\"[^>]*>([^<]*)", html)] == ["春", "·", "天"] * 2
+    assert "230 152 165; target 152 " in html
+    assert html.count("<small>×3</small>") == 4
 
 
 def test_explain_is_the_batch_of_the_loader_also_on_a_device_and_with_two_members() -> None:

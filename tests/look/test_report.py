@@ -12,7 +12,7 @@ import pytest
 
 import windrow as wr
 from windrow import Loader, Mixture, TokenStore, Windows, write_report
-from windrow.look.report_data import coverage
+from windrow.look.report_data import coverage, frequent_tokens
 from windrow.text.demo import demo_text
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
@@ -110,7 +110,7 @@ def test_a_corpus_cannot_act_in_the_page(browser: Any, made: tuple[Path, Loader]
         assert seen.page.evaluate("window.bad") is None
         assert seen.page.evaluate("document.querySelectorAll('img, iframe, object, link, base, form').length") == 0
         assert seen.page.evaluate("document.scripts.length") == 2
-        assert "script" in seen.page.inner_text("#batch")
+        assert "script" in (seen.page.text_content("#batch") or "")
     raw = made[0].read_text(encoding="utf-8")
     assert not [c for c in raw if not (c.isprintable() or c == "\n")]
     assert "<script>alert" not in raw
@@ -229,16 +229,18 @@ def test_without_javascript_everything_is_there_but_the_controls(browser: Any, m
 def test_keys_alone_move_the_sliders_and_the_step(browser: Any, made: tuple[Path, Loader]) -> None:
     with Seen(browser, made[0]) as seen:
         page = seen.page
+        page.focus("#step")
+        page.keyboard.press("ArrowUp")
+        assert page.get_attribute("#batch", "data-step") == "1"
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert page.locator("#batch details[open]").count() == 0
         page.focus("#length")
         before = int(page.input_value("#length"))
         page.keyboard.press("ArrowRight")
         assert page.inner_text("#length-out") == str(before + 1)
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == "stride"
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.id") == "step"
-        page.keyboard.press("ArrowUp")
-        assert page.get_attribute("#batch", "data-step") == "1"
 
 
 def test_every_control_and_figure_has_a_name_and_headings_skip_no_level(
@@ -254,6 +256,63 @@ def test_every_control_and_figure_has_a_name_and_headings_skip_no_level(
             "nav a", "all => all.map(one => document.querySelector(one.hash) !== null)"
         )
         assert all(links)
+
+
+TEXT_OF_SCRIPTS = "春天来了，桃花开了。\n في الصباح الباكر خرج. הבוקר יצא 🌾👩\u200d🌾 hay  was cut. नमस्ते\n"
+
+
+@pytest.mark.parametrize("tokenizer", ["gpt2", "bytes"])
+def test_tokens_of_one_character_are_one_chip_and_the_script_makes_the_chips_that_the_page_came_with(
+    browser: Any, tmp_path: Path, tokenizer: str
+) -> None:
+    ids = [*wr.load_tokenizer(tokenizer).encode(TEXT_OF_SCRIPTS)] * 9
+    store = TokenStore.from_ids(np.array(ids), tokenizer=tokenizer)
+    loader = Loader(Windows(store, 48, 24), batch_size=3, shuffle=False)
+    write_report(loader, tmp_path / "report.html")
+    with Seen(browser, tmp_path / "report.html", java_script_enabled=False) as seen:
+        came = [seen.page.locator(f"{place} .chip").all_text_contents() for place in ("#batch", "#windows")]
+        chips = seen.page.locator("#batch details[open] .row .chip").all_text_contents()
+        assert [chip[0] for chip in chips[:5]] == list("春天来了，")
+        assert "·" in "".join(chips)
+        text = seen.page.inner_text("#batch details[open] .reading")
+        assert text.startswith("春天来了，桃花开了。\n في" if tokenizer == "gpt2" else "春天来了，桃花开了。")
+        assert seen.page.get_attribute("#batch bdi", "dir") == "auto"
+    with Seen(browser, tmp_path / "report.html") as seen:
+        for step in (1, 0):
+            seen.slide("step", step)
+        made = [seen.page.locator(f"{place} .chip").all_text_contents() for place in ("#batch", "#windows")]
+        assert made == came
+        assert seen.page.get_attribute("#batch bdi", "dir") == "auto"
+        assert seen.page.inner_text("#batch details[open] .reading") == text
+        assert seen.problems == []
+
+
+def test_a_token_has_its_colour_in_whatever_window_it_stands(browser: Any, made: tuple[Path, Loader]) -> None:
+    with Seen(browser, made[0]) as seen:
+        for length, stride in ((8, 4), (9, 3), (7, 1)):
+            seen.slide("length", length)
+            seen.slide("stride", stride)
+            inputs, targets = ("#windows .window .row:first-child", "#windows .window .row:last-child")
+            kinds = "all => all.map(one => [...one.querySelectorAll('.chip')].map(chip => chip.className))"
+            rows = seen.page.eval_on_selector_all(inputs, kinds)
+            assert len({kind for row in rows for kind in row}) == 5
+            for row, after in pairwise(rows):
+                assert row[stride:] == after[: length - stride]
+            for row, shifted in zip(rows, seen.page.eval_on_selector_all(targets, kinds), strict=True):
+                assert row[1:] == shifted[:-1]
+
+
+def test_any_step_coverage_and_the_ledger_come_first_and_the_way_there_stays_in_sight(
+    browser: Any, made: tuple[Path, Loader]
+) -> None:
+    with Seen(browser, made[0], viewport={"width": 400, "height": 700}) as seen:
+        ids = seen.page.eval_on_selector_all("h2, h3[id]", "all => all.map(one => one.id)")
+        assert ids[:3] == ["steps-h", "coverage", "ledger"]
+        seen.page.locator("#shuffle").scroll_into_view_if_needed()
+        seen.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        box = seen.page.locator("nav").bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 1
 
 
 # -- the page itself -----------------------------------------------------------------------------------------------
@@ -297,7 +356,7 @@ def test_the_stream_that_ranks_cut_is_that_of_all_ranks_whoever_writes_the_page(
     for rank, world in ((0, 1), (2, 3)):
         write_report(Loader(windows, 2, dp_rank=rank, dp_world_size=world), tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
-        pages.append(page[page.index("How ranks cut the stream</h2>") : page.index('<h2 id="steps-h">')])
+        pages.append(page[page.index("How ranks cut the stream</h2>") : page.index('<h2 id="data-h">')])
     assert pages[0] == pages[1]
     first = [sample.window for step in range(8) for sample in Loader(windows, 2).lookup(step)]
     assert re.findall(r">(\d+)</span>", pages[0])[:16] == [str(window) for window in first]
@@ -322,6 +381,18 @@ def test_an_evaluation_has_a_report_whose_stretches_count_each_target_once(tmp_p
     stretches = coverage(loader, windows, "")
     assert stretches
     assert sum((stop - start) * times for start, stop, times in stretches) == pytest.approx(windows.num_tokens - 1)
+
+
+@pytest.mark.parametrize(("tokenizer", "cjk"), [("gpt2", 1.0), ("bytes", 3.0)])
+def test_tokens_a_character_are_counted_by_script(tokenizer: str, cjk: float) -> None:
+    text = "hay " * 30 + "の" + "天" * 20 + " 12 \u200d <|x|>"
+    store = TokenStore.from_ids(np.array(wr.load_tokenizer(tokenizer).encode(text)), tokenizer=tokenizer)
+    windows = Windows(store, 8)
+    found = frequent_tokens(windows, store.tokenizer)["scripts"]
+    counted = {name: (count, tokens / count) for name, count, tokens in found}
+    assert counted["cjk"] == (20, cjk)
+    assert set(counted) == {"latin", "cjk", "hiragana"}
+    assert frequent_tokens(windows, None)["scripts"] == []
 
 
 # -- train.html ----------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from rich.console import Console
 import windrow as wr
 from look_helpers import harmful_corpus
 from windrow import Loader, TokenStore, Windows, load_tokenizer, prepare
-from windrow.look.explain import row_facts, rows_of, token_text
+from windrow.look.explain import row_facts, rows_of
 from windrow.look.info import print_stores, store_facts
+from windrow.look.pieces import token_text
 from windrow.look.show import print_batch, print_raw
 from windrow.shown import visible
 from windrow.store.store import open_splits

@@ -72,7 +72,8 @@ def test_terminal_and_page_say_what_the_tour_says(tmp_path: Path) -> None:
     traced = io.StringIO()
     trace_text(Console(file=traced, width=400, markup=False), text, RunSizes(8, 4, 2, 3))
     write_report(loader, tmp_path / "report.html")
-    page = html.unescape(re.sub(r"(<[^>]*>)+", "|", (tmp_path / "report.html").read_text(encoding="utf-8")))
+    made = re.sub("</?bdi>", "", (tmp_path / "report.html").read_text(encoding="utf-8"))
+    page = html.unescape(re.sub(r"(<[^>]*>)+", "|", made))
     for station in stations_of(loader):
         assert station.says in traced.getvalue()
         assert station.says in page
@@ -85,7 +86,7 @@ def test_terminal_and_page_say_what_the_tour_says(tmp_path: Path) -> None:
 
 def test_text_of_a_station_is_raw_and_nothing_of_it_acts_on_a_terminal() -> None:
     stations = stations_of(loader_of(EVIL * 20))
-    assert any("\x1b" in text for station in stations for _, row in station.tokens for _, text in row)
+    assert any("\x1b" in text for station in stations for *_, row in station.tokens for _, text in row)
     for station in stations:
         shown = printed(*station_parts(station, 80), width=100)
         assert not [c for c in shown if not (c.isprintable() or c == "\n")]
@@ -111,7 +112,7 @@ def test_a_mixture_and_rows_of_documents_and_ids_without_a_tokenizer_have_an_ord
         station = tour.batch(loader, None)
         assert station.lines[0].startswith("inputs[0]  [")
         assert printed(*station_parts(station, 80))
-    assert tour.tokens(stores[0], None).tokens[0][1][3] == (3, "<3>")
+    assert tour.tokens(stores[0], None).tokens[0][2][3] == (3, "<3>")
     shown = " ".join(row[1] for row in tour.order(mixed).rows)
     assert {named.split()[0] for named in shown.split(" · ")} == {"a", "b"}
 

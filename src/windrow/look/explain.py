@@ -16,13 +16,14 @@ import numpy as np
 from windrow.arrays import IGNORE_INDEX
 from windrow.loader.loader import Loader
 from windrow.loader.samples import Sample
+from windrow.look.pieces import Piece, chip_text, passages, pieces, reading, token_text
 from windrow.shown import safe
 from windrow.store.origins import Origin, Origins
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows
 
-__all__ = ["Explanation", "Row", "explain", "row_facts", "rows_of", "token_text", "tokenizer_of"]
+__all__ = ["Explanation", "Row", "explain", "row_facts", "rows_of", "tokenizer_of"]
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,13 @@ _MOST_ROWS, _MOST_PLACES = 16, 256
 _STYLE = """
 .windrow{font:14px/1.6 system-ui,sans-serif}.windrow p{margin:.3em 0}.windrow details{margin:.5em 0}
 .windrow code{font:12px/1.9 ui-monospace,monospace;overflow-wrap:anywhere}
-.windrow b{font-weight:400;border-radius:3px;padding:1px 2px;background:#7aa7d63a;white-space:pre-wrap}
-.windrow b:nth-child(even){background:#d6a77a3a}.windrow b.off{opacity:.65;text-decoration:line-through}
-.windrow i{font-style:normal;border-left:3px solid #c2571a;padding-left:3px;margin-left:2px;font-size:11px}
+.windrow b{font-weight:400;border-radius:3px;padding:1px 2px;background:#7aa7d63a;white-space:pre-wrap;
+display:inline-block;line-height:1.4;margin:1px;min-width:.6em}
+.windrow .c1{background:#d6a77a3a}.windrow .c2{background:#7abf6a3a}.windrow .c3{background:#a98ad63a}
+.windrow .c4{background:#c9bd3a3a}.windrow small{opacity:.75;margin-left:3px;unicode-bidi:isolate}
+.windrow b.off{opacity:.65;text-decoration:line-through}
+.windrow bdi{display:block;unicode-bidi:plaintext;white-space:pre-wrap;overflow-wrap:anywhere}
+.windrow i{font-style:normal;white-space:nowrap;border-left:3px solid #c2571a;padding-left:3px;margin-left:2px;font-size:11px}
 """
 
 
@@ -130,7 +135,8 @@ def _html(made: Explanation) -> Iterator[str]:
     yield from (_row_html(row, made.tokenizers[row.member]) for row in made.rows[:_MOST_ROWS])
     if len(made.rows) > _MOST_ROWS:
         yield f"<p>... and {len(made.rows) - _MOST_ROWS} more rows</p>"
-    yield "<p>A bar marks where a document begins; a token struck through has a target that does not count.</p></div>"
+    yield "<p>A bar marks where a document begins, · is a blank; a token struck through has a target that does not "
+    yield "count.</p></div>"
 
 
 def _row_html(row: Row, tokenizer: Tokenizer | None) -> str:
@@ -140,19 +146,29 @@ def _row_html(row: Row, tokenizer: Tokenizer | None) -> str:
         f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}; "
         f"{counting} of {len(row.targets)} targets count"
     )
+    text = reading(passages(row.inputs[:_MOST_PLACES], tokenizer, tokenizer.eos_id if tokenizer else None))
     more = f" ... {len(row.inputs) - _MOST_PLACES} more" if len(row.inputs) > _MOST_PLACES else ""
     chips = "".join(_chips(row, tokenizer))
-    return f"<details {'open' * (row.row == 0)}><summary>{head}</summary><code>{chips}{more}</code></details>"
+    return f"<details {'open' * (row.row == 0)}><summary>{head}</summary>{text}<code>{chips}{more}</code></details>"
 
 
 def _chips(row: Row, tokenizer: Tokenizer | None) -> Iterator[str]:
     places = range(min(len(row.inputs), _MOST_PLACES))
     for document, held in groupby(places, row.documents.__getitem__):
         yield f"<i>{_named(row, document)}</i> "
-        for token, target in ((row.inputs[place], row.targets[place]) for place in held):
-            text, off = safe(token_text(tokenizer, token)), target == IGNORE_INDEX
-            follows = "does not count" if off else safe(f"target {target} '{token_text(tokenizer, target)}'")
-            yield f'<b{" class=off" * off} title="{token}; {follows}">{text}</b>'
+        first, *others = held
+        for piece in pieces(row.inputs[first : first + 1 + len(others)], tokenizer):
+            start = first + piece.place
+            yield _chip(piece, row.targets[start : start + len(piece.ids)], row.positions[start] % 5, tokenizer)
+
+
+def _chip(piece: Piece, targets: list[int], hue: int, tokenizer: Tokenizer | None) -> str:
+    """The piece, coloured by its place in the document, with its ids and targets on hover."""
+    counting = [f"target {target} '{token_text(tokenizer, target)}'" for target in targets if target != IGNORE_INDEX]
+    hover = f"{' '.join(map(str, piece.ids))}; {', '.join(counting) or 'does not count'}"
+    count = f"<small>×{len(targets)}</small>" * (len(targets) > 1)
+    off = " off" * (not counting)
+    return f'<b class="c{hue}{off}" title="{safe(hover)}">{safe(chip_text(piece.text))}{count}</b>'
 
 
 def _named(row: Row, document: int) -> str:
@@ -160,14 +176,3 @@ def _named(row: Row, document: int) -> str:
         return "padding"
     origin = row.origins.get(document)
     return f"document {document}" + (f", {safe(str(origin))}" if origin else "")
-
-
-def token_text(tokenizer: Tokenizer | None, token: int) -> str:
-    """The text of one token; bytes that are part of a character are written ``\\xNN``."""
-    if tokenizer is None:
-        return f"<{token}>"
-    decode_bytes = getattr(tokenizer, "decode_bytes", None)
-    if decode_bytes is None:
-        return tokenizer.decode([token])
-    data: bytes = decode_bytes([token])
-    return data.decode("utf-8", errors="backslashreplace")

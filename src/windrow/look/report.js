@@ -12,17 +12,30 @@
     if (text !== undefined) made.textContent = text;
     return made;
   };
-  const chip = (id, off) => {
-    if (off) return element("span", "chip off", "-100");
-    const made = element("span", id === data.eos ? "chip eos" : "chip", data.texts[id] ?? String(id));
-    made.title = "id " + id;
+  const piece = (ids) => { // as many as are a character together: the page has a text for them
+    while (ids.length > 1 && !(ids.join(" ") in data.texts)) ids = ids.slice(0, -1);
+    return ids;
+  };
+  const chip = (ids, hue) => {
+    if (ids[0] < 0) return element("span", "chip off", "-100");
+    const made = element("span", ids[0] === data.eos ? "chip eos" : "chip c" + hue, data.texts[ids.join(" ")]);
+    made.title = "id " + ids.join(" ");
+    if (ids.length > 1) made.append(element("small", "", "×" + ids.length));
     return made;
   };
-  const line = (name, ids, isTarget) => {
-    const made = element("div", "row");
-    const chips = element("span");
-    chips.append(...ids.map((id) => chip(id, isTarget && id === -100)));
+  const line = (name, ids, hues) => {
+    const made = element("div", "row"), chips = element("span");
+    for (let place = 0, held; place < ids.length; place += held.length) {
+      held = piece(ids.slice(place, place + 16));
+      chips.append(chip(held, hues[place]));
+    }
     made.append(element("span", "name", name), chips);
+    return made;
+  };
+  const reading = (texts) => {
+    const made = element("div", "reading");
+    made.append(...texts.map((text) => element("bdi", "", text)));
+    for (const one of made.children) one.dir = "auto";
     return made;
   };
 
@@ -44,7 +57,8 @@
       const block = element("div", "window");
       block.dataset.start = start;
       block.dataset.ids = ids.join(" ");
-      block.append(line(`window ${window}`, ids.slice(0, -1)), line("its targets", ids.slice(1)));
+      const hues = ids.map((_, place) => (start + place) % 5);
+      block.append(line(`window ${window}`, ids.slice(0, -1), hues), line("its targets", ids.slice(1), hues.slice(1)));
       rows.append(block);
     }
   };
@@ -61,12 +75,13 @@
       return;
     }
     for (const row of rows) {
-      const block = element("div", "sample");
+      const block = element("details", "sample"), summary = element("summary");
+      block.open = row === rows[0];
       block.dataset.inputs = row.inputs.join(" ");
       block.dataset.targets = row.targets.join(" ");
       const member = row.member ? row.member + ", " : "";
-      block.append(element("h3", "", `${member}window ${number(row.window)} of epoch ${row.epoch}, from token ${number(row.start)}`));
-      block.append(line("inputs", row.inputs), line("targets", row.targets, true));
+      summary.append(element("h3", "", `${member}window ${number(row.window)} of epoch ${row.epoch}, from token ${number(row.start)}`));
+      block.append(summary, reading(row.reads), line("inputs", row.inputs, row.hues), line("targets", row.targets, row.hues.slice(1)));
       out.append(block);
     }
   };

@@ -10,12 +10,14 @@ import hashlib
 import importlib.resources
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from windrow.loader.loader import Loader
 from windrow.look.explain import tokenizer_of
 from windrow.look.figures import PALETTE
+from windrow.look.pieces import chip_text, pieces, token_text
 from windrow.look.report_data import step_rows
 from windrow.look.report_sections import COMMAND, Facts, sections
 from windrow.shown import safe
@@ -34,8 +36,8 @@ def write_report(loader: Loader, path: str | os.PathLike[str], *, tokenizer: str
     matter and does not move.
     """
     name, windows = next(iter(loader.members.items()))
-    first = windows.store.tokens(0, _FIRST).tolist()
-    facts = Facts(loader, windows, name, tokenizer_of(windows, tokenizer), first, step_rows(loader))
+    first, decoder = windows.store.tokens(0, _FIRST).tolist(), tokenizer_of(windows, tokenizer)
+    facts = Facts(loader, windows, name, decoder, first, step_rows(loader, decoder))
     page = _page(facts).encode()
     write_whole(Path(path), lambda file: file.write(page))
     return len(page)
@@ -61,19 +63,25 @@ def _page(facts: Facts) -> str:
 
 def _data(facts: Facts) -> str:
     """What the script reads, as JSON that cannot end the element that it stands in."""
-    rows = [row for step in facts.steps.values() for row in step]
-    ids = {*facts.first}.union(*(row["inputs"] + row["targets"] for row in rows))
     content: dict[str, Any] = {
         "num_tokens": facts.windows.num_tokens,
         "eos": facts.windows.store.eos_id,
         "first": facts.first,
         "steps": facts.steps,
-        "texts": {i: facts.text(i) for i in sorted(ids) if i >= 0},
+        "texts": dict(sorted(_texts(facts))),
         "carried": facts.carried,
         "command": COMMAND,
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _texts(facts: Facts) -> Iterator[tuple[str, str]]:
+    """The text of each chip by its ids: of every token, and of those that only together are a character."""
+    rows = [row[part] for step in facts.steps.values() for row in step for part in ("inputs", "targets")]
+    for ids in (facts.first, *rows):
+        yield from ((str(token), chip_text(token_text(facts.decoder, token))) for token in {*ids})
+        yield from ((" ".join(map(str, one.ids)), chip_text(one.text)) for one in pieces(ids, facts.decoder))
 
 
 def _part(name: str) -> str:

@@ -5,6 +5,7 @@ most ``_MOST_TOKENS`` tokens, ``_MOST_DOCUMENTS`` boundaries and ``_MOST_WINDOWS
 do: any HTML.
 """
 
+import unicodedata
 from collections import Counter
 from itertools import dropwhile
 from typing import Any
@@ -16,6 +17,7 @@ from windrow.audit.plan import Plan, plan
 from windrow.audit.sizes import RunSizes, plans_by_policy
 from windrow.loader.loader import Loader
 from windrow.look.explain import Row, rows_of
+from windrow.look.pieces import hues_of, passages, pieces
 from windrow.order.order import MemberOrder
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one
 from windrow.tokens.protocol import Tokenizer
@@ -24,23 +26,30 @@ from windrow.windows.windows import Windows
 __all__ = ["coverage", "document_lengths", "frequent_tokens", "ledger", "mixture_shares", "order_facts", "step_rows"]
 
 _MOST_TOKENS, _MOST_DOCUMENTS, _MOST_WINDOWS = 4_000_000, 4_000_000, 2_000_000
-_PLAN_WINDOWS, _PLAN_TOKENS = 2_000_000, 20_000_000
-CARRIED_PLACES, CARRIED_ROWS, _CARRIED_NUMBERS = 64, 8, 12_000  # of each step, and of all steps together
+_PLAN_WINDOWS, _PLAN_TOKENS, _MOST_DECODED = 2_000_000, 20_000_000, 65_536
+CARRIED_PLACES, CARRIED_ROWS, _CARRIED_NUMBERS = 64, 8, 7_000  # of each step, and of all steps together
 
 
-def step_rows(loader: Loader) -> dict[int, list[dict[str, Any]]]:
-    """The first steps of the run and of its second epoch: each row's window and its first places."""
+def step_rows(loader: Loader, tokenizer: Tokenizer | None) -> dict[int, list[dict[str, Any]]]:
+    """The first steps of the run and of its second epoch: each row's window, its first places and how they read."""
     places = min(CARRIED_PLACES, next(iter(loader.members.values())).max_length)
     each = 2 * places * min(loader.batch_size, CARRIED_ROWS)
     count = max(2, min(24, _CARRIED_NUMBERS // each))
     steps = [*range(min(count, len(loader))), *range(len(loader), len(loader) + min(count // 2, len(loader)))]
-    return {step: [_carried(row, places) for row in rows_of(loader, step)[:CARRIED_ROWS]] for step in steps}
+    rows = {step: rows_of(loader, step)[:CARRIED_ROWS] for step in steps}
+    return {step: [_carried(loader, row, places, tokenizer) for row in rows[step]] for step in steps}
 
 
-def _carried(row: Row, places: int) -> dict[str, Any]:
-    held = [row.documents[0], row.documents[-1]]
-    start = {"member": row.member, "window": row.window, "epoch": row.epoch, "start": row.start, "documents": held}
-    return {**start, "inputs": row.inputs[:places], "targets": row.targets[:places]}
+def _carried(loader: Loader, row: Row, places: int, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    store, inputs = loader.members[row.member].store, row.inputs[:places]
+    at = (store.document_ends(np.maximum(row.documents, 0) - 1) + row.positions).tolist()
+    return {
+        **{name: getattr(row, name) for name in ("member", "window", "epoch", "start")},
+        "inputs": inputs,
+        "targets": row.targets[:places],
+        "hues": hues_of([*at, at[-1] + 1][: places + 1]),
+        "reads": passages(inputs, tokenizer, store.eos_id),
+    }
 
 
 def order_facts(loader: Loader, windows: Windows, name: str) -> tuple[Int64, Int64, dict[str, tuple[float, float]]]:
@@ -90,21 +99,34 @@ def document_lengths(windows: Windows) -> tuple[list[tuple[int, int, int]], str]
     return [*dropwhile(lambda one: not one[2], bins)], sampled
 
 
-def frequent_tokens(windows: Windows, tokenizer: Tokenizer | None, most: int = 20) -> dict[str, Any]:
-    """The most frequent tokens and how often each comes, distinct ones, and bytes of text per token."""
-    store, pieces = windows.store, 64
+def frequent_tokens(windows: Windows, tokenizer: Tokenizer | None, most: int = 12) -> dict[str, Any]:
+    """The most frequent tokens and how often each comes, distinct ones, bytes of text per token, and scripts."""
+    store, parts = windows.store, 64
     if store.num_tokens <= _MOST_TOKENS:
         ids, sampled = store.tokens(), ""
     else:
-        starts = np.linspace(0, store.num_tokens - _MOST_TOKENS // pieces, pieces).astype(np.int64)
-        ids, sampled = store.gather(starts, _MOST_TOKENS // pieces).reshape(-1), f"a sample of {_MOST_TOKENS:,} tokens"
+        starts = np.linspace(0, store.num_tokens - _MOST_TOKENS // parts, parts).astype(np.int64)
+        ids, sampled = store.gather(starts, _MOST_TOKENS // parts).reshape(-1), f"a sample of {_MOST_TOKENS:,} tokens"
     counts = Counter(dict(zip(*map(np.ndarray.tolist, np.unique(ids, return_counts=True)), strict=True)))
     text = {token: count for token, count in counts.items() if token != store.eos_id}
     per_token, decode = None, getattr(tokenizer, "decode_bytes", None)
     if decode and text:
         per_token = sum(len(decode([token])) * count for token, count in text.items()) / sum(text.values())
     top = counts.most_common(most)
-    return {"top": top, "of": len(ids), "distinct": len(counts), "bytes_per_token": per_token, "sampled": sampled}
+    found = {"top": top, "of": len(ids), "distinct": len(counts), "bytes_per_token": per_token, "sampled": sampled}
+    return {**found, "scripts": _scripts(ids[:_MOST_DECODED].tolist(), tokenizer)}
+
+
+def _scripts(ids: list[int], tokenizer: Tokenizer | None, most: int = 8) -> list[tuple[str, int, int]]:
+    """``(script, characters, tokens)`` of the words in ``ids``; a script is the first word of a letter's name."""
+    characters, tokens = Counter[str](), Counter[str]()
+    for piece in pieces(ids, tokenizer):
+        letter = piece.text.strip()[:1]
+        if letter.isalpha():
+            script = unicodedata.name(letter, "other").split()[0].lower()
+            characters[script] += len(piece.text)
+            tokens[script] += len(piece.ids)
+    return [(script, count, tokens[script]) for script, count in characters.most_common(most)]
 
 
 def ledger(loader: Loader, windows: Windows) -> tuple[Plan | None, dict[str, Plan | str]]:

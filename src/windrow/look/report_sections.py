@@ -4,6 +4,7 @@ Guarantee: strings that are not our own pass through ``safe``; each section read
 ``report_data.py``. It does not do: style or script.
 """
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 from windrow.audit.sizes import RunSizes
 from windrow.loader.loader import Loader
 from windrow.look import report_data, tour
-from windrow.look.explain import token_text
 from windrow.look.figures import bars, dots, shares, stacked
+from windrow.look.pieces import Piece, chip_text, hues_of, passages, pieces, reading, token_text
 from windrow.look.report_data import CARRIED_PLACES, CARRIED_ROWS
 from windrow.look.tour import Station
-from windrow.shown import safe, visible
+from windrow.shown import safe
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
 
@@ -24,12 +25,13 @@ __all__ = ["COMMAND", "Facts", "sections"]
 COMMAND = "windrow show STORE"
 _POINTS = 600
 _NAV = [
-    ("path", "From text to batch"),
-    ("windows-h", "Windows"),
-    ("order", "Order and batches"),
-    ("ranks", "Ranks"),
     ("steps-h", "Any step"),
     ("coverage", "Coverage"),
+    ("ledger", "Ledger"),
+    ("path", "From text to batch"),
+    ("windows-h", "Windows"),
+    ("order", "Order"),
+    ("ranks", "Ranks"),
     ("data-h", "The text"),
     ("shuffle", "The shuffle"),
 ]
@@ -57,25 +59,25 @@ class Facts:
         epoch = len(self.loader)
         return f"0 to {max(step for step in self.steps if step < epoch)} and {epoch} to {max(self.steps)}"
 
-    def text(self, token: int) -> str:
-        return visible(token_text(self.decoder, token))
+    def row(self, name: str, ids: Sequence[int], hues: str, *, numbered: bool = False) -> str:
+        """The chips of ``ids``, each in the colour of its first token; ``hues`` has a digit for each token."""
+        chips = [self._chip(piece, hues[piece.place], numbered) for piece in pieces(ids, self.decoder)]
+        return _row(name, "".join(chips))
 
-    def chip(self, token: int, *, numbered: bool = False) -> str:
-        if token < 0:
+    def _chip(self, piece: Piece, hue: str, numbered: bool) -> str:
+        if piece.ids[0] < 0:
             return '<span class="chip off">-100</span>'
-        kind = "chip eos" if token == self.windows.store.eos_id else "chip"
-        number = f"<small>{token}</small>" if numbered else ""
-        return f'<span class="{kind}" title="id {token}">{safe(self.text(token))}{number}</span>'
-
-    def row(self, name: str, ids: Sequence[int]) -> str:
-        return _row(name, "".join(map(self.chip, ids)))
+        kind = "eos" if piece.ids[0] == self.windows.store.eos_id else f"c{hue}"
+        ids, count = " ".join(map(str, piece.ids)), f"×{len(piece.ids)}" * (len(piece.ids) > 1)
+        note = f"<small>{ids if numbered else count}</small>" if numbered or count else ""
+        return f'<span class="chip {kind}" title="id {ids}">{safe(chip_text(piece.text))}{note}</span>'
 
 
 def sections(facts: Facts) -> Iterator[str]:
     """The body of the page, from its heading to its end."""
     yield from _head(facts)
     yield '<main id="main">'
-    for part in (_path, _windows, _order, _ranks, _steps, _coverage, _text, _mixture, _shuffle):
+    for part in (_steps, _coverage, _path, _windows, _order, _ranks, _text, _mixture, _shuffle):
         yield from part(facts)
     yield f"</main><p class=soft>Recipe: <code>{safe(facts.loader.recipe)}</code></p>"
 
@@ -102,13 +104,15 @@ def _head(facts: Facts) -> Iterator[str]:
         shown = f"{value:,}" if isinstance(value, int) else safe(value)
         yield f"<div><dt>{label}</dt><dd>{shown}</dd></div>"
     links = "".join(f'<li><a href="#{target}">{label}</a></li>' for target, label in _NAV)
-    yield f'</dl><nav aria-label="Sections"><ul>{links}</ul></nav></header>'
+    yield f'</dl></header><nav aria-label="Sections"><ul>{links}</ul></nav>'
 
 
 def _path(facts: Facts) -> Iterator[str]:
     store = facts.windows.store
     yield '<h2 id="path">From text to batch</h2>'
-    yield "<p>A chip is a token, with its id beside its text. Control characters are written as escapes.</p>"
+    yield "<p>A chip is a token, with its id beside its text; tokens that only together are a character share one. A "
+    yield "blank is ·, and what does not print is an escape.</p>"
+    yield reading(passages(facts.first, facts.decoder, store.eos_id))
     yield from _station(facts, tour.tokens(store, facts.decoder))
     yield from _station(facts, tour.next_token(store, facts.decoder, facts.windows.max_length))
     yield from _station(facts, tour.batch(facts.loader, facts.decoder))
@@ -117,14 +121,22 @@ def _path(facts: Facts) -> Iterator[str]:
 
 def _station(facts: Facts, station: Station, heading: str = "h3") -> Iterator[str]:
     """A station of the tour; ``heading`` is its element, which may have an id."""
-    yield f"<{heading}>{safe(station.title)}</{heading[:2]}><p>{safe(station.says)}</p>"
+    yield f"<{heading}>{safe(station.title)}</{heading.split()[0]}><p>{safe(station.says)}</p>"
     yield from (_row(label, safe(value)) for label, value in station.facts)
-    for name, tokens in station.tokens:
-        yield _row(name, "".join(facts.chip(token, numbered=True) for token, _ in tokens))
+    for name, first, tokens in station.tokens:
+        hues = hues_of(range(first, first + len(tokens)))
+        yield facts.row(name, [token for token, _ in tokens], hues, numbered=True)
     if station.lines:
-        yield f"<p><code>{'<br>'.join(map(safe, station.lines))}</code></p>"
+        shown = "".join(f"<span>{_isolated(line)}</span>" for line in station.lines)
+        yield f"<p class='lines{' many' * (len(station.lines) > 4)}'><code>{shown}</code></p>"
     if station.rows:
         yield _table(station.headings, station.rows, left=station.left)
+
+
+def _isolated(line: str) -> str:
+    """``line`` with what stands on each side of an arrow or dots on its side, in whatever direction it is written."""
+    parts = re.split(r"( ----> | \.\.\. )", line)
+    return "".join(safe(part) if number % 2 else f"<bdi>{safe(part)}</bdi>" for number, part in enumerate(parts))
 
 
 def _row(name: str, shown: str) -> str:
@@ -149,8 +161,9 @@ def _windows(facts: Facts) -> Iterator[str]:
     yield f"</code><br><span id=meaning>a token is a target about {length / stride:g} times an epoch</span></p>"
     yield "<div id=windows>"
     for number in range(min(count, 5)):
-        ids = facts.first[number * stride : number * stride + length + 1]
-        rows = facts.row(f"window {number}", ids[:-1]) + facts.row("its targets", ids[1:])
+        start = number * stride
+        ids, hues = facts.first[start : start + length + 1], hues_of(range(start, start + length + 1))
+        rows = facts.row(f"window {number}", ids[:-1], hues) + facts.row("its targets", ids[1:], hues[1:])
         yield f"<div class=window>{rows}</div>"
     yield "</div></div>"
     if _is_plain(facts):
@@ -166,7 +179,9 @@ def _is_plain(facts: Facts) -> bool:
 def _order(facts: Facts) -> Iterator[str]:
     yield from _station(facts, tour.order(facts.loader), 'h2 id="order"')
     if _is_plain(facts):
-        yield from _station(facts, tour.slices(facts.loader, facts.windows))
+        yield "<details>"
+        yield from _station(facts, tour.slices(facts.loader, facts.windows), "summary")
+        yield "</details>"
 
 
 def _ranks(facts: Facts) -> Iterator[str]:
@@ -195,10 +210,12 @@ def _steps(facts: Facts) -> Iterator[str]:
     yield f"{facts.carried}; <code>{COMMAND} --step NUMBER</code> shows any.{cut}{rows}</p><div class=card>"
     yield f'<div class="controls js"><label>step <input type=number id=step min=0 max={last} value=0></label></div>'
     yield "<div id=batch aria-live=polite data-step=0>"
-    for row in facts.steps[0]:
+    for number, row in enumerate(facts.steps[0]):
         member = f"{safe(row['member'])}, " if row["member"] else ""
-        yield f"<div class=sample><h3>{member}window {row['window']:,} of epoch {row['epoch']}, from token "
-        yield f"{row['start']:,}</h3>{facts.row('inputs', row['inputs'])}{facts.row('targets', row['targets'])}</div>"
+        yield f"<details class=sample{' open' * (number == 0)}><summary><h3>{member}window {row['window']:,} of epoch "
+        yield f"{row['epoch']}, from token {row['start']:,}</h3></summary>{reading(row['reads'])}"
+        yield facts.row("inputs", row["inputs"], row["hues"]) + facts.row("targets", row["targets"], row["hues"][1:])
+        yield "</details>"
     yield "</div></div>"
 
 
@@ -212,6 +229,7 @@ def _coverage(facts: Facts) -> Iterator[str]:
         drawn = bars([times for _, _, times in stretches], labels, label=label, ends=ends)
         yield f"<figure>{drawn}<figcaption>{label}, on average over the stretch.</figcaption></figure>"
     made, policies = report_data.ledger(facts.loader, facts.windows)
+    yield '<h3 id="ledger">The ledger: every token once</h3>'
     if made is None:
         yield "<p>The store is too large to count every token on a page; <code>windrow plan STORE</code> does.</p>"
         return
@@ -219,16 +237,16 @@ def _coverage(facts: Facts) -> Iterator[str]:
         targets = member.num_tokens - member.times_target[0]
         parts = [("target once or more", targets), ("context only", member.context_only)]
         parts += [(f"dropped: {reason}", count) for reason, count in member.dropped.items() if count]
-        yield f"<h3>The ledger{f' of {safe(name)}' if name else ''}: every token once</h3>"
+        yield f"<h4>{safe(name)}</h4>" if name else ""
         label = "Tokens by use"
         yield f"<figure>{shares(parts, label=label)}</figure>"
-        yield _table(
-            ["", "tokens", "share"], [[n, f"{c:,}", f"{c / member.num_tokens:.2%}"] for n, c in parts], mark="key"
-        )
+        used = [[n, f"{c:,}", f"{c / member.num_tokens:.2%}"] for n, c in parts]
+        yield f"<div class=pair>{_table(['', 'tokens', 'share'], used, mark='key')}"
         places = member.num_rows * member.max_length
         rows = [("targets that count", member.trained), *member.masked.items(), ("padding", member.padded)]
-        yield f"<p>Places of all rows in an epoch: {member.num_rows:,} x {member.max_length:,} = {places:,}.</p>"
-        yield _table(["", "places", "share"], [[n, f"{c:,}", f"{c / places:.2%}"] for n, c in rows if c])
+        counted = [[n, f"{c:,}", f"{c / places:.2%}"] for n, c in rows if c]
+        yield f"<div>{_table(['', 'places', 'share'], counted)}<p>Places of all rows in an epoch: "
+        yield f"{member.num_rows:,} x {member.max_length:,} = {places:,}.</p></div></div>"
     if policies:
         yield "<h3>The same text under other policies</h3>"
         yield _table(
@@ -255,11 +273,17 @@ def _text(facts: Facts) -> Iterator[str]:
     yield f"<figure>{drawn}<figcaption>{label}{f'; {sampled}' if sampled else ''}.</figcaption></figure>"
     found = report_data.frequent_tokens(facts.windows, facts.decoder)
     per_token = found["bytes_per_token"]
-    yield "<h3>Most frequent tokens</h3><p>"
+    yield "<div class=pair><div><h3>Most frequent tokens</h3><p>"
     yield f"{found['distinct']:,} different tokens" + (f" in {found['sampled']}" if found["sampled"] else "") + "; "
     yield f"a token is {per_token:.2f} bytes of text on average.</p>" if per_token else "no tokenizer is known.</p>"
-    rows = [[facts.text(token), str(token), f"{n:,}", f"{n / found['of']:.2%}"] for token, n in found["top"]]
-    yield _table(["token", "id", "times", "share"], rows, mark="chip")
+    texts = {token: chip_text(token_text(facts.decoder, token)) for token, _ in found["top"]}
+    rows = [[texts[token], str(token), f"{n:,}", f"{n / found['of']:.2%}"] for token, n in found["top"]]
+    yield _table(["token", "id", "times", "share"], rows, mark="chip") + "</div>"
+    if found["scripts"]:
+        made = [[name, f"{count:,}", f"{tokens / count:.2f}"] for name, count, tokens in found["scripts"]]
+        yield "<div><h3>Tokens a character</h3><p>By script, of a sample of words. The more it takes, the less text a "
+        yield f"window holds.</p>{_table(['', 'characters', 'tokens each'], made)}</div>"
+    yield "</div>"
 
 
 def _mixture(facts: Facts) -> Iterator[str]:

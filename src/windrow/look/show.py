@@ -10,7 +10,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from windrow.arrays import IGNORE_INDEX
-from windrow.look.explain import Row, token_text
+from windrow.look.explain import Row
+from windrow.look.pieces import token_text
 from windrow.shown import table, visible
 from windrow.tokens.protocol import Tokenizer
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from windrow.audit.sizes import RunSizes
 from windrow.loader.loader import Loader
-from windrow.look.explain import rows_of, token_text
+from windrow.look.explain import rows_of
+from windrow.look.pieces import token_text
 from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
@@ -20,7 +21,7 @@ from windrow.windows.windows import Windows
 __all__ = ["Fact", "Station", "Tokens", "batch", "next_token", "order", "slices", "tokens", "windows"]
 
 Fact = tuple[str, str]  # label, value
-Tokens = tuple[str, list[tuple[int, str]]]  # the name of a row; of each token its id and text (none for -100)
+Tokens = tuple[str, int, list[tuple[int, str]]]  # a row's name, its first place in the store, ids and texts
 _PLACES, _IDS, _NUMBERS = 24, 12, 8
 _FIRST_WINDOWS, _LAST_WINDOWS = 4, 2
 _STEPS, _SAMPLES, _SLICED_STEPS = 8, 12, 3
@@ -56,7 +57,7 @@ def tokens(store: TokenStore, tokenizer: Tokenizer | None) -> Station:
         "Tokens",
         "Text is cut into tokens. A token is a piece of text that has a number, its id.",
         facts=[("count", f"{store.num_tokens:,} tokens{known}"), ("stored", stored)],
-        tokens=[_named("tokens", ids, tokenizer)],
+        tokens=[_named("tokens", 0, ids, tokenizer)],
     )
 
 
@@ -68,7 +69,7 @@ def next_token(store: TokenStore, tokenizer: Tokenizer | None, max_length: int) 
         "The next token",
         "Each input shall predict the token after it. A window is all of these at once: inputs and, moved on by one, "
         "targets.",
-        tokens=[_named("inputs", ids[:-1], tokenizer), _named("targets", ids[1:], tokenizer)],
+        tokens=[_named("inputs", 0, ids[:-1], tokenizer), _named("targets", 1, ids[1:], tokenizer)],
         lines=[
             *[f"{context} ----> {target}" for context, target in pairs],
             *[f"'{_text(tokenizer, context)}' ----> '{token_text(tokenizer, target)}'" for context, target in pairs],
@@ -176,8 +177,8 @@ def batch(loader: Loader, tokenizer: Tokenizer | None) -> Station:
         "So many windows at a time are a batch: one look-up, and two views of it.",
         facts=[("step 0", shapes), ("its row 0", drawn)],
         tokens=[
-            _named("inputs", first.inputs[:_IDS], tokenizer),
-            _named("targets", first.targets[:_IDS], tokenizer),
+            _named("inputs", first.start, first.inputs[:_IDS], tokenizer),
+            _named("targets", first.start + 1, first.targets[:_IDS], tokenizer),
         ],
         lines=[
             line
@@ -187,8 +188,8 @@ def batch(loader: Loader, tokenizer: Tokenizer | None) -> Station:
     )
 
 
-def _named(name: str, ids: Sequence[int], tokenizer: Tokenizer | None) -> Tokens:
-    return name, [(token, "" if token < 0 else token_text(tokenizer, token)) for token in ids]
+def _named(name: str, first: int, ids: Sequence[int], tokenizer: Tokenizer | None) -> Tokens:
+    return name, first, [(token, token_text(tokenizer, token)) for token in ids]
 
 
 def _listed(ids: list[int]) -> str:

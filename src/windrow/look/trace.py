@@ -127,7 +127,7 @@ def _places(rows: Sequence[Tokens], width: int) -> "RenderableType":
     from rich.cells import cell_len
 
     lines = []
-    for name, tokens in rows:
+    for name, _, tokens in rows:
         lines.append([name, *(f"'{visible(text)}'" if token >= 0 else "" for token, text in tokens)])
         lines.append(["", *(str(token) for token, _ in tokens)])
     columns = [*zip(*lines, strict=True)]
