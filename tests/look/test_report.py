@@ -348,6 +348,8 @@ def test_every_kind_of_run_has_a_page_of_less_than_300_kb_that_asks_nothing_of_o
     outside = page[: page.index('<script type="application/json"')]
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?[^#"'\s>]|url\(|@import""", outside)
     assert ("The mixture" in page) == (name == "mixture")
+    assert ('href="#mixture"' in page) == (name == "mixture")
+    assert {*re.findall(r'href="#([\w-]+)"', page)} <= {*re.findall(r'id="?([\w-]+)', page)}
 
 
 def test_the_stream_that_ranks_cut_is_that_of_all_ranks_whoever_writes_the_page(tmp_path: Path) -> None:

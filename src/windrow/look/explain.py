@@ -125,7 +125,8 @@ display:inline-block;line-height:1.4;margin:1px;min-width:.6em}
 .windrow .c4{background:#c9bd3a3a}.windrow small{opacity:.75;margin-left:3px;unicode-bidi:isolate}
 .windrow b.off{opacity:.65;text-decoration:line-through}
 .windrow bdi{display:block;unicode-bidi:plaintext;white-space:pre-wrap;overflow-wrap:anywhere}
-.windrow i{font-style:normal;white-space:nowrap;border-left:3px solid #c2571a;padding-left:3px;margin-left:2px;font-size:11px}
+.windrow i{font-style:normal;border-left:3px solid #c2571a;padding-left:3px;margin-left:2px;font-size:11px;
+white-space:nowrap}
 """
 
 

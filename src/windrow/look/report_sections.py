@@ -33,6 +33,7 @@ _NAV = [
     ("order", "Order"),
     ("ranks", "Ranks"),
     ("data-h", "The text"),
+    ("mixture", "The mixture"),
     ("shuffle", "The shuffle"),
 ]
 
@@ -103,7 +104,8 @@ def _head(facts: Facts) -> Iterator[str]:
     for label, value in numbers:
         shown = f"{value:,}" if isinstance(value, int) else safe(value)
         yield f"<div><dt>{label}</dt><dd>{shown}</dd></div>"
-    links = "".join(f'<li><a href="#{target}">{label}</a></li>' for target, label in _NAV)
+    there = [place for place in _NAV if place[0] != "mixture" or len(loader.members) > 1]
+    links = "".join(f'<li><a href="#{target}">{label}</a></li>' for target, label in there)
     yield f'</dl></header><nav aria-label="Sections"><ul>{links}</ul></nav>'
 
 
