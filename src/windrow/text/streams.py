@@ -105,6 +105,11 @@ def _decompressed(raw: Iterator[bytes], path: str, compression: str) -> Iterator
 
 
 def _damaged(path: str, num_raw: int, what: str) -> SourceError:
+    if "too much memory" in what:  # zstd's own words, for a window beyond its bound
+        return SourceError(
+            f"{path} was packed with a window of more than 128 MiB (zstd --long), which takes as much memory to "
+            f"unpack. Unpack it first: zstd -d --long=31 {path}"
+        )
     return SourceError(
         f"{path} is damaged near byte {num_raw} of the compressed file: {what}. Half a corpus would train a model "
         "without a sign. Download or copy the file again."
