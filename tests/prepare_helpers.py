@@ -38,7 +38,7 @@ def real_texts(nbytes: int) -> list[str]:
     for path in (path for root in roots for path in sorted(root.rglob("*")) if path.suffix in (".py", ".txt", ".rst")):
         try:
             data = path.read_bytes()
-            found.append(data.decode("utf-8"))
+            found.append(data.decode("utf-8-sig"))
         except (UnicodeDecodeError, OSError):
             continue
         held += len(data)

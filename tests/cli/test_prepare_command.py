@@ -49,6 +49,17 @@ def test_the_summary_says_what_was_made_and_what_was_left_out(lines: Path, tmp_p
     assert "finished already: verified" in again.stderr
 
 
+def test_the_summary_says_what_a_folder_passed_over_and_a_form_is_one_of_five(lines: Path, tmp_path: Path) -> None:
+    (lines.parent / "notes.md").write_text("notes")
+    (lines.parent / "marked.txt").write_bytes(b"\xef\xbb\xbftext")
+    out = windrow(lines.parent, tmp_path / "out", "--text-key", "body", "--on-error", "skip")
+    assert "passed over: 1 file in folders (.md); to read such files, name them and give --form" in out.stderr
+    assert "left out: 1 byte order mark at the head of a text" in out.stderr
+    windrow(lines.parent / "notes.md", tmp_path / "notes", "--form", "text")
+    same_ids(open_store(tmp_path / "notes/train"), ["notes"])
+    assert "'parquet', 'arrow'" in windrow(lines, tmp_path / "x", "--form", "csv", code=2).stderr
+
+
 def test_json_is_for_programs(lines: Path, tmp_path: Path) -> None:
     out = windrow(lines, tmp_path / "out", "--text-key", "body", "--on-error", "skip", "--json")
     said = json.loads(out.stdout)

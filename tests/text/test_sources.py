@@ -1,5 +1,6 @@
 """What ``inputs`` may be: files, folders, links, patterns, standard input, iterables; their order and their names."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from prepare_helpers import TEXTS, as_jsonl, same_ids, snapshot
 from windrow import open_store, prepare
-from windrow.errors import SourceError
+from windrow.errors import PrepareError, SourceError
 from windrow.preparing.tally import Report
 
 
@@ -20,17 +21,80 @@ def test_an_iterable_holds_documents(tmp_path: Path, documents: list[Any]) -> No
     same_ids(prepare(iter(documents), tmp_path)["train"], TEXTS)
 
 
-def test_standard_input_is_one_text_and_with_a_text_key_it_is_jsonl(tmp_path: Path) -> None:
-    for key, data, texts in (("text", b"one\ntwo\n", ["one\ntwo\n"]), ("body", as_jsonl(TEXTS, "body"), TEXTS)):
-        code = f"import windrow; windrow.prepare('-', {str(tmp_path / key)!r}, text_key={key!r})"
+def test_standard_input_is_one_text_and_with_any_text_key_or_a_form_it_is_that(tmp_path: Path) -> None:
+    ways: list[tuple[dict[str, str], bytes, list[str]]] = [
+        ({}, b"one\ntwo\n", ["one\ntwo\n"]),
+        ({}, b'"{text}" is no object', ['"{text}" is no object']),
+        ({}, b"{text} is no object\n", ["{text} is no object\n"]),
+        ({"text_key": "body"}, as_jsonl(TEXTS, "body"), TEXTS),
+        ({"text_key": "text"}, as_jsonl(TEXTS), TEXTS),
+        ({"form": "jsonl"}, as_jsonl(TEXTS), TEXTS),
+        ({"form": "json"}, as_jsonl(TEXTS), TEXTS),
+        ({"form": "json"}, json.dumps([{"text": text} for text in TEXTS]).encode(), TEXTS),
+        ({"form": "text", "text_key": "body"}, b'{"text": 1}\n', ['{"text": 1}\n']),
+    ]
+    for number, (options, data, texts) in enumerate(ways):
+        dest = tmp_path / str(number)
+        code = f"import windrow; windrow.prepare('-', {str(dest)!r}, **{options})"
         subprocess.run([sys.executable, "-c", code], input=data, check=True, timeout=60)
-        same_ids(open_store(tmp_path / key / "train"), texts)
+        same_ids(open_store(dest / "train"), texts)
+
+
+def test_a_form_says_what_files_are_whatever_their_names(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.md", "b.txt", "c"):
+        (tmp_path / "in" / name).write_text(f'{{"text": "{name}"}}\n')
+    texts = prepare(tmp_path / "in", tmp_path / "text", form="text")["train"]
+    same_ids(texts, [f'{{"text": "{name}"}}\n' for name in ("a.md", "b.txt", "c")])
+    for form in ("jsonl", "json"):
+        same_ids(prepare(tmp_path / "in", tmp_path / form, form=form)["train"], ["a.md", "b.txt", "c"])
+    same_ids(prepare(tmp_path / "in/c", tmp_path / "one", form="text")["train"], ['{"text": "c"}\n'])
+    with pytest.raises(PrepareError, match="made with form = 'jsonl', and this command has 'text'"):
+        prepare(tmp_path / "in", tmp_path / "jsonl", form="text")
+    with pytest.raises(ValueError, match=r"form is 'csv', and it is one of .*'jsonl'"):
+        prepare(tmp_path / "in", tmp_path / "out", form="csv")  # type: ignore[arg-type]
+
+
+def test_a_form_that_names_tell_anyway_is_not_written_down(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("text")
+    prepare(tmp_path / "b.txt", tmp_path / "named")
+    prepare(tmp_path / "b.txt", tmp_path / "told", form="text")
+    assert snapshot(tmp_path / "named") == snapshot(tmp_path / "told")
+
+
+def test_a_folder_says_and_counts_what_it_passes_over(tmp_path: Path) -> None:
+    (tmp_path / "in/sub").mkdir(parents=True)
+    for name in ("a.txt", "b.md", "c.CSV.gz", "sub/d.md", "sub/LICENSE", "dataset_info.json"):
+        (tmp_path / "in" / name).write_text("text")
+    reports: list[Report] = []
+    for _ in range(2):  # its own stores and unfinished work are none of it
+        dest = tmp_path / "in/corpus"
+        store = prepare(tmp_path / "in", dest, on_report=reports.append)["train"]
+        same_ids(store, ["text"])
+        assert store.manifest is not None
+        assert store.manifest.ledger["passed_over_files"] == 5
+        assert reports[-1].passed_over == {".md": 2, ".csv.gz": 1, ".json": 1, "no suffix": 1}
+        (dest / "train/manifest.json").unlink()  # as if it had been killed just before
+    (tmp_path / "in/c4.json.gz").write_bytes(gzip.compress(b'{"text": "c4"}'))
+    same_ids(prepare(tmp_path / "in", tmp_path / "out")["train"], ["text", "c4"])
+
+
+def test_a_folder_of_nothing_but_json_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.json").write_text('[{"text": "one"}]')
+    for _ in range(2):
+        same_ids(prepare(tmp_path / "in", tmp_path / "in/corpus")["train"], ["one"])
+        (tmp_path / "in/corpus/train/sources.jsonl").unlink()
+        (tmp_path / "in/corpus/train/manifest.json").unlink()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a.md").write_text("text")
+    with pytest.raises(SourceError, match=r"holds no file of a known form.*--form"):
+        prepare(tmp_path / "other", tmp_path / "out")
 
 
 def test_inputs_are_read_in_the_order_of_their_names_however_they_are_given(tmp_path: Path) -> None:
     for name in "cab":
         (tmp_path / f"{name}.txt").write_text(name)
-    (tmp_path / "notes.md").write_text("a folder gives files of known forms only")
     ways: list[Any] = [
         tmp_path,
         str(tmp_path / "*.txt"),

@@ -143,7 +143,7 @@ def test_text_without_a_place_to_cut_is_an_error_that_names_file_and_byte(tmp_pa
 def test_a_line_of_json_may_be_as_long_as_the_limit_and_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "_LONGEST_LINE", 1000)
+    monkeypatch.setattr(blocks, "LONGEST_LINE", 1000)
     path = tmp_path / "x.jsonl"
     lines = [b"1" * 10, b"2" * 900, b"3" * 10]
     path.write_bytes(b"\n".join(lines))

@@ -92,7 +92,8 @@ def prepare(
     tokenizer: o.TokenizerName = "gpt2",
     valid_fraction: o.ValidFraction = 0.0,
     split: o.Split = "documents",
-    text_key: o.TextKey = "text",
+    form: o.GivenForm = None,
+    text_key: o.TextKey = None,
     separator: o.Separator = None,
     literal_eos: o.LiteralEos = "text",
     dedupe: o.Dedupe = False,
@@ -123,7 +124,8 @@ def prepare(
     if memory is not None and not 0 < memory < 1e9:
         raise typer.BadParameter(f"--memory is {memory}, and it is a number of GB above 0")
     nbytes = None if memory is None else int(memory * 1e9)
-    reading = Reading(text_key, separator, literal_eos, on_error)
+    given_form: Any = form and form.value
+    reading = Reading(text_key, separator, literal_eos, on_error, given_form)
     made: dict[str, Any] = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe, **asdict(reading)}
     shared: dict[str, Any] = {"tokenizer": tokenizer, "workers": workers, "memory": nbytes, "as_json": as_json}
     if dry_run:

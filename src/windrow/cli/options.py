@@ -5,6 +5,7 @@ its default is then that of ``RunSizes`` or ``Settings``. Cost: importing it imp
 checking; the library says what is wrong with a value.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +41,9 @@ ValidFraction = Annotated[float, Option(metavar="SHARE", help="Share of the text
 TrainValidFraction = Annotated[
     float, Option(metavar="SHARE", help="Share cut off the end, where there is no valid part.")
 ]
-TextKey = Annotated[str, Option(metavar="NAME", help="Where the text is in a line of JSON or a table.")]
+Form = StrEnum("Form", ["text", "jsonl", "json", "parquet", "arrow"])
+GivenForm = Annotated[Form | None, Option("--form", help="What inputs are.", show_default="what their names tell")]
+TextKey = Annotated[str | None, _count("Where the text is in a line of JSON or a table.", "NAME", "text")]
 Separator = Annotated[str | None, _count("A line that stands between documents in .txt files.", "LINE", "none")]
 LiteralEos = Annotated[
     str, Option(metavar="HOW", help='What "<|endoftext|>" in text is: "text", "split", "special" or "error".')

@@ -92,6 +92,8 @@ def _as_dict(report: Report) -> dict[str, Any]:
         "num_skipped": report.num_skipped,
         "skipped": list(report.skipped),
         "num_duplicates": report.num_duplicates,
+        "num_marks": report.num_marks,
+        "passed_over": dict(report.passed_over),
     }
 
 
@@ -105,6 +107,13 @@ def _print_run(report: Report | None) -> None:
     reused = f", {report.reused_nbytes / 1e6:,.1f} MB of them done before" if report.reused_nbytes else ""
     console.print(f"{report.nbytes / 1e6:,.1f} MB in {report.seconds:,.1f} s{reused}: {rate:,.1f} MB/s", soft_wrap=True)
     console.print(f"{report.text_nbytes / max(report.num_tokens, 1):.2f} bytes of text a token", soft_wrap=True)
+    if report.passed_over:
+        num, suffixes = sum(report.passed_over.values()), visible(", ".join(report.passed_over))
+        what = f"{num:,} {'file' if num == 1 else 'files'} in folders ({suffixes})"
+        console.print(f"passed over: {what}; to read such files, name them and give --form", soft_wrap=True)
+    if num := report.num_marks:
+        marks = "byte order mark at the head of a text" if num == 1 else "byte order marks at the heads of texts"
+        console.print(f"left out: {num:,} {marks}", soft_wrap=True)
     if report.num_duplicates:
         console.print(f"left out: {report.num_duplicates:,} duplicates", soft_wrap=True)
     if report.num_skipped:

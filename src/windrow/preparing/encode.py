@@ -8,7 +8,7 @@ import errno
 import pickle
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import Any
 from windrow.errors import PrepareError, SourceError, WindrowError
 from windrow.preparing.items import Item, Job
 from windrow.preparing.unfinished import ItemFile, ItemWriter, write_item
-from windrow.text.blocks import Block, blocks
+from windrow.text.blocks import Block
+from windrow.text.json_forms import is_array
 from windrow.text.parse import Bad, Document, documents, split_literal
-from windrow.text.sources import Reading, Source
+from windrow.text.sources import BOM, Reading, Source
 from windrow.text.streams import STEP, FileBytes, StreamBytes, hash_file, num_lines, read_span
 from windrow.tokens.cuts import PIECE
 from windrow.tokens.encoder import Encoder
@@ -113,6 +114,7 @@ class _Reader:
             "skipped": [],  # [source, line, start, reason]
             "sha256": [],  # [number of source, hex, nbytes]
             "text_nbytes": 0,
+            "num_marks": 0,  # byte order marks
             "lines": 0,  # that end in the last source
             "piece": None,
         }
@@ -156,16 +158,20 @@ class _Reader:
         if not source.compression and source.nbytes <= PIECE:
             data = read_span(str(source.path), 0, source.nbytes)
             digest, nbytes = sha256(data).hexdigest(), len(data)
+            is_array(lambda start, stop: data[start:stop], source, self._job.reading)  # or it says what is wrong
             self._block(Block(0, nbytes, nbytes), data)
         else:
             content = StreamBytes(source) if source.compression else FileBytes(source)
-            for block in blocks(content, source, self._job.reading, self._job.cuttable):
+            for block in self._job.blocks(content, source):
                 self._block(block, content.read(block.start, block.stop))
             digest, nbytes = content.sha256()
         self.about["sha256"].append([self._number, digest, nbytes])
 
     def _block(self, block: Block, data: bytes) -> None:
         lines = num_lines(data) + (block.next > block.stop)
+        if not block.start and data.startswith(BOM):
+            block, data = replace(block, start=len(BOM)), data[len(BOM) :]
+            self.about["num_marks"] += 1
         if block.piece is None:
             self._documents(documents(data, self._source.form, block.start, self._job.reading))
         else:
@@ -221,14 +227,16 @@ class _Reader:
     def _skip(self, bad: Bad) -> None:
         """Count what cannot be a document; raise when nothing may be skipped."""
         line = bad.line + self.about["lines"]
-        if self._job.reading.on_error != "skip":
+        if bad.is_fatal or self._job.reading.on_error != "skip":
             where = _where(self._source, line + _lines_before(self._item))
-            raise SourceError(f'{where}: {bad.reason}. To leave such documents out and count them: on_error="skip".')
+            remedy = "Download or copy it again" if bad.is_fatal else _LEAVE_OUT
+            raise SourceError(f"{where}: {bad.reason}. {remedy}.")
         self.about["num_skipped"] += 1
         if len(self.about["skipped"]) < _PLACES:
             self.about["skipped"].append([self._number, line, bad.start, bad.reason[:200]])
 
 
+_LEAVE_OUT = 'To leave such documents out and count them: on_error="skip"'
 _LITERAL = f'literal {EOT} in the text, and literal_eos="error" forbids it (others: "text", "split", "special")'
 
 

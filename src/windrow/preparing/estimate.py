@@ -43,7 +43,7 @@ def estimate(
 ) -> Estimate:
     """Look at all inputs and tokenize a few pieces. Raises ``SourceError`` for what cannot be looked at twice."""
     reading, loaded = reading or Reading(), load_tokenizer(tokenizer)
-    sources = find_sources(inputs)
+    sources, _ = find_sources(inputs, reading)
     if not all(source.is_file for source in sources):
         raise SourceError(
             "standard input and documents in memory can be read once only, so there is no dry run of them."

@@ -8,7 +8,7 @@ each cut are read here; a big compressed one, standard input and documents in me
 import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from windrow.errors import PrepareError, SourceError
 from windrow.preparing.unfinished import ItemFile, write_item
 from windrow.text.blocks import Block, blocks
+from windrow.text.json_forms import LINE_FORMS
 from windrow.text.sources import Reading, Source
 from windrow.text.streams import Bytes, FileBytes, StreamBytes, num_lines
 from windrow.tokens.protocol import Tokenizer
@@ -40,14 +41,22 @@ class Job:
     cuttable: bool
     hashed: bool
     nbytes: int = 0  # of all inputs, to say how much disk it takes
+    memory: int = 1 << 30  # bytes that all of it may take
+
+    def blocks(self, content: Bytes, source: Source) -> Iterator[Block]:
+        """The blocks of one source, in order."""
+        return blocks(content, source, self.reading, self.cuttable, self.memory >> 2)
 
 
-def job_for(work: Path, tokenizer: Tokenizer, reading: Reading, hashed: bool, nbytes: int = 0) -> Job:
+def job_for(
+    work: Path, tokenizer: Tokenizer, reading: Reading, hashed: bool, nbytes: int = 0, memory: int | None = None
+) -> Job:
     """What all work items share."""
     cuttable = getattr(tokenizer, "pattern", None) in _CUT_ALIKE or getattr(tokenizer, "name", "") == "bytes"
     recipe: dict[str, Any] = {"version": 1, "tokenizer": tokenizer.fingerprint, "eos_id": tokenizer.eos_id}
-    recipe |= {"reading": asdict(reading), "cuttable": cuttable, "hashed": hashed}
-    return Job(work, json.dumps(recipe, sort_keys=True), reading, _pickled(tokenizer), cuttable, hashed, nbytes)
+    recipe |= {"reading": reading.recipe, "cuttable": cuttable, "hashed": hashed}
+    shared = (json.dumps(recipe, sort_keys=True), reading, _pickled(tokenizer), cuttable, hashed)
+    return Job(work, *shared, nbytes, memory or 1 << 30)
 
 
 def _pickled(tokenizer: Tokenizer) -> bytes:
@@ -110,7 +119,6 @@ class Tasks:
     def __init__(self, sources: Sequence[Source], job: Job, part: tuple[int, int] = (1, 1)) -> None:
         self.digests: dict[int, tuple[str, int]] = {}  # source number -> (sha256 hex, nbytes)
         self._sources, self._job, self._part = sources, job, part
-        self._reading, self._cuttable = job.reading, job.cuttable
 
     def __iter__(self) -> Iterator[Item]:
         number, step = self._part
@@ -138,14 +146,14 @@ class Tasks:
             from windrow.text.columns import row_groups
 
             yield [Item(number, (source,), only_hashed=True)]
-            for block, nbytes in row_groups(source, self._reading, ITEM):
+            for block, nbytes in row_groups(source, self._job.reading, ITEM):
                 yield [Item(number, (source,), block, nbytes=nbytes)]
         elif source.compression or source.path == "-":
             yield self._stream(number, source)
         else:
             yield [Item(number, (source,), only_hashed=True)]
             content = FileBytes(source)
-            for block in blocks(content, source, self._reading, self._cuttable):
+            for block in self._job.blocks(content, source):
                 before = _before(content, block)
                 yield [Item(number, (source,), block, before=before, nbytes=block.stop - block.start)]
 
@@ -168,7 +176,7 @@ class Tasks:
 
     def _unpacked(self, content: StreamBytes, number: int, source: Source) -> Iterator[Item]:
         line = num_raw = 0
-        for block in blocks(content, source, self._reading, self._cuttable):
+        for block in self._job.blocks(content, source):
             data, before = content.read(block.start, block.stop), _before(content, block)
             content.read(block.next, block.next + 1)  # meets the end, or damage, before the item goes out
             yield Item(number, (source,), block, data, before, line, content.num_raw - num_raw)
@@ -177,7 +185,7 @@ class Tasks:
 
     def _documents(self, number: int, source: Source) -> Iterator[Item]:
         digest, start, line = sha256(), 0, 0
-        for texts, stop in batches(source, self._reading.text_key, digest.update):
+        for texts, stop in batches(source, self._job.reading.key, digest.update):
             yield Item(number, (source,), Block(start, stop, stop), texts, line=line, nbytes=stop - start)
             start, line = stop, line + len(texts)
         self.digests[number] = digest.hexdigest(), start
@@ -194,7 +202,7 @@ def _noted(number: int, source: Source, fields: list[Any]) -> Item:
 
 
 def _is_small(source: Source) -> bool:
-    return source.form in ("text", "jsonl") and source.path != "-" and source.nbytes <= _SMALL[source.compression]
+    return source.form in ("text", *LINE_FORMS) and source.path != "-" and source.nbytes <= _SMALL[source.compression]
 
 
 def _weight(source: Source) -> int:

@@ -10,7 +10,6 @@ The path: ``sources`` finds the inputs, ``items`` cuts them into work, workers `
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,7 +24,7 @@ from windrow.preparing.tally import Report, Tally
 from windrow.preparing.unfinished import locked, remove_left_over, remove_work
 from windrow.preparing.verify import is_finished
 from windrow.store.store import TokenStore, open_store
-from windrow.text.sources import Inputs, Reading, Source, find_sources, require_unchanged
+from windrow.text.sources import Form, Inputs, Reading, Source, find_sources, require_unchanged, told_form
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
@@ -41,7 +40,8 @@ def prepare(
     tokenizer: str | Tokenizer = "gpt2",
     valid_fraction: float = 0.0,
     split: Split = "documents",
-    text_key: str = "text",
+    form: Form | None = None,
+    text_key: str | None = None,
     separator: str | None = None,
     literal_eos: Literal["text", "split", "special", "error"] = "text",
     dedupe: bool = False,
@@ -56,14 +56,16 @@ def prepare(
 
     Args:
         inputs: a file, folder, glob, ``"-"`` for standard input, a list of them; or any other iterable of documents,
-            str or dict. Forms are .txt, .jsonl, .parquet and .arrow, each plain, .gz or .zst.
+            str or dict. Forms are .txt, .jsonl, .json, .parquet and .arrow, each plain, .gz or .zst.
         dest: the folder that the stores go to; unfinished work lies in ``DEST/unfinished``, to go on from.
         tokenizer: a name that ``load_tokenizer`` knows, or a tokenizer.
         valid_fraction: share of the text that goes to ``valid``, 0 <= f < 1.
         split: ``"documents"`` puts each document on one side by a hash of its content, so that equal documents stay
             together and adding one moves no other; ``"tail"`` cuts the tokens once, the end being ``valid``.
-        text_key: where the text is in a dict, a line of JSON or a table; with a ``text_key`` of your own, standard
-            input is read as lines of JSON.
+        form: what all files and standard input are, whatever their names: ``"text"``, ``"jsonl"``, ``"json"`` (lines,
+            or one array of objects), ``"parquet"`` or ``"arrow"``. A folder then stands for every file below it.
+        text_key: where the text is in a dict, an object of JSON or a table, "text" by default; with a ``text_key``
+            given, standard input is read as lines of JSON.
         separator: a line that stands between documents in .txt files; without one a file is a document.
         literal_eos: what ``<|endoftext|>`` in text means: ``"text"`` is plain text, ``"split"`` separates documents,
             ``"special"`` is the token itself, ``"error"`` forbids it.
@@ -91,10 +93,10 @@ def prepare(
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}, and it is one of {', '.join(map(repr, get_args(Split)))}")
     folder = Path(dest)
-    reading = Reading(text_key, separator, literal_eos, on_error)
+    reading = Reading(text_key, separator, literal_eos, on_error, form)
+    sources, passed_over = find_sources(inputs, reading)
     policy = {"eos": "after each document", "split": split, "valid_fraction": valid_fraction, "dedupe": dedupe}
-    policy |= asdict(reading)
-    sources = find_sources(inputs, stdin_form="text" if text_key == "text" else "jsonl")
+    policy |= reading.recipe | told_form(sources, reading)
     names = ["train", "valid"] if valid_fraction else ["train"]
     nbytes = sum(source.nbytes for source in sources)
     try:
@@ -105,9 +107,10 @@ def prepare(
                 remove_left_over(folder)
             else:
                 tally = Tally(sources, on_report)
+                tally.passed_over |= passed_over
                 with locked(folder, _checked_part(part, sources)) as work:
                     hashed = dedupe or (valid_fraction > 0 and split == "documents")
-                    job = job_for(work, loaded, reading, hashed, nbytes)
+                    job = job_for(work, loaded, reading, hashed, nbytes, memory)
                     _encode_all(job, crew, sources, part, tally)
                     if part:
                         return {}

@@ -15,6 +15,7 @@ import numpy as np
 from windrow.arrays import Int64, Mask
 from windrow.preparing.tally import Result, Tally
 from windrow.preparing.unfinished import ItemFile
+from windrow.text.sources import BOM
 from windrow.tokens.encoder import digest_of_pieces
 
 __all__ = ["ItemPart", "divide"]
@@ -126,7 +127,7 @@ def _joined(pieces: list[Result]) -> Int64:
     blocks = [item.block for item, _, _ in pieces if item.block]
     row = [
         sum(about["num_tokens"] for about in abouts),
-        *(0, 1, blocks[0].start, blocks[-1].stop),
+        *(0, 1, blocks[0].start + len(BOM) * abouts[0]["num_marks"], blocks[-1].stop),
         *np.frombuffer(digest, "<i8"),
         sum(about["piece"]["bad"] for about in abouts),
     ]

@@ -8,7 +8,7 @@ the counts.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -44,6 +44,8 @@ class Report:
     skipped: Sequence[str]  # the first places, and why
     text_nbytes: int = 0
     num_duplicates: int = 0
+    num_marks: int = 0  # byte order marks at the heads of texts, which are no text
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # files in folders, by suffix
     is_finished: bool = False
 
     @property
@@ -69,15 +71,16 @@ class Result(NamedTuple):
 
 def _slim(item: Item, done: Done) -> tuple[Item, Done]:
     """What is needed to the end: not the text, which is on disk as tokens, nor what is counted already."""
-    about = {name: done.about[name] for name in ("num_tokens", "lines", "piece", "skipped")}
+    about = {name: done.about.get(name, 0) for name in ("num_tokens", "lines", "piece", "skipped", "num_marks")}
     return replace(item, data=None, before=b""), Done(done.key, about)
 
 
 class Tally:
-    """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes)."""
+    """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes). ``passed_over`` is a report's."""
 
     def __init__(self, sources: Sequence[Source], on_report: Callable[[Report], None] | None) -> None:
         self.sources, self.digests = sources, dict[int, tuple[str, int]]()
+        self.passed_over = dict[str, int]()
         self._on_report = on_report
         self._numbered: list[tuple[int, Item, Done]] = []
         self._started = time.perf_counter()
@@ -91,8 +94,8 @@ class Tally:
         self._numbered.append((number, *_slim(item, done)))
         for source, hexdigest, nbytes in done.about["sha256"]:
             self.digests[item.first + source] = hexdigest, nbytes
-        counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped")
-        self._num.update({name: done.about[name] for name in counted})
+        counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped", "num_marks")
+        self._num.update({name: done.about.get(name, 0) for name in counted})
         self._num.update(nbytes=item.nbytes, reused_nbytes=item.nbytes * done.reused)
         self.report()
 
@@ -114,6 +117,7 @@ class Tally:
                     seconds=time.perf_counter() - self._started,
                     worker_seconds=dict(self._seconds),
                     skipped=self.places() if finished else (),
+                    passed_over=self.passed_over,
                     is_finished=finished,
                 )
             )
@@ -128,11 +132,13 @@ class Tally:
         return list(islice(found, 100))
 
     def counts(self) -> dict[str, int]:
-        """For the manifests: of all inputs together."""
+        """For the manifests: of all inputs together; some only where there are any."""
+        some = {"byte_order_marks": self._num["num_marks"], "passed_over_files": sum(self.passed_over.values())}
         return {
             "input_text_nbytes": self._num["text_nbytes"],
             "skipped_documents": self._num["num_skipped"],
             "duplicate_documents": self._num["num_duplicates"],
+            **{name: count for name, count in some.items() if count},
         }
 
     def listing(self) -> list[dict[str, Any]]:

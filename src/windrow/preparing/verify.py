@@ -97,6 +97,6 @@ def _digest(source: Source, reading: Reading) -> str:
     if source.path is not None:
         return hash_file(source.path)[0]
     digest = sha256()
-    for _ in batches(source, reading.text_key, digest.update):
+    for _ in batches(source, reading.key, digest.update):
         pass
     return digest.hexdigest()

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from windrow.errors import SourceError
-from windrow.text.sources import Reading, Source
+from windrow.text.json_forms import LINE_FORMS, LONGEST_LINE, is_array
+from windrow.text.sources import BOM, Reading, Source
 from windrow.text.streams import Bytes
 from windrow.tokens.cuts import LIMIT, PIECE, first_cut
 from windrow.tokens.protocol import EOT
@@ -19,7 +20,6 @@ from windrow.tokens.protocol import EOT
 __all__ = ["Block", "blocks", "delimiter"]
 
 _BLOCK = 1 << 23
-_LONGEST_LINE = 1 << 25  # of jsonl: a line is parsed in one piece
 _STEP = 1 << 16
 _KEEP = 1 << 12
 
@@ -46,19 +46,24 @@ class Block:
 @cache
 def delimiter(form: str, reading: Reading) -> re.Pattern[bytes] | None:
     """What stands between documents: a match starts where one ends, and ends where the next starts."""
-    if form == "jsonl":
+    if form in LINE_FORMS:
         return re.compile(rb"\n")
     found = []
     if reading.separator is not None:
-        found.append(rb"(?:\A|(?<=\n))" + re.escape(reading.separator.encode()) + rb"\r?(?:\n|\Z)")
+        found.append(rb"(?:\A(?:%b)?|(?<=\n))" % BOM + re.escape(reading.separator.encode()) + rb"\r?(?:\n|\Z)")
     if reading.literal_eos == "split":
         found.append(re.escape(EOT.encode()))
     return re.compile(b"|".join(found)) if found else None
 
 
-def blocks(content: Bytes, source: Source, reading: Reading, cuttable: bool) -> Iterator[Block]:
-    """The blocks of one source, of form text or jsonl, in order."""
+def blocks(
+    content: Bytes, source: Source, reading: Reading, cuttable: bool, longest_array: int = 1 << 28
+) -> Iterator[Block]:
+    """The blocks of one source, of form text, jsonl or json, in order."""
     between, start = delimiter(source.form, reading), 0
+    if is_array(content.read, source, reading):
+        yield _array(content, source, longest_array)
+        return
     while True:
         whole = _whole(content, start, between, source) if between else None
         for block in [whole] if whole else _pieces(content, start, between, source, cuttable):
@@ -69,6 +74,17 @@ def blocks(content: Bytes, source: Source, reading: Reading, cuttable: bool) -> 
             return
 
 
+def _array(content: Bytes, source: Source, longest: int) -> Block:
+    stop = _end(content, 0, longest)
+    if stop is None:
+        raise SourceError(
+            f"{source.path} is a JSON array of more than {longest / 1e6:.1f} MB, a quarter of the memory that may be "
+            "taken, and an array is read in one piece. Write its objects as lines (jq -c '.[]' FILE.json > "
+            "FILE.jsonl), which may be of any number, or give it more with memory= (--memory)."
+        )
+    return Block(0, stop, stop)
+
+
 def _whole(content: Bytes, start: int, between: re.Pattern[bytes], source: Source) -> Block | None:
     """Whole documents from ``start`` on; None where a long one starts."""
     far = start + _BLOCK
@@ -76,12 +92,12 @@ def _whole(content: Bytes, start: int, between: re.Pattern[bytes], source: Sourc
     if stop is None:
         found = _find(content, between, far, far + _BLOCK)
         stop = found[1] if found else _last(content, between, start, far)
-    if stop is None and source.form == "jsonl":
-        found = _find(content, between, far + _BLOCK, start + _LONGEST_LINE)
-        stop = found[1] if found else _end(content, start, start + _LONGEST_LINE)
+    if stop is None and source.form in LINE_FORMS:
+        found = _find(content, between, far + _BLOCK, start + LONGEST_LINE)
+        stop = found[1] if found else _end(content, start, start + LONGEST_LINE)
         if stop is None:
             raise SourceError(
-                f"{source.path} has a line longer than {_LONGEST_LINE >> 20} MiB at byte {start}, and a line of JSON "
+                f"{source.path} has a line longer than {LONGEST_LINE >> 20} MiB at byte {start}, and a line of JSON "
                 "is parsed in one piece. Split the document into several lines, or write it as a .txt file, which "
                 "may be of any length."
             )

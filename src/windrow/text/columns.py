@@ -67,9 +67,9 @@ def _sizes(source: Source, reading: Reading) -> list[int]:
         if source.form == "arrow":
             return [batch.nbytes for batch in _batches(file, source, reading)]
         parquet = _pyarrow().parquet.ParquetFile(file)
-        _require_column(source, parquet.schema_arrow.names, reading.text_key)
+        _require_column(source, parquet.schema_arrow.names, reading.key)
         names = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
-        leaf = names.index(reading.text_key) if reading.text_key in names else 0
+        leaf = names.index(reading.key) if reading.key in names else 0
         groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
         return [group.column(leaf).total_uncompressed_size for group in groups]
 
@@ -79,7 +79,7 @@ def _parquet_columns(file: BinaryIO, source: Source, block: Block, reading: Read
     parquet = _pyarrow().parquet.ParquetFile(file)
     first = sum(parquet.metadata.row_group(number).num_rows for number in range(block.start))
     groups = list(range(block.start, block.stop))
-    found = parquet.iter_batches(_ROWS, row_groups=groups, columns=[reading.text_key], use_threads=False)
+    found = parquet.iter_batches(_ROWS, row_groups=groups, columns=[reading.key], use_threads=False)
     for batch in found:
         yield batch.column(0), first
         first += batch.num_rows
@@ -91,7 +91,7 @@ def _arrow_columns(file: BinaryIO, source: Source, block: Block, reading: Readin
     for number, batch in enumerate(islice(_batches(file, source, reading), block.stop)):
         if number >= block.start:
             for start in range(0, batch.num_rows, _ROWS):
-                yield batch.column(reading.text_key).slice(start, _ROWS), first + start
+                yield batch.column(reading.key).slice(start, _ROWS), first + start
         first += batch.num_rows
 
 
@@ -103,7 +103,7 @@ def _batches(file: BinaryIO, source: Source, reading: Reading) -> Iterator[Any]:
     mapped.seek(0)
     opener = arrow.ipc.open_file if is_file else arrow.ipc.open_stream
     reader = opener(mapped)
-    _require_column(source, reader.schema.names, reading.text_key)
+    _require_column(source, reader.schema.names, reading.key)
     return map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
 
 
@@ -133,10 +133,10 @@ def _documents(column: Any, first: int, source: Source, reading: Reading) -> Ite
         if isinstance(text, str):
             yield Document(text, row, 0, 0)
         elif text is None:
-            yield Bad(f"{reading.text_key!r} is null, and text is a string", row, 0, 0)
+            yield Bad(f"{reading.key!r} is null, and text is a string", row, 0, 0)
         else:
             wrong = f"byte 0x{text.object[text.start]:02x} at offset {text.start} of the text ({text.reason})"
-            yield Bad(f"{reading.text_key!r} is not UTF-8: {wrong}", row, 0, 0)
+            yield Bad(f"{reading.key!r} is not UTF-8: {wrong}", row, 0, 0)
 
 
 def _texts(column: Any, source: Source, reading: Reading) -> list[str | UnicodeDecodeError | None]:
@@ -144,7 +144,7 @@ def _texts(column: Any, source: Source, reading: Reading) -> list[str | UnicodeD
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
         raise SourceError(
-            f"column {reading.text_key!r} of {source.path} is of type {column.type}, and text is a string. Name "
+            f"column {reading.key!r} of {source.path} is of type {column.type}, and text is a string. Name "
             "another column with text_key (--text-key)."
         )
     try:

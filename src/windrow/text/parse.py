@@ -6,16 +6,20 @@ Only lines of white space between lines of JSON are nothing at all. Cost: one bl
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
 from windrow.text.blocks import delimiter
-from windrow.text.sources import Reading
+from windrow.text.json_forms import JSON, LINE_FORMS, elements
+from windrow.text.sources import BOM, Reading
 from windrow.text.streams import num_lines
 from windrow.tokens.protocol import EOT
 
-__all__ = ["Bad", "Document", "documents", "split_literal"]
+__all__ = ["Bad", "Document", "documents", "not_utf8", "split_literal"]
+
+_Decode = Callable[[bytes], str | None]
 
 
 class Document(NamedTuple):
@@ -28,19 +32,22 @@ class Document(NamedTuple):
 
 
 class Bad(NamedTuple):
-    """What stands where a document belongs."""
+    """What stands where a document belongs; ``is_fatal``: what comes after it in the source is lost as well."""
 
     reason: str
     line: int
     start: int
     stop: int
+    is_fatal: bool = False
 
 
 def documents(data: bytes, form: str, start: int, reading: Reading) -> Iterator[Document | Bad]:
     """The documents of a block of whole documents that starts at byte ``start`` of its source."""
-    if form == "jsonl":
-        return _lines(data, start, reading.text_key)
-    return _texts(data, start, reading)
+    if form not in LINE_FORMS:
+        return _texts(data, start, reading)
+    if form == "json" and start <= len(BOM) and re.match(rb"\s*\[", data):
+        return _array(data, start, reading.key)
+    return _lines(data, start, reading.key)
 
 
 def split_literal(document: Document) -> Iterator[Document]:
@@ -71,69 +78,93 @@ def _decoded(data: bytes, line: int, start: int) -> Document | Bad:
 
 
 def not_utf8(data: bytes, error: UnicodeDecodeError, start: int) -> str:
+    """The reason for ``data`` at byte ``start`` of its source, which did not decode."""
+    if not start and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "not UTF-8 but UTF-16, as its first bytes say. Save the file as UTF-8: iconv -f UTF-16 -t UTF-8"
     return (
         f"not UTF-8: byte 0x{data[error.start]:02x} at offset {start + error.start} ({error.reason}). Replacing it "
         "would change the text in silence. Save the file as UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8"
     )
 
 
-def _lines(data: bytes, start: int, text_key: str) -> Iterator[Document | Bad]:
-    decode = _decoder(text_key)
+def _lines(data: bytes, start: int, key: str) -> Iterator[Document | Bad]:
+    decode, is_utf8 = _decoder(key), _is_utf8(data)
     for number, line in enumerate(data.split(b"\n"), 1):
-        stop = start + len(line)
         if line and not line.isspace():
-            try:
-                text = decode(line)
-            except (ValueError, RecursionError):
-                text = None
-            if text is None:
-                yield _slow_line(line, text_key, number, start)
-            else:
-                yield Document(text, number, start, stop)
-        start = stop + 1
+            yield _document(line, number, start, key, decode if is_utf8 or _is_utf8(line) else None)
+        start += len(line) + 1
 
 
-def _slow_line(line: bytes, text_key: str, number: int, start: int) -> Document | Bad:
-    """A line that the fast decoder does not take, by the json module, which has the last word on any line."""
-    stop = start + len(line)
+def _array(data: bytes, start: int, key: str) -> Iterator[Document | Bad]:
+    """The elements of one JSON array, each at the line where it starts."""
+    decode, is_utf8 = _decoder(key), _is_utf8(data)
+    here, line = 0, 1
     try:
-        row = json.loads(line.decode("utf-8"))
+        for first, stop in elements(data):
+            line += num_lines(data, here, first)
+            here, row = first, data[first:stop]
+            yield _document(row, line, start + first, key, decode if is_utf8 or _is_utf8(row) else None)
+    except (ValueError, RecursionError) as error:
+        yield Bad(f"no whole JSON array: {error}", line, start + here, start + len(data), True)
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Asked of all of a line: the fast decoder does not look at what it passes over."""
+    try:
+        return data.isascii() or bool(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
+def _document(row: bytes, line: int, start: int, key: str, decode: _Decode | None) -> Document | Bad:
+    try:
+        text = decode(row) if decode else None
+    except (ValueError, RecursionError):
+        text = None
+    if text is None:
+        return _looked_at(row, line, start, key)
+    return Document(text, line, start, start + len(row))
+
+
+def _looked_at(data: bytes, line: int, start: int, key: str) -> Document | Bad:
+    """A row that the fast decoder does not take, by the json module, which has the last word on any row."""
+    stop = start + len(data)
+    try:
+        row = JSON.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Bad(not_utf8(line, error, start), number, start, stop)
+        return Bad(not_utf8(data, error, start), line, start, stop)
     except json.JSONDecodeError as error:
-        return Bad(f"not JSON: {error.msg} at column {error.colno}", number, start, stop)
+        return Bad(f"not JSON: {error.msg} at column {error.colno}", line, start, stop)
     except RecursionError:
-        return Bad("not JSON that can be read: nested too deep", number, start, stop)
-    except ValueError as error:  # a whole number of thousands of digits
-        return Bad(f"not JSON that can be read: {error}", number, start, stop)
+        return Bad("not JSON that can be read: nested too deep", line, start, stop)
     if not isinstance(row, dict):
-        return Bad(f"a JSON {type(row).__name__}, and each line must be an object", number, start, stop)
-    if text_key not in row:
-        keys = ", ".join(map(repr, list(row)[:8]))
-        return Bad(f"no key {text_key!r} (it has {keys}). Name the right one with text_key", number, start, stop)
-    text = row[text_key]
+        return Bad(f"a JSON {type(row).__name__}, and each document is an object", line, start, stop)
+    if key not in row:
+        held = ", ".join(map(repr, list(row)[:8]))
+        return Bad(f"no key {key!r} (it has {held}). Name the right one with text_key", line, start, stop)
+    text = row[key]
     if not isinstance(text, str):
         kind = "null" if text is None else type(text).__name__
-        return Bad(f"{text_key!r} is {kind}, and text is a string", number, start, stop)
+        return Bad(f"{key!r} is {kind}, and text is a string", line, start, stop)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return Bad(f"{text_key!r} has half a surrogate pair, and UTF-8 has none", number, start, stop)
-    return Document(text, number, start, stop)
+        return Bad(f"{key!r} has half a surrogate pair, and UTF-8 has none", line, start, stop)
+    return Document(text, line, start, stop)
 
 
 @cache
-def _decoder(text_key: str) -> Callable[[bytes], str | None]:
-    """The text of a line; None or ValueError when it takes a closer look."""
+def _decoder(key: str) -> _Decode:
+    """The text of a row; None or ValueError when it takes a closer look."""
     try:
         import msgspec
     except ImportError:
-        return lambda line: None if b"\\u" in line else _plain_text(json.loads(line.decode()), text_key)
-    row = msgspec.defstruct("Row", [("text", str | None, None)], rename={"text": text_key}, gc=False)
+        return lambda row: None if b"\\u" in row else _plain_text(JSON.decode(row.decode()), key)
+    row = msgspec.defstruct("Row", [("text", str | None, None)], rename={"text": key}, gc=False)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode
-    return lambda line: decode(line).text
+    return lambda row: decode(row).text
 
 
-def _plain_text(row: Any, text_key: str) -> str | None:
-    text = row.get(text_key) if isinstance(row, dict) else None
+def _plain_text(row: Any, key: str) -> str | None:
+    text = row.get(key) if isinstance(row, dict) else None
     return text if isinstance(text, str) else None

@@ -7,43 +7,71 @@ form is read (``streams``, ``parse``, ``columns``).
 
 import glob
 import os
+import re
 import stat
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from windrow.errors import SourceError
 
-__all__ = ["Inputs", "Reading", "Source", "find_sources", "refuse_path", "require_unchanged"]
+__all__ = [
+    "BOM",
+    "FORM_REMEDY",
+    "Form",
+    "Inputs",
+    "Reading",
+    "Source",
+    "find_sources",
+    "form_of",
+    "refuse_path",
+    "require_unchanged",
+    "told_form",
+]
 
+BOM = b"\xef\xbb\xbf"  # the byte order mark of UTF-8, which is no text at the head of a file
+Form = Literal["text", "jsonl", "json", "parquet", "arrow"]
 Documents = Iterable[str] | Iterable[Mapping[str, Any]]
 Inputs = str | Path | list[str] | list[Path] | tuple[str, ...] | tuple[Path, ...] | Documents
 FORMS = {
     ".txt": "text",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".ipc": "arrow",
     ".feather": "arrow",
 }
-_STORE = ("tokens-00000.bin", "sources.jsonl")  # a folder with the first is a store, maybe unfinished; its own list
-_CHOICES = {"literal_eos": ("text", "split", "special", "error"), "on_error": ("raise", "skip")}
+_OURS = re.compile(  # what lies in stores and in unfinished work
+    r"(tokens|documents|origins)-\d{5}\.(bin|npy)(\.tmp)?|[0-9a-f]{32}\.item(\..+\.tmp)?|lock(-\d+-of-\d+)?"
+)
+_LISTS = {f"{name}{tmp}" for name in ("sources.jsonl", "manifest.json") for tmp in ("", ".tmp")}  # a store's own
+_CHOICES = {
+    "literal_eos": ("text", "split", "special", "error"),
+    "on_error": ("raise", "skip"),
+    "form": (None, *get_args(Form)),
+}
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+FORM_REMEDY = f"Or say what it is with form= (--form): {', '.join(get_args(Form)[:-1])} or {get_args(Form)[-1]}."
+_KNOWN = f"Names that tell a form end in {', '.join(FORMS)}, each plain, .gz or .zst. {FORM_REMEDY}"
 
 
 @dataclass(frozen=True)
 class Reading:
     """How documents are found in sources: the part of the recipe that concerns reading.
 
-    ``literal_eos`` is what a literal ``<|endoftext|>`` in text means: text | split | special | error.
+    ``literal_eos`` is what a literal ``<|endoftext|>`` in text means: text | split | special | error. ``form`` is that
+    of all sources, whatever their names; ``text_key`` and ``form`` are None unless given.
     """
 
-    text_key: str = "text"
+    text_key: str | None = None
     separator: str | None = None
     literal_eos: str = "text"
     on_error: str = "raise"
+    form: Form | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -51,9 +79,19 @@ class Reading:
                 raise ValueError(f"{name} is {value!r}, and it is one of {', '.join(map(repr, allowed))}")
         if self.separator is not None and (not self.separator or "\n" in self.separator):
             raise ValueError(f"separator is {self.separator!r}, and it is one line of text, without its line break")
-        for name, text in (("separator", self.separator or ""), ("text_key", self.text_key)):
+        for name, text in (("separator", self.separator or ""), ("text_key", self.key)):
             if text.encode("utf-8", "replace") != text.encode("utf-8", "surrogateescape"):
                 raise ValueError(f"{name} is {text!r}, which is not UTF-8, and texts are. Give it as UTF-8")
+
+    @property
+    def key(self) -> str:
+        """Where the text is in an object or a table."""
+        return "text" if self.text_key is None else self.text_key
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What stores and unfinished work keep of it. The form is kept with each source, and see ``told_form``."""
+        return {name: value for name, value in asdict(self).items() if name != "form"} | {"text_key": self.key}
 
 
 @dataclass(frozen=True)
@@ -79,26 +117,36 @@ class Source:
         return [self.name, self.form, self.compression, self.nbytes, self.mtime_ns]
 
 
-def find_sources(inputs: Inputs, *, stdin_form: str = "text") -> list[Source]:
-    """The sources that ``inputs`` names, sorted by name.
+def find_sources(inputs: Inputs, reading: Reading) -> tuple[list[Source], dict[str, int]]:
+    """The sources that ``inputs`` names, sorted by name; and how many files of each suffix folders hold beside them.
 
     A str, a Path, or a list or tuple of them names files: a file, a folder (every file below it of a known form, also
     where links lead, but for those of stores), a glob, or ``"-"`` for standard input. Any other iterable holds the
     documents themselves, str or dict.
-    Raises ``SourceError`` when nothing is found, a file is not there, or two inputs would have one name.
+    Raises ``SourceError`` when nothing is found, a file is not there or of no known form, or two inputs would have one
+    name.
     """
     if isinstance(inputs, (str, Path)):
         inputs = [str(inputs)]
     if not isinstance(inputs, (list, tuple)):
-        return [Source("iterable", None, "documents", documents=inputs)]
+        return [Source("iterable", None, "documents", documents=inputs)], {}
     if not inputs:
         raise SourceError("inputs is an empty list. Give files, folders, globs or '-' for standard input.")
-    paths = sorted({path for given in inputs for path in _find(given)})
+    found = [_find(given, reading) for given in inputs]
+    paths = sorted({path for taken, _ in found for path in taken})
     absolute = [path for path in paths if os.path.isabs(path)]
     root = os.path.commonpath([os.path.dirname(path) for path in absolute]) if absolute else ""
-    sources = [_source(path, root, stdin_form) for path in paths]
+    sources = [_source(path, root, reading) for path in paths]
     _require_names(sources)
-    return sources
+    passed_over = {path for _, passed in found for path in passed} - set(paths)
+    return sources, dict(Counter(sorted(map(_suffix, passed_over))).most_common())
+
+
+def told_form(sources: Sequence[Source], reading: Reading) -> dict[str, str]:
+    """The form that a store keeps: one that was told, where the names of the sources tell another or none."""
+    usual = {"-": "text" if reading.key == "text" else "jsonl", None: "documents"}
+    forms = {source.form for source in sources if source.form != (usual.get(source.path) or form_of(source.name)[0])}
+    return {"form": forms.pop()} if forms else {}
 
 
 def _require_names(sources: list[Source]) -> None:
@@ -114,20 +162,23 @@ def _require_names(sources: list[Source]) -> None:
         paths[source.name] = source.path
 
 
-def _find(given: object) -> list[str]:
+def _find(given: object, reading: Reading) -> tuple[list[str], list[str]]:
+    """The files that an input names, and those that it passes over."""
     if not isinstance(given, (str, os.PathLike)):
         raise SourceError(
             f"a list of inputs names files, and this one holds a {type(given).__name__}. To pass documents "
             "themselves, give an iterator: iter([...])."
         )
     name = str(os.fspath(given))
-    if name == "-":
-        return [name]
     if os.path.isdir(name):
-        return _some([path for path in _below(name) if form_of(path)[0]], name, "holds no file of a known form")
-    if os.path.exists(name):
-        return [name]
-    return _some([path for path in glob.glob(name, recursive=True) if os.path.isfile(path)], name, "is not there")
+        below = _below(name)
+        known = [path for path in below if form_of(path)[0]]
+        data = [path for path in known if not path.lower().endswith(".json")]  # beside others, it holds notes on them
+        taken = below if reading.form else data or known
+        return _some(taken, name, "holds no file of a known form"), sorted({*below} - {*taken})
+    if name == "-" or os.path.exists(name):
+        return [name], []
+    return _some([path for path in glob.glob(name, recursive=True) if os.path.isfile(path)], name, "is not there"), []
 
 
 def _below(top: str) -> list[str]:
@@ -142,8 +193,8 @@ def _below(top: str) -> list[str]:
                 continue
             seen.add(real)
             tops += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]
-            is_store = _STORE[0] in files
-            found += [os.path.join(folder, file) for file in files if not (is_store and file == _STORE[1])]
+            lists = _LISTS if "tokens-00000.bin" in files else ()
+            found += [os.path.join(folder, file) for file in files if not (file in lists or _OURS.fullmatch(file))]
     return found
 
 
@@ -157,8 +208,8 @@ def _some(found: list[str], name: str, problem: str) -> list[str]:
     shown = name if len(name) <= 80 else f"{name[:80]}..."
     raise SourceError(
         f"input {shown!r} {problem}. Give files, folders, globs or '-' for standard input (the current folder is "
-        f"{os.getcwd()}); known forms are {', '.join(FORMS)}, each plain, .gz or .zst. To pass texts themselves, "
-        "give an iterator: iter([text, ...])."
+        f"{os.getcwd()}). {_KNOWN} To pass texts themselves, give an "
+        "iterator: iter([text, ...])."
     )
 
 
@@ -169,10 +220,16 @@ def form_of(path: str) -> tuple[str, str]:
     return FORMS.get(os.path.splitext(stem)[1] if compression else suffix, ""), compression
 
 
-def _source(path: str, root: str, stdin_form: str) -> Source:
+def _suffix(path: str) -> str:
+    stem, suffix = os.path.splitext(os.path.basename(path).lower())
+    return os.path.splitext(stem)[1] + suffix if suffix in COMPRESSIONS else suffix or "no suffix"
+
+
+def _source(path: str, root: str, reading: Reading) -> Source:
     if path == "-":
-        return Source("-", "-", stdin_form)
-    form, compression = form_of(path)
+        return Source("-", "-", reading.form or ("text" if reading.text_key is None else "jsonl"))
+    named, compression = form_of(path)
+    form = reading.form or named
     name = Path(os.path.relpath(path, root) if os.path.isabs(path) else path).as_posix()
     try:
         status = os.stat(path)
@@ -183,7 +240,9 @@ def _source(path: str, root: str, stdin_form: str) -> Source:
             f"{path} is a pipe or a device, whose length and content cannot be known before it is read. Pipe it into "
             "standard input and give '-', or write it to a file first."
         )
-    return Source(name, path, form or "text", compression, status.st_size, status.st_mtime_ns)
+    if not form:
+        raise SourceError(f"{path} has a name that does not tell its form, and none is guessed. {_KNOWN}")
+    return Source(name, path, form, compression, status.st_size, status.st_mtime_ns)
 
 
 def require_unchanged(sources: Iterable[Source]) -> None:

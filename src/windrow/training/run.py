@@ -28,6 +28,7 @@ from windrow.preparing.tally import Report
 from windrow.store.manifest import MANIFEST, read_manifest, read_sources
 from windrow.store.store import TokenStore, open_store
 from windrow.store.whole import write_whole
+from windrow.text.sources import form_of
 from windrow.windows.windows import Windows
 
 __all__ = [
@@ -238,7 +239,9 @@ def run_of_text(
     if text.is_file() and not text.stat().st_size:
         raise NotEnoughTokensError(f"{text} is empty, so there is nothing to train on. Give a file with text in it.")
     data = folder / "data"
-    prepare([text], data, tokenizer=tokenizer, valid_fraction=valid_fraction, split="tail", on_report=on_report)
+    form = None if form_of(str(text))[0] else "text"
+    options: Any = {"tokenizer": tokenizer, "valid_fraction": valid_fraction, "split": "tail", "form": form}
+    prepare([text], data, on_report=on_report, **options)
     return Run(folder, StorePart(data / "train"), StorePart(data / "valid") if valid_fraction else None, settings)
 
 
