@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from prepare_helpers import zst
+from prepare_helpers import same_ids, zst
 from windrow import open_store, prepare
 from windrow.errors import SourceError
 
@@ -113,3 +114,48 @@ def test_a_zstd_frame_of_a_long_window_is_not_called_damaged(tmp_path: Path) -> 
     (tmp_path / "x.txt.zst").write_bytes(header + b"\x01\x00\x00")
     zst(b"")  # skips where there is nothing to unpack with
     refused(tmp_path / "x.txt.zst", r"window of more than 128 MiB .*zstd -d --long=31 .*x\.txt\.zst")
+
+
+OFFSETS = {
+    "beyond the text": [0, 3, 6, 60],
+    "far beyond": [0, 3, 6, 2**30],
+    "backwards": [0, 6, 3, 9],
+    "negative": [0, -5, 3, 9],
+    "before the text": [-100, -50, 6, 9],
+}
+
+
+@pytest.mark.parametrize("kind", OFFSETS)
+@pytest.mark.parametrize("form", ["file", "stream", "dictionary"])
+def test_an_arrow_file_with_damaged_offsets_is_no_whole_file(tmp_path: Path, form: str, kind: str) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    texts = arrow.array(["abc", "def", "ghi"])
+    table = arrow.record_batch([texts.dictionary_encode() if form == "dictionary" else texts], names=["text"])
+    new = arrow.ipc.new_stream if form == "stream" else arrow.ipc.new_file
+    with new(str(tmp_path / "x.arrow"), table.schema) as writer:
+        writer.write_batch(table)
+    data = (tmp_path / "x.arrow").read_bytes()
+    whole, damaged = (np.array(ends, "<i4").tobytes() for ends in ([0, 3, 6, 9], OFFSETS[kind]))
+    assert data.count(whole) == 1
+    (tmp_path / "x.arrow").write_bytes(data.replace(whole, damaged))
+    refused(tmp_path / "x.arrow", r"x\.arrow is no whole arrow file \(.*offset", on_error="skip")
+
+
+def test_two_columns_of_the_name_of_the_text_are_an_error(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = arrow.table([["one"], ["two"]], names=["text", "text"])
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with arrow.ipc.new_stream(str(tmp_path / "x.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    for name in ("x.parquet", "x.arrow"):
+        refused(tmp_path / name, rf"{name} has 2 columns 'text'")
+
+
+def test_a_row_of_an_arrow_file_that_is_not_utf8_is_one_bad_row(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    ends = arrow.array([0, 3, 5, 8], arrow.int32()).buffers()[1]
+    texts = arrow.Array.from_buffers(arrow.string(), 3, [None, ends, arrow.py_buffer(b"onex\xfftwo")])
+    with arrow.ipc.new_stream(str(tmp_path / "x.arrow"), arrow.schema([("text", arrow.string())])) as writer:
+        writer.write_batch(arrow.record_batch([texts], names=["text"]))
+    refused(tmp_path / "x.arrow", r"x\.arrow, row 2: 'text' is not UTF-8")
+    same_ids(prepare(tmp_path / "x.arrow", tmp_path / "out", on_error="skip")["train"], ["one", "two"])

@@ -39,7 +39,7 @@ def rows(source: Source, block: Block, reading: Reading) -> Iterator[Document | 
     read = _parquet_columns if source.form == "parquet" else _arrow_columns
     with _opened(source) as file, _damage_named(source):
         for column, first in read(file, source, block, reading):
-            yield from _documents(column, first, source, reading)
+            yield from _documents(column, first, reading.key)
 
 
 def _pyarrow() -> Any:
@@ -65,9 +65,9 @@ def _opened(source: Source) -> BinaryIO:
 def _sizes(source: Source, reading: Reading) -> list[int]:
     with _opened(source) as file, _damage_named(source):
         if source.form == "arrow":
-            return [batch.nbytes for batch in _batches(file, source, reading)]
+            return [_checked(batch, reading.key).nbytes for batch in _batches(file, source, reading)]
         parquet = _pyarrow().parquet.ParquetFile(file)
-        _require_column(source, parquet.schema_arrow.names, reading.key)
+        _require_column(source, parquet.schema_arrow, reading.key)
         names = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
         leaf = names.index(reading.key) if reading.key in names else 0
         groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
@@ -90,8 +90,9 @@ def _arrow_columns(file: BinaryIO, source: Source, block: Block, reading: Readin
     first = 0
     for number, batch in enumerate(islice(_batches(file, source, reading), block.stop)):
         if number >= block.start:
+            column = _checked(batch, reading.key).column(reading.key)
             for start in range(0, batch.num_rows, _ROWS):
-                yield batch.column(reading.key).slice(start, _ROWS), first + start
+                yield column.slice(start, _ROWS), first + start
         first += batch.num_rows
 
 
@@ -103,7 +104,7 @@ def _batches(file: BinaryIO, source: Source, reading: Reading) -> Iterator[Any]:
     mapped.seek(0)
     opener = arrow.ipc.open_file if is_file else arrow.ipc.open_stream
     reader = opener(mapped)
-    _require_column(source, reader.schema.names, reading.key)
+    _require_column(source, reader.schema, reading.key)
     return map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
 
 
@@ -120,33 +121,51 @@ def _damage_named(source: Source) -> Iterator[None]:
         ) from error
 
 
-def _require_column(source: Source, names: list[str], text_key: str) -> None:
-    if text_key not in names:
+def _require_column(source: Source, schema: Any, key: str) -> None:
+    """Raise ``SourceError`` unless there is one column of strings under ``key``."""
+    names = schema.names
+    if names.count(key) != 1:
+        has = f"has {names.count(key)} columns" if key in names else "has no column"
         raise SourceError(
-            f"{source.path} has no column {text_key!r}; it has {', '.join(map(repr, names[:12]))}. Name the right one "
-            "with text_key (--text-key)."
+            f"{source.path} {has} {key!r}; it has {', '.join(map(repr, names[:12]))}. Name the one column of "
+            "text with text_key (--text-key)."
+        )
+    kind = schema.field(key).type
+    texts = kind.value_type if _pyarrow().types.is_dictionary(kind) else kind
+    if str(texts) not in ("string", "large_string", "string_view"):
+        raise SourceError(
+            f"column {key!r} of {source.path} is of type {kind}, and text is a string. Name another column with "
+            "text_key (--text-key)."
         )
 
 
-def _documents(column: Any, first: int, source: Source, reading: Reading) -> Iterator[Document | Bad]:
-    for row, text in enumerate(_texts(column, source, reading), first + 1):
+def _checked(batch: Any, key: str) -> Any:
+    """A batch that leads nowhere out of it. Whether its texts are UTF-8 is asked row by row."""
+    batch.validate()
+    column = batch.column(key)
+    column.view(_as_bytes(column.type)).validate(full=True)
+    return batch
+
+
+def _as_bytes(kind: Any) -> Any:
+    arrow = _pyarrow()
+    if arrow.types.is_dictionary(kind):
+        return arrow.dictionary(kind.index_type, _as_bytes(kind.value_type))
+    return getattr(arrow, str(kind).replace("string", "binary"))()
+
+
+def _documents(column: Any, first: int, key: str) -> Iterator[Document | Bad]:
+    for row, text in enumerate(_texts(column), first + 1):
         if isinstance(text, str):
             yield Document(text, row, 0, 0)
         elif text is None:
-            yield Bad(f"{reading.key!r} is null, and text is a string", row, 0, 0)
+            yield Bad(f"{key!r} is null, and text is a string", row, 0, 0)
         else:
             wrong = f"byte 0x{text.object[text.start]:02x} at offset {text.start} of the text ({text.reason})"
-            yield Bad(f"{reading.key!r} is not UTF-8: {wrong}", row, 0, 0)
+            yield Bad(f"{key!r} is not UTF-8: {wrong}", row, 0, 0)
 
 
-def _texts(column: Any, source: Source, reading: Reading) -> list[str | UnicodeDecodeError | None]:
-    types = _pyarrow().types
-    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
-        raise SourceError(
-            f"column {reading.key!r} of {source.path} is of type {column.type}, and text is a string. Name "
-            "another column with text_key (--text-key)."
-        )
+def _texts(column: Any) -> list[str | UnicodeDecodeError | None]:
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:  # nobody looks at the bytes when such a file is written
