@@ -1,17 +1,20 @@
-"""Text of a corpus made harmless: for a terminal (``visible``), in its tables, and for HTML (``safe``).
+"""Text of a corpus made harmless: for a terminal (``visible``), in its tables, and for HTML (``safe``); counts.
 
 Guarantee: no character of the text moves the cursor, changes a colour, turns the direction of what follows, or is
 markup. Cost: rich is imported when a table is made. It does not do: printing.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.table import Table
 
-__all__ = ["pairs", "safe", "table", "visible"]
+__all__ = ["counted", "pairs", "safe", "table", "visible"]
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -27,7 +30,12 @@ def safe(text: str, *, keep: str = "") -> str:
     return escape(visible(text, keep=keep), quote=True)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = ()) -> "Table":
+def counted(number: int, noun: str) -> str:
+    """``1 window``, ``2,000 windows``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = ()) -> "RenderableType":
     """A table for the terminal, each cell through ``visible``; columns numbered in ``left`` are text, not figures.
 
     A line end in a heading stays one, so that a caller whose headings are not its own words calls ``visible`` on them.
@@ -40,10 +48,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Colle
         made.add_column(visible(heading, keep="\n"), justify="left" if number in left else "right", overflow="fold")
     for row in rows:
         made.add_row(*map(visible, row))
-    return made
+    return _Trimmed(made)
 
 
-def pairs(facts: Iterable[tuple[str, str]]) -> "Table":
+def pairs(facts: Iterable[tuple[str, str]]) -> "RenderableType":
     """Labels and values in two columns, each through ``visible``; a long value wraps beside its label."""
     from rich.table import Table
 
@@ -52,4 +60,21 @@ def pairs(facts: Iterable[tuple[str, str]]) -> "Table":
     made.add_column(overflow="fold")
     for fact in facts:
         made.add_row(*map(visible, fact))
-    return made
+    return _Trimmed(made)
+
+
+@dataclass(frozen=True)
+class _Trimmed:
+    """A table for the terminal, without blanks at the ends of its lines."""
+
+    table: "Table"
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Segment]":
+        from rich.segment import Segment
+
+        for line in console.render_lines(self.table, options, pad=False):
+            while line and not line[-1].text.strip():
+                line.pop()
+            if line:
+                line[-1] = line[-1]._replace(text=line[-1].text.rstrip())
+            yield from (*line, Segment.line())

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from windrow.batches.map_dataset import DrawnBatch, Pair, WindowDataset, cut_windows, drawn_batches, require_batch
-from windrow.errors import NotEnoughTokensError, SourceError, whole_number
+from windrow.errors import NotEnoughTokensError, whole_number
 from windrow.text.demo import demo_text
-from windrow.text.parse import not_utf8
+from windrow.text.parse import read_text
 from windrow.text.sources import refuse_path
 from windrow.tokens.protocol import EOT
 from windrow.tokens.tokenizer import TextTokenizer, load_tokenizer
@@ -221,7 +221,7 @@ def load_tokens(
     UTF-8, line ends as "\\n". `cfg` is there for the courses' signature. Raises SourceError, with file and byte
     offset, when the file is not UTF-8, and when it cannot be read.
     """
-    corpus = demo_text() if text_path is None else _read_text(Path(text_path))
+    corpus = demo_text() if text_path is None else read_text(Path(text_path))
     encoder = load_tokenizer("gpt2")
     return corpus, encoder.encode(corpus, allowed_special=ALLOWED_SPECIAL), encoder
 
@@ -267,15 +267,6 @@ class _ListView(Sequence[int]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} tokens of a list>"
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is {not_utf8(error.object, error, 0)}") from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
 
 
 def _pins_memory() -> bool:

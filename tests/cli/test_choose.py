@@ -215,8 +215,8 @@ def test_too_short_a_store_names_the_flags_that_fit_and_they_work(command: str, 
     assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr == (
-        f"error: the store has {num_letters + 1} tokens, and a step of max_length 256, stride 128, batch_size 4 takes "
-        f"641. Use {flags}, or add text.\n"
+        f"error: the store has {num_letters + 1} tokens, and a step of --max-length 256, --stride 128, "
+        f"--batch-size 4 takes 641. Use {flags}, or add text.\n"
     )
     again = asked(command, store, *whole, *flags.split())
     assert again.exit_code == 0, again.output

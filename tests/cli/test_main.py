@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+import windrow.cli.main
 from windrow.cli.main import app
 
 COMMANDS = ["demo", "prepare", "info", "show", "when", "trace", "report", "plan", "check", "bench", "train"]
@@ -74,24 +76,54 @@ def test_help_of_the_program_and_of_each_command_imports_neither_torch_nor_numpy
     assert done.returncode == 0, done.stderr
 
 
+PANELS = {"Arguments", "Options", "Inputs", "Documents", "Windows and batches", "Model", "Work", "Output"}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_help_has_an_example_on_a_line_of_its_own_and_every_flag_says_what_it_is(name: str) -> None:
+def test_every_help_has_an_example_on_a_line_of_its_own_and_every_flag_is_in_a_group_and_says_what_it_is(
+    name: str,
+) -> None:
     shown = invoke(name, "--help").stdout
-    assert [line for line in shown.splitlines() if line.startswith(f"  windrow {name} ")] or name == "demo"
-    assert f"\n  windrow {name}" in shown
-    flags = [part for part in shown.split("\n  -")[1:] if "Show this message" not in part]
-    for flag in flags:
-        words = " ".join(flag.split())
-        is_switch = words.startswith(("-json", "-resume", "-dedupe", "-finish", "-dry-run", "-raw"))
-        is_optional = words.startswith(("-text", "-run", "-document", "-source"))
+    body = str(getattr(windrow.cli.main, name).__doc__)
+    examples = [line.strip() for line in body.splitlines() if line.strip().startswith("windrow ")]
+    assert examples
+    assert all(re.search(rf"^ {re.escape(line)} *$", shown, re.MULTILINE) for line in examples)
+    panels = dict(re.findall(r"╭─ ([\w ]+) ─+╮\n(.*?)╰", shown, re.DOTALL))
+    assert set(panels) <= PANELS
+    assert panels.pop("Options").startswith("│ --help")
+    panels.pop("Arguments", None)
+    for flag in re.split(r"^(?=│ --)", "".join(panels.values()), flags=re.MULTILINE)[1:]:
+        words = " ".join(flag.replace("│", " ").split())
+        is_switch = words.startswith(("--json", "--resume", "--dedupe", "--finish", "--dry-run", "--raw", "--verbose"))
+        is_optional = words.startswith(("--text", "--run", "--document", "--source"))
         assert is_switch or is_optional or "[default: " in words, words
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_summary_fits_a_line_of_eighty_columns(name: str) -> None:
+    summary = str(getattr(windrow.cli.main, name).__doc__).splitlines()[0]
+    assert re.search(rf"^│ {name} +{re.escape(summary)} +│$", invoke("--help").stdout, re.MULTILINE)
+
+
+def test_the_shell_completes_commands_flags_and_words_to_choose_from() -> None:
+    for line, expected in (
+        ("windrow pre", {"prepare"}),
+        ("windrow prepare a b --split ", {"documents", "tail"}),
+        ("windrow plan --pol", {"--policy"}),
+    ):
+        words = {"_WINDROW_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        done = subprocess.run(
+            [sys.executable, "-m", "windrow"], capture_output=True, text=True, env={**environment(), **words}
+        )
+        assert set(done.stdout.split()) == expected, done
+    assert "--install-completion" in invoke("--help").stdout
 
 
 def test_the_program_without_words_prints_its_help_and_python_m_is_the_same_program() -> None:
     done = program("--help")
     assert done.returncode == 0
-    assert done.stdout.startswith("Usage: windrow ")
-    assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
+    assert "Usage: windrow " in done.stdout
+    assert all(f"│ {name} " in done.stdout for name in COMMANDS)
     assert program("--version").stdout.startswith("windrow 0.")
     bare = program()
     assert "Usage: windrow " in bare.stdout + bare.stderr
@@ -159,20 +191,19 @@ def spoiled(tmp_path: Path, text: Path, corpus: Path, what: str) -> tuple[list[o
         "missing manifest": (["info", corpus / "train"], "manifest.json"),
         "damaged manifest": (["show", corpus], "damaged"),
         "truncated shard": (["train", corpus, *out], "bytes"),
-        "max_length 0": (["train", corpus, *out, "--max-length", 0], "max_length is 0"),
-        "stride 0": (["train", corpus, *out, "--stride", 0], "stride is 0"),
-        "batch_size 0": (["train", corpus, *out, "--batch-size", 0], "batch_size is 0"),
-        "show max_length 0": (["show", corpus, "--max-length", 0], "max_length is 0"),
+        "max_length 0": (["train", corpus, *out, "--max-length", 0], "--max-length is 0"),
+        "stride 0": (["train", corpus, *out, "--stride", 0], "--stride is 0"),
+        "batch_size 0": (["train", corpus, *out, "--batch-size", 0], "--batch-size is 0"),
+        "show max_length 0": (["show", corpus, "--max-length", 0], "--max-length is 0"),
         "width 15": (["train", corpus, *out, "--width", 15], "width 15"),
-        "steps 0": (["train", corpus, *out, "--steps", 0], "steps is 0"),
+        "steps 0": (["train", corpus, *out, "--steps", 0], "--steps is 0"),
         "unknown device": (["train", corpus, *out, "--device", "abacus"], "abacus"),
         "existing out": (["train", corpus, *out], "not empty"),
         "existing store": (["prepare", text, corpus], "store already"),
-        "split": (["prepare", text, tmp_path / "new", "--split", "half"], "half"),
         "no run": (["train", "--out", tmp_path / "no-run", "--resume"], "no run"),
         "no run to show": (["show", "--run", tmp_path / "no-run"], "no run"),
         "row": (["show", corpus, *TINY[:4], "--row", 2], "rows 0 to 1"),
-        "rank": (["show", corpus, *TINY[:4], "--dp-rank", 1], "dp_rank is 1"),
+        "rank": (["show", corpus, *TINY[:4], "--dp-rank", 1], "--dp-rank is 1"),
     }
     return cases[what]
 
@@ -202,7 +233,6 @@ def spoiled(tmp_path: Path, text: Path, corpus: Path, what: str) -> tuple[list[o
         "unknown device",
         "existing out",
         "existing store",
-        "split",
         "no run",
         "no run to show",
         "row",

@@ -67,7 +67,7 @@ def test_padded_places_belong_to_no_document_and_do_not_count() -> None:
     console = printed()
     print_batch(console, [last], load_tokenizer("bytes"), num_places=0)
     assert "1 of 8 targets count" in text_of(console)
-    assert text_of(console).count(" no ") == 7
+    assert text_of(console).count(" no\n") == 7
 
 
 def test_escapes_controls_and_markup_in_a_corpus_do_nothing(store: TokenStore) -> None:

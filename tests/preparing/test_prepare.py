@@ -129,7 +129,7 @@ def test_no_documents_at_all_is_an_error_and_empty_files_are_documents(tmp_path:
         prepare(iter([]), tmp_path / "none")
     (tmp_path / "x.txt").write_text("")
     (tmp_path / "y.txt").write_text("")
-    with pytest.raises(NotEnoughTokensError, match="hold 2 documents, all of them empty"):
+    with pytest.raises(NotEnoughTokensError, match="hold 2 documents and no text"):
         prepare([tmp_path / "x.txt", tmp_path / "y.txt"], tmp_path / "empty")
     (tmp_path / "y.txt").write_text("!")
     store = prepare([tmp_path / "x.txt", tmp_path / "y.txt"], tmp_path / "out")["train"]

@@ -68,7 +68,7 @@ def test_dedupe_keeps_the_first_and_counts_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_side_that_comes_out_empty_is_an_error_that_names_the_tail_split(tmp_path: Path) -> None:
-    with pytest.raises(NotEnoughTokensError, match=r'split "?.valid.* got none of the 1 documents .* split="tail"'):
+    with pytest.raises(NotEnoughTokensError, match=r'split "?.valid.* got none of 1 document at .* split="tail"'):
         prepare(iter(["one text"]), tmp_path, valid_fraction=0.1)
     assert not (tmp_path / "train").exists()
     stores = prepare(iter(["one text of some words"]), tmp_path, valid_fraction=0.3, split="tail")

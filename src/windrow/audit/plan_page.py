@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from windrow.audit.plan import MemberPlan, Plan
-from windrow.shown import pairs, table, visible
+from windrow.shown import counted, pairs, table, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,13 +18,13 @@ __all__ = ["print_memory", "print_plan", "print_policies"]
 def print_plan(console: "Console", made: Plan) -> None:
     """The whole ledger, a column for each member."""
     console.print(
-        f"{made.num_steps:,} steps of {made.batch_size:,} x {made.dp_world_size:,} samples; an epoch is "
-        f"{made.steps_per_epoch:,} steps, {made.num_samples:,} samples"
+        f"{counted(made.num_steps, 'step')} of {made.batch_size:,} x {made.dp_world_size:,} samples; an epoch is "
+        f"{counted(made.steps_per_epoch, 'step')}, {counted(made.num_samples, 'sample')}"
     )
     columns = [list(_lines(member)) for member in made.members.values()]
     console.print(table(["", *(visible(name) or "tokens" for name in made.members)], _aligned(columns), left=[0]))
     if made.rows_without_data:
-        console.print(f"and {made.rows_without_data:,} rows of padding that keep the ranks in step")
+        console.print(f"and {counted(made.rows_without_data, 'row')} of padding to keep the ranks in step")
 
 
 def print_policies(console: "Console", plans: Mapping[str, Plan | str]) -> None:

@@ -71,8 +71,8 @@ def _too_short(store: TokenStore, sizes: RunSizes, num_ranks: int) -> str:
     needed = (sizes.batch_size * num_ranks - 1) * stride + length + 1
     ranks = f" on {num_ranks:,} ranks" if num_ranks > 1 else ""
     return (
-        f"the store has {store.num_tokens:,} tokens, and a step of max_length {length:,}, stride {stride:,}, "
-        f"batch_size {sizes.batch_size:,}{ranks} takes {needed:,}."
+        f"the store has {store.num_tokens:,} tokens, and a step of --max-length {length:,}, --stride {stride:,}, "
+        f"--batch-size {sizes.batch_size:,}{ranks} takes {needed:,}."
     )
 
 

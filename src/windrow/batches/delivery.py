@@ -49,8 +49,8 @@ def check_device(device: "str | torch.device | None") -> "torch.device | None":
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f'device={device!r} cannot be used here: {reason} Use device="cpu".') from error
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise ValueError(f'device={device!r} cannot be used here: {reason}. Use device="cpu".') from error
     return found
 
 

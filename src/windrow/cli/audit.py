@@ -34,11 +34,11 @@ def plan(
     num_layers: o.NumLayers = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Say before training what will be trained on, dropped, masked and padded, to the token.
+    """Say, to the token, what will be trained on, dropped and masked.
 
     \b
     windrow plan corpus
-    windrow plan corpus --max-length 1024 --batch-size 32 --dp-world-size 8 --policy pack
+    windrow plan corpus --max-length 1024 --dp-world-size 8 --policy pack
     windrow plan corpus --width 768 --num-layers 12
     windrow plan --run windrow-run
     """
@@ -89,7 +89,7 @@ def check(
     seed: o.Seed = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Look for sixteen silent bugs in a store and its batches; print a certificate, exit 1 if one is found.
+    """Look for sixteen silent bugs; exit code 1 if one is found.
 
     \b
     windrow check corpus

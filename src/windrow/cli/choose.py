@@ -91,11 +91,7 @@ def require_one(store: Path | None, run: Path | None, recipe: dict[str, Any]) ->
 
 def _run_over(store: Path | None, sizes: dict[str, Any]) -> "Run":
     """What a run over the whole of ``store`` would be."""
-    from windrow.errors import StoreError
     from windrow.training.run import Settings, run_of_store
 
     assert store is not None
-    if not store.is_dir():
-        found, text = ("a file", store) if store.exists() else ("no such folder", "TEXT")
-        raise StoreError(f"there is no store at {store}: {found}. Make one with: windrow prepare {text} corpus")
     return run_of_store(store, Path(), Settings(**sizes), valid_fraction=0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer import Argument, Option
+from typer import Argument
 
 from windrow.cli import options as o
 from windrow.cli.choose import choose
@@ -18,25 +18,21 @@ from windrow.shown import visible
 
 __all__ = ["report", "show", "trace", "when"]
 
-Raw = Annotated[bool, Option("--raw", help="Print only the text of the rows.")]
-Document = Annotated[int | None, Option(metavar="NUMBER", help="The document of this number, from 0.")]
-Source = Annotated[str | None, Option(metavar="FILE:LINE", help="The document at this line of a source.")]
-Phrase = Annotated[str | None, Option("--text", metavar="PHRASE", help="Each place where this stands in the text.")]
-Most = Annotated[int, Option("--most", metavar="ROWS", min=0, help="Rows printed; 0 is all.")]
+Raw = Annotated[bool, o.output("Print only the text of the rows.", flag="--raw")]
+Document = Annotated[int | None, o.inputs("The document of this number, from 0.", "NUMBER")]
+Source = Annotated[str | None, o.inputs("The document at this line of a source.", "FILE:LINE")]
+Phrase = Annotated[str | None, o.inputs("Each place where this stands in the text.", "PHRASE", flag="--text")]
+Most = Annotated[int, o.output("Rows printed; 0 is all.", "ROWS", min=0)]
 TraceFile = Annotated[Path | None, Argument(metavar="FILE", help="A text file.")]
 NumTokens = Annotated[
-    int | None,
-    Option(metavar="TOKENS", min=1, help="Only the arithmetic, for so many tokens.", show_default="those of FILE"),
+    int | None, o.inputs("Only the arithmetic, for so many tokens.", "TOKENS", "those of FILE", min=1)
 ]
-TraceLength = Annotated[int, Option("--max-length", metavar="TOKENS", min=1, help="Inputs in a window.")]
-TraceStride = Annotated[
-    int | None,
-    Option("--stride", metavar="TOKENS", min=1, help="From a window's start to the next.", show_default="max-length"),
-]
-TraceBatch = Annotated[int, Option("--batch-size", metavar="SAMPLES", min=1, help="Windows in a batch.")]
-Textbook = Annotated[bool, Option("--textbook", help="Draw as a book's DataLoader does: torch's sampler, its indices.")]
-TraceSeed = Annotated[int, Option("--seed", metavar="NUMBER", help="What the shuffle is keyed by.")]
-ReportOut = Annotated[Path, Option("--out", metavar="FILE", help="The page to write.")]
+TraceLength = Annotated[int, o.batches("Inputs in a window.", "TOKENS", min=1)]
+TraceStride = Annotated[int | None, o.batches("From a window's start to the next.", "TOKENS", "max-length", min=1)]
+TraceBatch = Annotated[int, o.batches("Windows in a batch.", "SAMPLES", min=1)]
+TraceSeed = Annotated[int, o.batches("What the shuffle is keyed by.", "NUMBER")]
+Textbook = Annotated[bool, o.batches("Draw as a book's DataLoader does: torch's sampler.", flag="--textbook")]
+ReportOut = Annotated[Path, o.output("The page to write.", "FILE")]
 
 
 @command(interrupted="nothing was changed.")
@@ -102,7 +98,7 @@ def when(
     tokenizer: o.ShowTokenizer = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Say at which steps a document, a source line or a phrase is trained on.
+    """Say when a document, a source line or a phrase is trained on.
 
     \b
     windrow when corpus --document 812 --epochs 3
@@ -150,6 +146,7 @@ def trace(
     """
     from windrow.audit.sizes import RunSizes
     from windrow.look.trace import trace_arithmetic, trace_text
+    from windrow.text.parse import read_text
 
     if (file is None) == (num_tokens is None):
         raise typer.BadParameter("give either FILE or --num-tokens NUMBER")
@@ -160,7 +157,7 @@ def trace(
         assert num_tokens is not None
         trace_arithmetic(output_console(), num_tokens, sizes)
     else:
-        trace_text(output_console(), file.read_text(encoding="utf-8"), sizes, tokenizer=tokenizer, textbook=textbook)
+        trace_text(output_console(), read_text(file), sizes, tokenizer=tokenizer, textbook=textbook)
 
 
 @command(interrupted="nothing was changed.")
@@ -175,7 +172,7 @@ def report(
     dp_world_size: o.DpWorldSize = 1,
     tokenizer: o.ShowTokenizer = None,
 ) -> None:
-    """Write one page that shows the whole run: text, windows, order, batches, coverage.
+    """Write one page that shows the whole run.
 
     \b
     windrow report corpus --out report.html

@@ -16,6 +16,7 @@ import typer
 from windrow.cli import options as o
 from windrow.cli.audit import bench, check, plan
 from windrow.cli.choose import given
+from windrow.cli.flags import DestLast
 from windrow.cli.look import report, show, trace, when
 from windrow.cli.terminal import command, output_console
 from windrow.distribution import __version__, name_clash
@@ -23,11 +24,10 @@ from windrow.distribution import __version__, name_clash
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: quick, and its examples can be copied
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    rich_markup_mode="rich",  # else help has no panels
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -54,10 +54,10 @@ def _program(version: Version = False) -> None:
     Every batch is a pure function of (data, recipe, position).
 
     \b
-    windrow demo                                     all of it in two minutes
-    windrow prepare book.txt corpus                  text -> tokens -> a store
-    windrow train corpus --out run                   a small GPT, with exact resume
-    windrow show --run run --step 100                what step 100 trained on
+    windrow demo                         all of it in two minutes
+    windrow prepare book.txt corpus      text -> tokens -> a store
+    windrow train corpus --out run       a small GPT, with exact resume
+    windrow show --run run --step 100    what step 100 trained on
     """
 
 
@@ -72,7 +72,7 @@ def demo(
     seconds: o.Seconds = 120,
     steps: o.DemoSteps = None,
 ) -> None:
-    """See all of it work: text -> tokens -> windows -> batches -> a small GPT.
+    """See all of it work, from a text to a small GPT.
 
     \b
     windrow demo
@@ -84,7 +84,7 @@ def demo(
         raise SystemExit(130)
 
 
-@app.command()
+@app.command(cls=DestLast)
 @command(interrupted="no store was finished; what is done is kept: run the same command again to go on.")
 def prepare(
     inputs: o.Inputs,
@@ -124,8 +124,7 @@ def prepare(
     if memory is not None and not 0 < memory < 1e9:
         raise typer.BadParameter(f"--memory is {memory}, and it is a number of GB above 0")
     nbytes = None if memory is None else int(memory * 1e9)
-    given_form: Any = form and form.value
-    reading = Reading(text_key, separator, literal_eos, on_error, given_form)
+    reading = Reading(text_key, separator, literal_eos, on_error, form)
     made: dict[str, Any] = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe, **asdict(reading)}
     shared: dict[str, Any] = {"tokenizer": tokenizer, "workers": workers, "memory": nbytes, "as_json": as_json}
     if dry_run:

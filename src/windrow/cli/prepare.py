@@ -12,7 +12,7 @@ from windrow.distribution import name_clash
 from windrow.look.info import print_stores, store_facts
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
-from windrow.shown import visible
+from windrow.shown import counted, visible
 
 __all__ = ["run_dry", "run_prepare"]
 
@@ -57,9 +57,9 @@ def run_dry(inputs: list[str], *, as_json: bool, **options: Any) -> None:
         return
     minutes, seconds = divmod(int(found.seconds), 60)
     output_console().print(
-        f"{found.num_inputs:,} inputs, {found.nbytes / 1e6:,.1f} MB\n"
+        f"{counted(found.num_inputs, 'input')}, {found.nbytes / 1e6:,.1f} MB\n"
         f"about {found.num_tokens:,} tokens, {found.disk_nbytes / 1e6:,.1f} MB on disk (twice that while it runs)\n"
-        f"about {minutes} min {seconds} s with {found.num_workers} workers"
+        f"about {minutes} min {seconds} s with {counted(found.num_workers, 'worker')}"
     )
 
 
@@ -77,9 +77,7 @@ def _executor(engine: str) -> AbstractContextManager[Executor | None]:
         from windrow.preparing.ray_executor import RayExecutor
 
         return RayExecutor()
-    if engine == "local":
-        return nullcontext()
-    raise ValueError(f"--engine is {engine!r}, and it is 'local' or 'ray'")
+    return nullcontext()
 
 
 def _as_dict(report: Report) -> dict[str, Any]:
@@ -115,8 +113,10 @@ def _print_run(report: Report | None) -> None:
         marks = "byte order mark at the head of a text" if num == 1 else "byte order marks at the heads of texts"
         console.print(f"left out: {num:,} {marks}", soft_wrap=True)
     if report.num_duplicates:
-        console.print(f"left out: {report.num_duplicates:,} duplicates", soft_wrap=True)
+        console.print(f"left out: {counted(report.num_duplicates, 'duplicate')}", soft_wrap=True)
     if report.num_skipped:
-        console.print(f"left out: {report.num_skipped:,} documents that cannot be read; the first:", soft_wrap=True)
+        console.print(
+            f"left out: {counted(report.num_skipped, 'document')} that cannot be read; the first:", soft_wrap=True
+        )
         for place in report.skipped[:10]:
             console.print(f"  {visible(place)}", soft_wrap=True)

@@ -11,8 +11,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
+from windrow.cli.flags import in_flags
 from windrow.distribution import install_line
 from windrow.shown import visible
 
@@ -21,7 +23,15 @@ if TYPE_CHECKING:
 
     from windrow.preparing.tally import Report
 
-__all__ = ["command", "error_console", "output_console", "preparing_progress", "search_progress", "training_progress"]
+__all__ = [
+    "command",
+    "error_console",
+    "output_console",
+    "preparing_progress",
+    "search_progress",
+    "training_progress",
+    "wrapped",
+]
 
 P = ParamSpec("P")
 
@@ -40,10 +50,26 @@ def _console(file: Any) -> "Console":
     from rich.console import Console
 
     class Quiet(Console):
+        def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+            """Sentences, marked by ``soft_wrap``, break between words in a terminal, and are a line each in a pipe."""
+            wraps = soft_wrap and self.is_terminal
+            told = [wrapped(each, self.width) if wraps and isinstance(each, str) else each for each in objects]
+            super().print(*told, soft_wrap=soft_wrap, **options)
+
         def on_broken_pipe(self) -> NoReturn:
             raise BrokenPipeError
 
     return Quiet(file=file, markup=False, emoji=False, highlight=False)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Each line of ``text`` broken between words, below its own beginning; a command stays whole, to be copied."""
+
+    def broken(line: str) -> str:
+        blanks = " " * (len(line) - len(line.lstrip()))
+        return fill(line, width, subsequent_indent=blanks, break_long_words=False, break_on_hyphens=False)
+
+    return "\n".join(line if line.lstrip().startswith("windrow ") else broken(line) for line in text.split("\n"))
 
 
 # -- errors --------------------------------------------------------------------------------------------------------
@@ -56,13 +82,13 @@ def command(interrupted: str) -> Callable[[Callable[P, None]], Callable[P, None]
         @functools.wraps(body)
         def run(*args: P.args, **kwargs: P.kwargs) -> None:
             try:
-                with _plain_warnings():
+                with _plain_warnings(body):
                     body(*args, **kwargs)
                     sys.stdout.flush()
             except BrokenPipeError:
                 _leave_quietly()
             except (ValueError, OSError, ModuleNotFoundError) as error:
-                _fail(error)
+                _fail(error, body)
             except KeyboardInterrupt:
                 _say(f"interrupted: {interrupted}")
                 raise SystemExit(130) from None
@@ -72,19 +98,19 @@ def command(interrupted: str) -> Callable[[Callable[P, None]], Callable[P, None]
     return wrap
 
 
-def _fail(error: Exception) -> NoReturn:
+def _fail(error: Exception, body: Callable[..., None]) -> NoReturn:
     """``ValueError`` is what windrow raises about data and sizes; the others are the machine's own."""
     if isinstance(error, ModuleNotFoundError):
         _say(f"error: this command needs the package {error.name}. Install it with: {install_line('torch')}")
     elif isinstance(error, OSError):
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
     else:
-        _say(f"error: {error}")
+        _say(f"error: {in_flags(str(error), body)}")
     raise SystemExit(1) from None
 
 
 def _say(message: str) -> None:
-    print(visible(message, keep="\n"), file=sys.stderr)
+    error_console().print(visible(message, keep="\n"), soft_wrap=True)
 
 
 def _leave_quietly() -> NoReturn:
@@ -94,11 +120,11 @@ def _leave_quietly() -> NoReturn:
 
 
 @contextmanager
-def _plain_warnings() -> Iterator[None]:
+def _plain_warnings(body: Callable[..., None]) -> Iterator[None]:
     """Our own warnings as one clean line each, without the line of code that they came from."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        _say(f"warning: {message}")
+        _say(f"warning: {in_flags(str(message), body)}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

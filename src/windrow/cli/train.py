@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from windrow.audit.sizes import python_line, recipe_line
 from windrow.cli.terminal import error_console, output_console, preparing_progress, training_progress
-from windrow.shown import pairs, visible
+from windrow.shown import counted, pairs, visible
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import TRAIN_PAGE
 from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train
@@ -94,7 +94,7 @@ def _say_start(console: "Console", trainer: Trainer) -> None:
     console.print(f"recipe: {recipe}\nin Python: {python_line(loader, epochs=None)}", soft_wrap=True)
     console.print(
         f"{trainer.num_parameters / 1e6:.1f} million parameters, {trainer.num_steps} steps of {settings.batch_size} x "
-        f"{settings.max_length} tokens, an epoch is {len(loader)} steps"
+        f"{settings.max_length} tokens, an epoch is {counted(len(loader), 'step')}"
         + (f"; going on from step {trainer.step}" if trainer.step else "")
     )
 

@@ -35,11 +35,16 @@ def write_report(loader: Loader, path: str | os.PathLike[str], *, tokenizer: str
     ``tokenizer`` is what decodes, when the store's own cannot be loaded by its name. The loader's position does not
     matter and does not move.
     """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, and the page is a file. Give its name: {path / 'report.html'}")
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent} for the page. Make it first: mkdir -p {path.parent}")
     name, windows = next(iter(loader.members.items()))
     first, decoder = windows.store.tokens(0, _FIRST).tolist(), tokenizer_of(windows, tokenizer)
     facts = Facts(loader, windows, name, decoder, first, step_rows(loader, decoder))
     page = _page(facts).encode()
-    write_whole(Path(path), lambda file: file.write(page))
+    write_whole(path, lambda file: file.write(page))
     return len(page)
 
 

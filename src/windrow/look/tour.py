@@ -14,6 +14,7 @@ from windrow.audit.sizes import RunSizes
 from windrow.loader.loader import Loader
 from windrow.look.explain import rows_of
 from windrow.look.pieces import token_text
+from windrow.shown import counted
 from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
@@ -94,7 +95,7 @@ def windows(
         f"max_length + 1 = {length + 1:,} tokens.",
         facts=[
             ("windows", f"({num_tokens:,} - {length:,} - 1) // {stride:,} + 1 = {count:,}"),
-            ("steps", f"{count:,} windows, {size:,} a step: {count // size:,} steps{more}"),
+            ("steps", f"{counted(count, 'window')}, {size:,} a step: {counted(count // size, 'step')}{more}"),
             ("left over", left),
         ],
         headings=["window", "start", "inputs", "targets", *(["first and last words"] if store else [])],

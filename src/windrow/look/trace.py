@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from windrow.audit.sizes import RunSizes
-from windrow.loader.loader import Loader
+from windrow.audit.sizes import RunSizes, loader_of
 from windrow.look import tour
 from windrow.look.tour import Station, Tokens
 from windrow.shown import pairs, table, visible
@@ -54,17 +53,16 @@ def trace_text(
     loaded = load_tokenizer(tokenizer)
     ids = loaded.encode(text, allowed_special={EOT} if textbook else ())
     store = TokenStore.from_ids(np.asarray(ids), tokenizer=loaded)
-    windows = Windows(store, sizes.max_length, sizes.resolved_stride)
     stations = [
         tour.tokens(store, loaded).also(("text", f"{len(text):,} characters")),
         tour.next_token(store, loaded, sizes.max_length),
         tour.windows(store.num_tokens, sizes, store, loaded),
     ]
     if textbook:
-        stations.append(_sampler(windows, sizes))
+        stations.append(_sampler(Windows(store, sizes.max_length, sizes.resolved_stride), sizes))
     else:
-        loader = Loader(windows, sizes.batch_size, seed=sizes.seed, drop_last=False, dp_rank=0, dp_world_size=1)
-        stations += [tour.order(loader), tour.slices(loader, windows), tour.batch(loader, loaded), _WENT]
+        loader = loader_of(store, sizes, drop_last=False, dp_rank=0, dp_world_size=1)
+        stations += [tour.order(loader), tour.slices(loader, loader.members[""]), tour.batch(loader, loaded), _WENT]
     for number, station in enumerate(stations, start=1):
         console.print()
         console.print(f"{number}  {station.title}", style="bold")

@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.preparing.encode import Done
 from windrow.preparing.items import Item
+from windrow.shown import counted
 from windrow.text.sources import Source
 
 __all__ = ["Report", "Result", "Tally"]
 
 _OF_EMPTY_SIDES = {  # for each kind of split what is divided, and what helps
-    "tail": ("tokens", ". Give more text, or a share nearer 0.5."),
+    "tail": ("token", ". Give more text, or a share nearer 0.5."),
     "documents": (
-        "documents",
+        "document",
         ': whole documents go to one side or the other. Use split="tail" (one cut through the tokens), a larger share '
         "for it, or more documents.",
     ),
@@ -164,13 +165,13 @@ class Tally:
             raise NotEnoughTokensError("the inputs hold no document, so there is nothing to train on. Give some text.")
         if self._num["num_tokens"] == self._num["num_documents"]:  # an eos each, and nothing else
             raise NotEnoughTokensError(
-                f"the inputs hold {self._num['num_documents']} documents, all of them empty, so there is nothing to "
-                "train on. Give some text."
+                f"the inputs hold {counted(self._num['num_documents'], 'document')} and no text, so there is nothing "
+                "to train on. Give some."
             )
         what, remedy = _OF_EMPTY_SIDES[split]
         for side, parts in sides.items():
             if not parts:
-                num = self._num[f"num_{what}"]
+                num = counted(self._num[f"num_{what}s"], what)
                 raise NotEnoughTokensError(
-                    f"split {side!r} got none of the {num} {what} at valid_fraction={valid_fraction}{remedy}"
+                    f"split {side!r} got none of {num} at valid_fraction={valid_fraction}{remedy}"
                 )

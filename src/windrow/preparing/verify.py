@@ -42,14 +42,18 @@ def is_finished(
 
 
 def _require_recipe(folder: Path, manifest: Manifest, policy: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> None:
+    made = {
+        each["fingerprint"]: f"{each['name']}, fingerprint {each['fingerprint'][:16]}"
+        for each in (manifest.tokenizer, tokenizer)
+    }
     wanted = {**policy, "tokenizer": tokenizer["fingerprint"]}
     there = {**manifest.policy, "tokenizer": manifest.tokenizer["fingerprint"]}
     for name in sorted(wanted | there):
-        if wanted.get(name) != there.get(name):
+        here, was = wanted.get(name), there.get(name)
+        if here != was:
             raise PrepareError(
-                f"{folder} holds a store already, made with {name} = {there.get(name)!r}, and this command has "
-                f"{wanted.get(name)!r}. Stores are never written over. Choose another folder, remove it, or open it "
-                f"with open_store({str(folder)!r})."
+                f"{folder} holds a store already, made with {name} {made.get(was, was)!r}, and this command has "
+                f"{made.get(here, here)!r}. Stores are never written over. Choose another folder, or remove that one."
             )
 
 

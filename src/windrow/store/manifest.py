@@ -102,7 +102,7 @@ def _load(folder: Path) -> dict[str, Any]:
     _require_plain(path)
     try:
         return dict(read_json(path.read_bytes(), dict))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StoreError(_no_manifest(folder)) from None
     except ValueError as error:
         raise _damaged(folder, str(error)) from error
@@ -120,6 +120,9 @@ def _require_plain(path: Path) -> None:
 
 def _no_manifest(folder: Path) -> str:
     if not folder.is_dir():
+        if folder.exists():
+            made = f"Make one with: windrow prepare {folder} corpus, or train on it: windrow train --text {folder}"
+            return f"there is no store at {folder}: a file. {made}"
         return f"there is no store at {folder}: no such folder. Make one with: windrow prepare TEXT {folder}"
     if parts := sorted(found.parent.name for found in folder.glob(f"*/{MANIFEST}")):
         return (

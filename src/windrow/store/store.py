@@ -266,9 +266,9 @@ class TokenStore:
         tokenizer = load_tokenizer(spec)
         if recorded and tokenizer.fingerprint != recorded["fingerprint"]:
             raise StoreError(
-                f"{self.path} was made with tokenizer {recorded['name']!r}, fingerprint {recorded['fingerprint']}, and "
-                f"{spec!r} has fingerprint {tokenizer.fingerprint}: its ids mean other text. Give open_store(..., "
-                "tokenizer=...) the one that made it."
+                f"{self.path} was made with tokenizer {recorded['name']!r} (fingerprint "
+                f"{recorded['fingerprint'][:16]}), and {spec!r} is another ({tokenizer.fingerprint[:16]}): its ids "
+                f"would mean other text. Use the one that made it: tokenizer={recorded['name']!r}."
             )
         return tokenizer
 

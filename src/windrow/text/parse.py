@@ -9,15 +9,17 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from windrow.errors import SourceError
 from windrow.text.blocks import delimiter
 from windrow.text.json_forms import JSON, LINE_FORMS, elements
 from windrow.text.sources import BOM, Reading
 from windrow.text.streams import num_lines
 from windrow.tokens.protocol import EOT
 
-__all__ = ["Bad", "Document", "documents", "not_utf8", "split_literal"]
+__all__ = ["Bad", "Document", "documents", "read_text", "split_literal"]
 
 _Decode = Callable[[bytes], str | None]
 
@@ -85,6 +87,16 @@ def not_utf8(data: bytes, error: UnicodeDecodeError, start: int) -> str:
         f"not UTF-8: byte 0x{data[error.start]:02x} at offset {start + error.start} ({error.reason}). Replacing it "
         "would change the text in silence. Save the file as UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8"
     )
+
+
+def read_text(path: Path) -> str:
+    """The text of one file, line ends as "\\n". Raises ``SourceError`` when it is not UTF-8, or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is {not_utf8(error.object, error, 0)}.") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
 
 
 def _lines(data: bytes, start: int, key: str) -> Iterator[Document | Bad]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from windrow.audit.sizes import RunSizes, loader_of
-from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, StoreError, read_json, require_shape
+from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, read_json, require_shape
 from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
@@ -251,8 +251,6 @@ def run_of_store(store: Path, folder: Path, settings: Settings, *, valid_fractio
         if (store / "valid" / MANIFEST).is_file():
             return Run(folder, StorePart(store / "train"), StorePart(store / "valid"), settings)
         store = store / "train"
-    if not store.is_dir():
-        raise StoreError(f"there is no store at {store}: no such folder. For a text file give --text {store}.")
     valid = StorePart(store, valid_fraction, "valid") if valid_fraction else None
     return Run(folder, StorePart(store, valid_fraction), valid, settings)
 
