@@ -1,5 +1,6 @@
 """The certificate: a sound store has one, and each of the sixteen checks fails on the fault it is named for."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rich.console import Console
 
 import windrow.audit.check_batches
 from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, prepare
-from windrow.audit.check import CHECKS, Certificate, certify
+from windrow.audit.check import CHECKS, Certificate, certify, print_certificate
 from windrow.audit.check_store import ids_wrapped
 from windrow.audit.check_subject import Failed, Subject
 from windrow.audit.sizes import RunSizes
@@ -106,9 +108,15 @@ def test_ids_that_do_not_fit_are_found(tmp_path: Path) -> None:
         ids_wrapped(Subject({"a": TokenStore.from_ids([1, 2, 3])}, large, RunSizes(1, 1, 1)))
 
 
-@pytest.mark.parametrize("ids", [[1, 2, 3, 4] * 100, [1, 2, 256, 256] * 100])
+@pytest.mark.parametrize("ids", [[1, 256, 3, 4] * 100, [1, 2, 256, 256] * 100])
 def test_eos_missing_or_doubled_is_found(tmp_path: Path, ids: list[int]) -> None:
     assert NAMES[5] in failing(raw(tmp_path / "train.bin", ids), "bytes")
+
+
+def test_a_raw_file_without_any_eos_is_not_asked_for_it(tmp_path: Path) -> None:
+    found = certify(raw(tmp_path / "train.bin", [1, 2, 3, 4] * 100), SIZES, tokenizer="bytes").findings[5]
+    assert (found.name, found.status) == (NAMES[5], "not applicable")
+    assert "no eos 256 at all" in found.evidence
 
 
 @pytest.mark.parametrize("by", [-4, 4])
@@ -217,3 +225,49 @@ def test_an_evaluation_that_counts_targets_twice_is_found(corpus: Path, monkeypa
 def test_a_raw_file_needs_a_tokenizer(tmp_path: Path) -> None:
     made = certify(raw(tmp_path / "train.bin", [1, 2, 3]))
     assert "Give --tokenizer" in made.findings[0].evidence
+
+
+# -- what is printed -----------------------------------------------------------------------------------------------
+
+
+def printed(certificate: Certificate, **options: Any) -> list[str]:
+    console = Console(file=io.StringIO(), width=200, markup=False, highlight=False)
+    print_certificate(console, certificate, 4, **options)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_sound_certificate_is_a_line_for_each_state_and_its_details_are_asked_for(corpus: Path) -> None:
+    made = certify(corpus, SIZES)
+    lines = printed(made)
+    assert lines[:16] == [f"{n:>2} ok     {name}" for n, name in enumerate(NAMES, 1)]
+    assert lines[-1] == "no check failed"
+    detailed = printed(made, verbose=True)
+    assert detailed[1:32:2] == [f"          {finding.evidence}" for finding in made.findings]
+
+
+def test_a_check_that_cannot_be_made_says_why_in_its_line(tmp_path: Path) -> None:
+    lines = printed(certify(raw(tmp_path / "train.bin", [1, 2, 3, 4] * 100), SIZES, tokenizer="bytes"))
+    assert " 6 -      each document ends with one eos: this file has no eos 256 at all" in lines
+
+
+def test_a_failed_check_says_what_to_do_by_where_the_fault_is(corpus: Path, monkeypatch: Patch) -> None:
+    overwrite(corpus / "train" / "tokens-00000.bin", 7, 65)
+    change_batches(monkeypatch, lambda x, y: (x, x))
+    lines = printed(certify(corpus, SIZES))
+    at = lines.index(" 1 FAILED targets are the inputs, moved on by one token")
+    assert "this is a defect of windrow" in lines[at + 2]
+    at = lines.index("13 FAILED files are those that were written")
+    assert lines[at + 2] == "          Prepare the text again into a new folder, or restore the store from a copy."
+    assert lines[-1].endswith(" of 16 checks failed")
+
+
+def test_a_failed_check_of_a_raw_file_asks_for_its_tokenizer(tmp_path: Path) -> None:
+    lines = printed(certify(raw(tmp_path / "train.bin", [1, 256, 300] * 100), SIZES, tokenizer="bytes"))
+    at = lines.index(" 5 FAILED each id is one of the tokenizer's")
+    assert lines[at + 2] == "          Give the --tokenizer that made this file, or make the file again."
+
+
+def test_another_tokenizer_is_named(corpus: Path) -> None:
+    evidence = certify(corpus, SIZES, tokenizer="gpt2").findings[12].evidence
+    assert evidence == "train was made with tokenizer 'bytes', and this is 'gpt2'"

@@ -1,5 +1,7 @@
 """The certificate: sixteen bugs that real projects shipped in silence, each looked for in this store and this recipe.
 
+A check is named for what it finds where all is well.
+
 Guarantee: every check looks at the real data or at real batches and says what it saw; one that cannot be made says
 why. Cost: a reading of all files; seconds for a gigabyte. It does not do: repairs. Writes nothing.
 """
@@ -16,7 +18,7 @@ from windrow.audit.check_subject import Failed, NotApplicable, Subject, open_sub
 from windrow.audit.sizes import RunSizes, recipe_line
 from windrow.distribution import __version__
 from windrow.errors import WindrowError
-from windrow.shown import visible
+from windrow.shown import counted, visible
 from windrow.store.store import TokenStore
 
 if TYPE_CHECKING:
@@ -25,32 +27,33 @@ if TYPE_CHECKING:
 __all__ = ["CHECKS", "Certificate", "Finding", "certify", "print_certificate"]
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
-    "targets shifted twice or not at all": check_stream.targets_shifted,
-    "train and valid share a document": check_store.shared_documents,
-    "every rank reads the same data": check_stream.ranks_alike,
-    "every worker reads the same data": check_stream.workers_alike,
-    "ids wrapped in a narrow dtype": check_store.ids_wrapped,
-    "eos missing or doubled": check_store.eos,
-    "resume repeats or skips": check_stream.resume,
-    "no reshuffle per epoch": check_stream.reshuffled,
-    "tokens dropped without a count": check_stream.tokens_dropped,
-    "loss on padding, or eos masked": check_stream.padding_counts,
-    "ids differ at cut points": check_store.cut_points,
-    "positions and attention leak across documents": check_stream.documents_leak,
-    "stale or half-written files": check_store.stale_files,
-    "truncated shard read as zeros": check_store.truncated,
-    "control tokens forged by text": check_store.control_tokens,
-    "evaluation depends on sizes": check_stream.evaluation,
+    "targets are the inputs, moved on by one token": check_stream.targets_shifted,
+    "train and valid share no document": check_store.shared_documents,
+    "each rank reads its own part": check_stream.ranks_alike,
+    "each worker reads its own part": check_stream.workers_alike,
+    "each id is one of the tokenizer's": check_store.ids_wrapped,
+    "each document ends with one eos": check_store.eos,
+    "a resume goes on with the next batch": check_stream.resume,
+    "each epoch has an order of its own": check_stream.reshuffled,
+    "each token that is dropped is counted": check_stream.tokens_dropped,
+    "padding does not count, and each eos does": check_stream.padding_counts,
+    "text has the same ids wherever it is cut": check_store.cut_points,
+    "positions and attention stay within documents": check_stream.documents_leak,
+    "files are those that were written": check_store.stale_files,
+    "no file is cut short": check_store.truncated,
+    "no text became a control token": check_store.control_tokens,
+    "an evaluation is the same for all sizes": check_stream.evaluation,
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check saw."""
+    """What one check saw, and what to do about it where it failed."""
 
     name: str
     status: Literal["ok", "failed", "not applicable"]
     evidence: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def certify(
     try:
         subject = open_subject(path, sizes, tokenizer, stores)
     except WindrowError as error:
-        found = Finding("stale or half-written files", "failed", str(error))
+        found = Finding("files are those that were written", "failed", str(error))
         return Certificate(__version__, str(path), "", 0, {}, (found,))
     recipe, train = json.loads(subject.loader().recipe), subject.train
     findings = tuple(_finding(name, check, subject) for name, check in CHECKS.items())
@@ -101,22 +104,47 @@ def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Fi
     except NotApplicable as reason:
         return Finding(name, "not applicable", str(reason))
     except Failed as fault:
-        return Finding(name, "failed", str(fault))
+        return Finding(name, "failed", str(fault), _remedy(check, subject))
     except (ValueError, IndexError, OSError) as error:  # data so broken that the check itself stumbles
-        return Finding(name, "failed", f"{type(error).__name__}: {error}")
+        return Finding(name, "failed", f"{type(error).__name__}: {error}", _remedy(check, subject))
 
 
-def print_certificate(console: "Console", certificate: Certificate, batch_size: int) -> None:
-    """A line for each check, its evidence below; and the recipe, with the ``batch_size`` that was checked."""
-    marks = {"ok": "ok    ", "failed": "FAILED", "not applicable": "-     "}
+def _remedy(check: Callable[[Subject], str], subject: Subject) -> str:
+    """What to do when ``check`` fails."""
+    if check.__module__ == check_stream.__name__:
+        return "Where the checks of the store pass, this is a defect of windrow. Please report it."
+    if subject.raw:
+        return "Give the --tokenizer that made this file, or make the file again."
+    return "Prepare the text again into a new folder, or restore the store from a copy."
+
+
+_MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "not applicable": ("-", "dim")}
+
+
+def print_certificate(console: "Console", certificate: Certificate, batch_size: int, *, verbose: bool = False) -> None:
+    """A line for each check, and the recipe, with the ``batch_size`` that was checked.
+
+    What failed has what was seen and what to do below it; ``verbose`` says of every check what was seen.
+    """
     for number, finding in enumerate(certificate.findings, start=1):
-        console.print(
-            f"{number:>2} {marks[finding.status]} {finding.name}", style="bold" * (finding.status == "failed")
-        )
-        console.print(f"          {visible(finding.evidence)}", style="dim", soft_wrap=True)
-    failed = sum(finding.status == "failed" for finding in certificate.findings)
-    console.print(f"windrow {certificate.version}: {visible(certificate.subject)}, {certificate.num_tokens:,} tokens")
+        mark, style = _MARKS[finding.status]
+        reason = f": {visible(finding.evidence)}" if finding.status == "not applicable" else ""
+        console.print(f"{number:>2} ", end="")
+        console.print(f"{mark:<6}", style=style, end=" ")
+        console.print(f"{finding.name}{reason}", soft_wrap=True)
+        if finding.status == "failed" or (verbose and not reason):
+            console.print(f"          {visible(finding.evidence)}", style="dim" * verbose, soft_wrap=True)
+        if finding.remedy:
+            console.print(f"          {finding.remedy}", soft_wrap=True)
+    _print_verdict(console, certificate, batch_size)
+
+
+def _print_verdict(console: "Console", certificate: Certificate, batch_size: int) -> None:
+    subject = f"{visible(certificate.subject)}, {counted(certificate.num_tokens, 'token')}"
+    console.print(f"windrow {certificate.version}: {subject}", soft_wrap=True)
     console.print(f"fingerprint {certificate.fingerprint}", soft_wrap=True)
     if certificate.recipe:
         console.print(f"recipe: {recipe_line(certificate.recipe, batch_size)}", soft_wrap=True)
-    console.print(f"{failed} of {len(certificate.findings)} checks failed" if failed else "no check failed")
+    failed = sum(finding.status == "failed" for finding in certificate.findings)
+    verdict = f"{failed} of {counted(len(certificate.findings), 'check')} failed" if failed else "no check failed"
+    console.print(verdict, style="bold red" if failed else "bold green")

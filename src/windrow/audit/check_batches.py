@@ -11,6 +11,7 @@ from windrow.arrays import IGNORE_INDEX
 from windrow.audit.check_subject import Failed, NotApplicable, Subject
 from windrow.audit.plan import plan
 from windrow.loader.loader import Loader
+from windrow.shown import counted
 from windrow.store.store import TokenStore
 from windrow.windows.windows import Windows
 
@@ -40,7 +41,7 @@ def targets_shifted(subject: Subject) -> str:
             if not np.array_equal(found, tokens[:, shift : shift + windows.max_length]):
                 raise Failed(f"step {step}: {'targets' if shift else 'inputs'} are not the tokens {shift} further on")
         seen += found.size
-    return f"{seen:,} targets are each the token after its input, in the store and in the row"
+    return f"{counted(seen, 'target')}: each is the token after its input, in the store and in the row"
 
 
 def ranks_alike(subject: Subject) -> str:
@@ -55,8 +56,8 @@ def ranks_alike(subject: Subject) -> str:
             raise Failed(f"step {step}: {world} ranks do not read what one rank with {size * world} samples reads")
         windows = [sample.window for rank in ranks for sample in rank.lookup(step)]
         if len(set(windows)) != len(windows):
-            raise Failed(f"step {step}: {len(windows) - len(set(windows))} samples are read by several ranks")
-    return f"{world} ranks of {size} samples read disjoint parts of one step of {size * world}"
+            raise Failed(f"step {step}: {counted(len(windows) - len(set(windows)), 'sample')} read by several ranks")
+    return f"{world} ranks of {counted(size, 'sample')} read disjoint parts of one step of {size * world}"
 
 
 def workers_alike(subject: Subject) -> str:
@@ -66,11 +67,11 @@ def workers_alike(subject: Subject) -> str:
     steps = range(min(4, len(loader)))
     read = [sample.window for step in steps for sample in copies[step % 2].lookup(step)]
     if len(set(read)) != len(read):
-        raise Failed(f"two workers read {len(read) - len(set(read))} samples twice")
+        raise Failed(f"two workers read {counted(len(read) - len(set(read)), 'sample')} twice")
     for step in steps:
         if not np.array_equal(copies[step % 2][step].inputs, loader[step].inputs):
             raise Failed(f"step {step} is another batch in a worker")
-    return f"{len(steps)} steps by turns from two pickled copies are those of one loader, each sample once"
+    return f"{counted(len(steps), 'step')} by turns from two pickled copies: those of one loader, each sample once"
 
 
 def resume(subject: Subject) -> str:
@@ -99,7 +100,7 @@ def reshuffled(subject: Subject) -> str:
     loader = subject.loader()
     num = loader.epoch_samples
     if num < 8:
-        raise NotApplicable(f"an epoch has {num} samples: two orders of them may be equal by chance")
+        raise NotApplicable(f"{counted(num, 'sample')} an epoch are too few to tell")
     steps = range(min(len(loader), 64))
     first, second = ([s.window for i in steps for s in loader.lookup(i + e * len(loader))] for e in range(2))
     same = sum(a == b for a, b in zip(first, second, strict=True))
@@ -140,7 +141,7 @@ def padding_counts(subject: Subject) -> str:
     if (targets[left:] != IGNORE_INDEX).any() or batch.num_targets != left:
         raise Failed(f"{np.count_nonzero(targets[left:] != IGNORE_INDEX)} targets of padding count")
     num_eos = int(np.count_nonzero(expected == subject.tokenizer.eos_id))
-    return f"the last window has {left} targets of text, {num_eos} eos among them, all count; {length - left} do not"
+    return f"the last window has {counted(left, 'target')} of text, {num_eos} of them eos, and {length - left} of none"
 
 
 def documents_leak(subject: Subject) -> str:
@@ -165,9 +166,7 @@ def documents_leak(subject: Subject) -> str:
                 raise Failed(f"step {step}, row {row}: the outputs are not those of the documents' boundaries")
         if batch.cu_seqlens[: len(edges)].tolist() != edges:
             raise Failed(f"step {step}: cu_seqlens are not the documents' edges")
-    return (
-        f"outputs are true of the boundaries; {several} rows hold several documents: mask them, or attention sees all"
-    )
+    return f"outputs are true of the boundaries; rows of several documents: {several}. Mask them, or attention sees all"
 
 
 def evaluation(subject: Subject) -> str:
@@ -180,13 +179,13 @@ def evaluation(subject: Subject) -> str:
         for rank in range(world):
             windows = Windows(store, length, max(1, length // 2))
             for batch in Loader.evaluation(windows, batch_size, dp_rank=rank, dp_world_size=world):
-                counted = np.asarray(batch.targets)[np.asarray(batch.targets) != IGNORE_INDEX]
-                num, total = num + len(counted), total + int(counted.sum())
+                scored = np.asarray(batch.targets)[np.asarray(batch.targets) != IGNORE_INDEX]
+                num, total = num + len(scored), total + int(scored.sum())
         found[(batch_size, world)] = (num, total)
     expected = (store.num_tokens - 1, int(store.tokens(1).astype(np.int64).sum()))
     if wrong := {sizes: got for sizes, got in found.items() if got != expected}:
         raise Failed(f"targets and their sum by (batch size, ranks) are {wrong}, and should be {expected}")
-    return f"{expected[0]:,} targets scored once each with (batch size, ranks) {', '.join(map(str, found))}"
+    return f"{counted(expected[0], 'target')} scored once each with (batch size, ranks) {', '.join(map(str, found))}"
 
 
 def _some_steps(loader: Loader) -> list[int]:

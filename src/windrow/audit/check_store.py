@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from windrow.arrays import Mask, UInt64
 from windrow.audit.check_subject import Failed, NotApplicable, Subject
+from windrow.shown import counted
 from windrow.store.store import TokenStore
 from windrow.windows.spans import document_bounds, runs
 
@@ -33,9 +34,10 @@ def stale_files(subject: Subject) -> str:
             with open(folder / file, "rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").hexdigest()
             if found != expected:
-                raise Failed(f"{name}/{file} has sha256 {found}, and the manifest says {expected}")
+                raise Failed(f"{name}/{file} has sha256 {found[:16]}..., and the manifest says {expected[:16]}...")
         if subject.tokenizer.fingerprint != manifest.tokenizer["fingerprint"]:
-            raise Failed(f"{name} was made with another tokenizer, fingerprint {manifest.tokenizer['fingerprint']}")
+            here = getattr(subject.tokenizer, "name", "another")
+            raise Failed(f"{name} was made with tokenizer {manifest.tokenizer['name']!r}, and this is {here!r}")
         num_files += len(manifest.sums)
     return f"sha256 of {num_files} files and the tokenizer's fingerprint are those of the manifests"
 
@@ -73,14 +75,18 @@ def eos(subject: Subject) -> str:
     for name, store in subject.whole.items():
         starts, ends = document_bounds(store)
         num_eos, num_ended = _count(store, [subject.tokenizer.eos_id]), store.num_ended
+        if subject.raw and not num_eos:
+            raise NotApplicable(f"this file has no eos {subject.tokenizer.eos_id} at all")
         cut_by_split = store.manifest is not None and store.manifest.policy.get("split") == "tail"
         missing = len(ends) - num_ended
         if store.eos_id != subject.tokenizer.eos_id:
             raise Failed(f"{name}: its eos is {store.eos_id}, and the tokenizer's is {subject.tokenizer.eos_id}")
         if missing > cut_by_split:  # train's last document may go on in valid
-            raise Failed(f"{name}: {missing} of {len(ends)} documents do not end with eos {subject.tokenizer.eos_id}")
+            raise Failed(
+                f"{name}: no eos {subject.tokenizer.eos_id} ends {missing} of {counted(len(ends), 'document')}"
+            )
         if subject.raw and (doubled := int(np.count_nonzero(ends - starts == 1))):
-            raise Failed(f"{doubled} documents are an eos alone: eos was written twice")
+            raise Failed(f"{counted(doubled, 'document')} of an eos alone: eos was written twice")
         if num_eos != num_ended and not _special_allowed(store):
             raise Failed(f"{name}: {num_eos} eos in {len(ends)} documents")
         total, cut = total + num_ended, cut + missing
@@ -94,9 +100,9 @@ def control_tokens(subject: Subject) -> str:
     ids = sorted(set(specials.values()))
     for name, store in subject.whole.items():
         if _special_allowed(store):
-            raise NotApplicable(f'{name} was made with literal_eos="special": text was meant to be read so')
+            raise NotApplicable(f"{name} was made with --literal-eos special, as asked for")
         if forged := _count(store, ids) - store.num_ended:
-            raise Failed(f"{name}: {forged} control tokens stand inside documents")
+            raise Failed(f"{name}: {counted(forged, 'control token')} inside documents")
     return f"none of {ids} stands inside a document"
 
 
@@ -104,7 +110,7 @@ def cut_points(subject: Subject) -> str:
     """Documents, the longest among them, encode again to the ids that are stored."""
     tokenizer = subject.tokenizer
     if getattr(tokenizer, "pattern", None) is None and getattr(tokenizer, "name", "") != "bytes":
-        raise NotApplicable("this tokenizer's decode does not give the text back exactly")
+        raise NotApplicable("ids of this tokenizer do not give the text back")
     num, tokens = 0, 0
     for name, store in subject.whole.items():
         for document in _sampled(store):
@@ -116,7 +122,7 @@ def cut_points(subject: Subject) -> str:
                 place = int(np.argmin(np.append(again[:n] == ids[:n], False)))
                 raise Failed(f"{name}, document {document}: encoded again it has other ids from token {place} on")
             num, tokens = num + 1, tokens + len(ids)
-    return f"{num} documents of {tokens:,} tokens, the longest among them, encode to the same ids again"
+    return f"{counted(num, 'document')} of {counted(tokens, 'token')}, the longest among them, keep their ids"
 
 
 def shared_documents(subject: Subject) -> str:
@@ -129,8 +135,8 @@ def shared_documents(subject: Subject) -> str:
     for i in suspects.tolist():
         j = known[int(valid[i])]
         if np.array_equal(subject.valid.document(i), subject.train.document(j)):
-            raise Failed(f"document {i} of valid is document {j} of train; {len(suspects)} documents may be shared")
-    return f"none of {len(valid):,} documents of valid is among {len(train):,} of train"
+            raise Failed(f"document {i} of valid is document {j} of train (in all {len(suspects)}): use --dedupe")
+    return f"none of {counted(len(valid), 'document')} of valid is among {len(train):,} of train"
 
 
 def _hashes(store: TokenStore) -> UInt64:

@@ -87,12 +87,16 @@ def check(
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
+    verbose: o.Verbose = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Look for sixteen silent bugs; exit code 1 if one is found.
 
+    A line for each check says what is well; FAILED says what was seen and what to do, "-" why it cannot be asked.
+
     \b
     windrow check corpus
+    windrow check corpus --verbose
     windrow check train.bin --tokenizer gpt2 --json
     windrow check --run windrow-run
     """
@@ -111,7 +115,7 @@ def check(
         typer.echo(json.dumps(made.to_json(), indent=1))
     else:
         console = output_console()
-        print_certificate(console, made, sizes.batch_size)
+        print_certificate(console, made, sizes.batch_size, verbose=verbose)
         for name, part in (stores or {}).items():
             console.print(f"{name} of the run: {visible(str(part.path))}, {part.num_tokens:,} tokens", soft_wrap=True)
     if not made.ok:
