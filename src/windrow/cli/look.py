@@ -121,8 +121,8 @@ def when(
         typer.echo(json.dumps({**facts, "sightings": rows}, indent=1))
         return
     console = output_console()
+    print_sightings(console, found, num_epochs, most=most, phrase=phrase)
     console.print(f"recipe: {chosen.recipe}", soft_wrap=True, style="dim")
-    print_sightings(console, found, num_epochs, most=most)
 
 
 @command(interrupted="nothing was changed.")

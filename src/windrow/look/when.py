@@ -15,7 +15,7 @@ import numpy as np
 
 from windrow.errors import WindrowError
 from windrow.loader.loader import Loader
-from windrow.shown import table, visible
+from windrow.shown import counted, table, visible
 from windrow.store.origins import Origins
 from windrow.store.search import find_text
 from windrow.store.store import TokenStore
@@ -93,7 +93,7 @@ def _sightings_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) 
 
 
 Stretch = dict[str, Any]  # label, start, stop
-_MOST_PLACES = 1000
+_MOST_PLACES = 100_000
 
 
 def stretches(
@@ -104,8 +104,9 @@ def stretches(
     phrase: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Stretch]:
-    """What was asked for, as stretches of ``store``. Raises ``WindrowError`` when it is not there.
+    """What was asked for, as stretches of ``store``; of a ``phrase`` none when it stands nowhere.
 
+    Raises ``WindrowError`` for a document or source that the store does not have, and for too frequent a phrase.
     ``on_progress`` gets the tokens searched for a ``phrase`` and the places found, so far.
     """
     if document is not None:
@@ -131,37 +132,56 @@ def _document(store: TokenStore, number: int) -> Stretch:
 
 
 def _places(store: TokenStore, phrase: str, on_progress: Callable[[int, int], None] | None) -> list[Stretch]:
-    places = islice(find_text(store, phrase, on_progress), _MOST_PLACES)
-    found = [{"label": f"tokens {start} to {stop}", "start": start, "stop": stop} for start, stop in places]
-    if not found:
-        raise WindrowError(f"{phrase!r} stands nowhere in this store: not in these letters, case and spaces.")
-    return found
+    places = [*islice(find_text(store, phrase, on_progress), _MOST_PLACES + 1)]
+    if len(places) > _MOST_PLACES:
+        raise WindrowError(f"{phrase!r} stands in more than {_MOST_PLACES:,} places. Give a longer phrase.")
+    return [{"label": f"tokens {start} to {stop}", "start": start, "stop": stop} for start, stop in places]
 
 
 def print_sightings(
-    console: "Console", found: Sequence[tuple[Stretch, list[Sighting]]], epochs: int, *, most: int
+    console: "Console",
+    found: Sequence[tuple[Stretch, list[Sighting]]],
+    epochs: int,
+    *,
+    most: int,
+    phrase: str | None = None,
 ) -> None:
-    """A table a stretch, ``most`` rows in all (0: all)."""
-    left = most or sum(len(seen) for _, seen in found)
-    hidden = 0
-    for stretch, seen in found:
-        shown, left = seen[:left], max(0, left - len(seen))
-        hidden += len(seen) - len(shown)
-        if shown or not seen:
-            console.print()
-            console.print(_headline(stretch, seen, epochs), style="bold", soft_wrap=True)
-        if shown:
-            headings = ["step", "rank", "row", "epoch", "window", "its tokens", "as targets"]
-            console.print(table(headings, _rows(shown)))
-    if hidden:
-        console.print(f"... and {hidden:,} more rows (--most 0 prints all)", style="dim")
+    """What came of it in a sentence or two, and a table of the first ``most`` rows (0: all)."""
+    seen = sorted((one for _, each in found for one in each), key=lambda one: (one.position, one.place))
+    console.print(
+        f"{_where(found, phrase)} {_when(seen, epochs) if found else ''}".rstrip(), style="bold", soft_wrap=True
+    )
+    shown = seen[: most or None]
+    if shown:
+        console.print()
+        headings = ["step", "rank", "row", "epoch", "window", "its tokens,\nend excluded", "as targets"]
+        console.print(table(headings, _rows(shown)))
+    if len(shown) < len(seen):
+        console.print(f"... and {len(seen) - len(shown):,} more (--most 0 prints all)", style="dim")
 
 
-def _headline(stretch: Stretch, seen: Sequence[Sighting], epochs: int) -> str:
-    span = f"{visible(stretch['label'])}: {stretch['stop'] - stretch['start']:,} tokens from {stretch['start']:,}"
-    steps = len({one.step for one in seen} - {None})
-    named = "epoch" if epochs == 1 else f"{epochs} epochs"
-    return f"{span}\nseen in {len(seen):,} rows of {steps:,} steps of the first {named}"
+def _where(found: Sequence[tuple[Stretch, list[Sighting]]], phrase: str | None) -> str:
+    """The places that were looked for."""
+    if phrase is None:
+        ((stretch, _),) = found
+        start, stop = stretch["start"], stretch["stop"]
+        held = f"{counted(stop - start, 'token')}, {start:,} to {stop:,} (end excluded)"
+        return f"{visible(stretch['label'])}: {held}."
+    if not found:
+        return f"'{visible(phrase)}' stands nowhere in this store: not in these letters, case and spaces."
+    return f"'{visible(phrase)}' stands in {counted(len(found), 'place')}."
+
+
+def _when(seen: Sequence[Sighting], epochs: int) -> str:
+    """How many rows and steps hold one of the places, from which step to which."""
+    span = "the first epoch" if epochs == 1 else f"the first {epochs:,} epochs"
+    steps = sorted({one.step for one in seen if one.step is not None})
+    if not steps:
+        return f"No step of {span} takes it."
+    rows = counted(len({one.position for one in seen if one.step is not None}), "row")
+    if len(steps) == 1:
+        return f"In {span} it is in {rows} at step {steps[0]:,}."
+    return f"In {span} it is in {rows} of {len(steps):,} steps, first at step {steps[0]:,}, last at step {steps[-1]:,}."
 
 
 def _rows(seen: Sequence[Sighting]) -> Iterator[list[str]]:
