@@ -149,4 +149,4 @@ def bench(
     typer.echo(f"bench of {visible(str(chosen.train.path))}\nrecipe: {chosen.recipe}")
     for name, value in as_lines(figures):
         typer.echo(f"  {name:<14}{value}")
-    typer.echo(verdict(figures))
+    output_console().print(verdict(figures), soft_wrap=True)

@@ -96,9 +96,8 @@ class Origins:
         if len(named) == 1:
             return named[0]
         if not named:
-            raise WindrowError(
-                f"no source of this store is named {wanted}. It has {len(names)}: {', '.join(names[:3])} ..."
-            )
+            known = ", ".join([*names[:3], *["..."] * (len(names) > 3)])
+            raise WindrowError(f"no source of this store is named {wanted}. It has {len(names)}: {known}.")
         raise WindrowError(f"{len(named)} sources end in {wanted}, {named[0][1]} and {named[1][1]}: give more of it.")
 
 
