@@ -33,6 +33,7 @@ def invoke(*words: object) -> Result:
         ("at valid_fraction=0.1: whole ones", "at --valid-fraction 0.1: whole ones"),
         ('Use split="tail" (one cut)', "Use --split tail (one cut)"),
         ("dedupe=True counts them", "--dedupe counts them"),
+        ("made with dedupe=False", "made with dedupe=False"),
         ("separator='- -' is", "--separator '- -' is"),
         ("valid_fraction is 10.0, and", "--valid-fraction is 10.0, and"),
         ("memory is 3", "--memory is 3"),
@@ -59,7 +60,7 @@ def test_a_command_knows_its_own_flags_only() -> None:
         (["prepare", "one.txt", "new", "--valid-fraction", 0.1], r"--valid-fraction 0.1: .* Use --split tail "),
         (
             ["prepare", "one.txt", "corpus", "--tokenizer", "gpt2"],
-            r"made with tokenizer 'bytes, finger.* has 'gpt2, finger",
+            r"made with --tokenizer 'bytes, finger.* has 'gpt2, finger",
         ),
         (
             ["train", "corpus", "--device", "abacus"],

@@ -28,10 +28,10 @@ def test_the_same_command_onto_a_finished_store_verifies_and_returns_it(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tokenizer": "bytes"}, "made with tokenizer = "),
-        ({"valid_fraction": 0.5}, "made with valid_fraction = 0.1, and this command has 0.5"),
-        ({"dedupe": True}, "made with dedupe = False"),
-        ({"literal_eos": "split"}, "made with literal_eos = 'text'"),
+        ({"tokenizer": "bytes"}, "made with tokenizer='gpt2, fingerprint \\w{16}', and this command has 'bytes, "),
+        ({"valid_fraction": 0.5}, "made with valid_fraction=0.1, and this command has 0.5"),
+        ({"dedupe": True}, "made with dedupe=False"),
+        ({"literal_eos": "split"}, "made with literal_eos='text'"),
     ],
 )
 def test_another_recipe_onto_a_finished_store_is_refused(tmp_path: Path, change: Any, message: str) -> None:

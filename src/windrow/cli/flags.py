@@ -14,7 +14,7 @@ from typer.models import OptionInfo
 
 __all__ = ["DestLast", "in_flags"]
 
-_VALUE = r"""=("[^"]*"|'[^']*'|[\w.]*\w)"""
+_VALUE = r"""=(?!False)("[^"]*"|'[^']*'|[\w.]*\w)"""
 
 
 def in_flags(message: str, body: Callable[..., None]) -> str:

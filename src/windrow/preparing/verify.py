@@ -52,7 +52,7 @@ def _require_recipe(folder: Path, manifest: Manifest, policy: Mapping[str, Any],
         here, was = wanted.get(name), there.get(name)
         if here != was:
             raise PrepareError(
-                f"{folder} holds a store already, made with {name} {made.get(was, was)!r}, and this command has "
+                f"{folder} holds a store already, made with {name}={made.get(was, was)!r}, and this command has "
                 f"{made.get(here, here)!r}. Stores are never written over. Choose another folder, or remove that one."
             )
 
