@@ -237,7 +237,7 @@ def test_opening_and_plain_windows_read_no_boundaries(store: Path) -> None:
 def test_another_eos_in_the_manifest_is_found_by_check_and_by_the_same_command(store: Path) -> None:
     edit(store, lambda m: m.update(eos_id=104))
     failed = {found.name: found.evidence for found in certify(store, RunSizes(max_length=8)).findings}
-    assert "its eos is 104, and the tokenizer's is 256" in failed["eos missing or doubled"]
+    assert "its eos is 104, and the tokenizer's is 256" in failed["each document ends with one eos"]
     with pytest.raises(StoreError, match=r"train is damaged: .* 9 documents end with eos 104; the tokenizer's is 256"):
         again(store.parent)
 
@@ -252,5 +252,5 @@ def test_documents_that_do_not_end_with_eos_are_no_finished_store(store: Path) -
 
 
 def test_another_tokenizer_is_still_another_recipe_and_no_damage(store: Path) -> None:
-    with pytest.raises(PrepareError, match="made with tokenizer = "):
+    with pytest.raises(PrepareError, match="made with tokenizer="):
         prepare(iter(TEXTS), store.parent, tokenizer="gpt2")
