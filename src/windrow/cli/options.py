@@ -48,7 +48,7 @@ ShowTokenizer = Annotated[str | None, inputs("To decode with, if its file has mo
 ValidFraction = Annotated[float, documents("Share of the text that goes to DEST/valid.", "SHARE", min=0, max=1)]
 TrainValidFraction = Annotated[float, inputs("Share cut off the end, where there is no valid part.", "SHARE")]
 Form = Literal["text", "jsonl", "json", "parquet", "arrow"]
-GivenForm = Annotated[Form | None, inputs("What inputs are.", None, "what their names tell")]
+GivenForm = Annotated[Form | None, inputs("text, jsonl, json, parquet or arrow.", "FORM", "what their names tell")]
 TextKey = Annotated[str | None, inputs("Where the text is in a line of JSON or a table.", "NAME", "text")]
 Separator = Annotated[str | None, documents("A line that stands between documents in .txt files.", "LINE", "none")]
 _EOS = Literal["text", "split", "special", "error"]
