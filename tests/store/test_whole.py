@@ -1,13 +1,16 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import torch
 
-from windrow.store.whole import write_whole
+from full_disk import files_no_larger_than
+from windrow.store.whole import append_whole, write_whole
 
 
 def write_half(file: BinaryIO) -> None:
@@ -86,3 +89,41 @@ def test_a_durable_file_is_on_disk_before_its_name_and_its_name_before_the_retur
     calls.clear()
     write_whole(tmp_path / "b", lambda file: file.write(b"12345"), durable=False)
     assert calls == ["rename"]
+
+
+REFUSED = r"File too large, and 30,000 bytes are needed\. Raise the limit .* what was there before is untouched"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_disk_without_room_is_an_error_with_the_path_and_the_bytes_that_are_needed(
+    tmp_path: Path, durable: bool
+) -> None:
+    (tmp_path / "old").write_bytes(b"the old one")
+
+    def write(file: BinaryIO) -> None:
+        for _ in range(3):
+            file.write(b"x" * 10_000)
+
+    with files_no_larger_than(15_000), pytest.raises(OSError, match=REFUSED) as caught:
+        write_whole(tmp_path / "old", write, durable=durable)
+    assert caught.value.filename == str(tmp_path / "old")
+    assert caught.value.errno == errno.EFBIG
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"the old one"
+
+
+def test_a_writer_that_hides_what_the_disk_said_hides_nothing(tmp_path: Path) -> None:
+    content = {"weights": torch.zeros(10_000)}
+    with files_no_larger_than(15_000), pytest.raises(OSError, match=r"File too large, and 4\d,\d\d\d bytes are needed"):
+        write_whole(tmp_path / "checkpoint.pt", lambda file: torch.save(content, file))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_grows_by_all_of_a_piece_or_by_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    append_whole(log, b"first\n")
+    append_whole(log, b"second\n")
+    with files_no_larger_than(20), pytest.raises(OSError, match="and 6,000 bytes are needed") as caught:
+        append_whole(log, b"third\n" * 1000)
+    assert caught.value.filename == str(log)
+    assert log.read_bytes() == b"first\nsecond\n"

@@ -5,6 +5,7 @@ a file that is there and whole is not made again. Cost: one block of text and it
 """
 
 import errno
+import os
 import pickle
 import time
 from collections.abc import Iterable, Iterator
@@ -65,8 +66,9 @@ def cannot_write(error: OSError, folder: Path, nbytes: int) -> PrepareError:
         errno.ENFILE: "Too many files are open on this machine: close some programs",
         errno.EIO: "The disk fails: check it, or choose another one",
     }.get(error.errno or 0, "See to that")
+    refused = os.strerror(error.errno) if error.errno else error
     return PrepareError(
-        f"{error.filename or folder}: {error.strerror or error}. {remedy}, and run the same command again: it goes on "
+        f"{error.filename or folder}: {refused}. {remedy}, and run the same command again: it goes on "
         "from the work that is done. Nothing was published."
     )
 
