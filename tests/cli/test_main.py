@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 import windrow.cli.main
 from windrow.cli.main import app
+from windrow.training.trainer import Trainer
 
 COMMANDS = ["demo", "prepare", "info", "show", "when", "trace", "report", "plan", "check", "bench", "train"]
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(200))
@@ -389,34 +391,42 @@ def test_epochs_are_counted_in_windows(tmp_path: Path, corpus: Path) -> None:
 
 
 INTERRUPTED = """
-import signal
 from windrow.cli.main import main
 from windrow.training.trainer import Trainer
 
 take_step = Trainer.take_step
 
-def and_ctrl_c_in_step_20(trainer):
+def and_a_signal_in_step_20(trainer):
     if trainer.step == 20:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.{})
     return take_step(trainer)
 
-Trainer.take_step = and_ctrl_c_in_step_20
+Trainer.take_step = and_a_signal_in_step_20
 main()
 """
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_ctrl_c_saves_a_checkpoint_and_the_resumed_run_equals_one_that_never_stopped(
-    tmp_path: Path, corpus: Path
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_and_sigterm_save_a_checkpoint_and_the_resumed_run_equals_one_that_never_stopped(
+    tmp_path: Path, corpus: Path, name: str
 ) -> None:
     flags = [*TINY, "--steps", 100, "--eval-every", 50]
     whole = invoke("train", corpus, "--out", tmp_path / "whole", *flags)
     assert whole.exit_code == 0, whole.stderr
-    command = [sys.executable, "-c", INTERRUPTED, *map(str, ["train", corpus, "--out", tmp_path / "cut", *flags])]
+    command = [
+        sys.executable,
+        "-c",
+        INTERRUPTED.format(name),
+        *map(str, ["train", corpus, "--out", tmp_path / "cut", *flags]),
+    ]
     cut = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=100)
     assert cut.returncode == 130, cut.stderr
+    assert "finishing step 21; again to stop now\n" in cut.stderr
+    assert "stopped after step 21 of 100; its checkpoint is saved. Go on with:" in cut.stderr
     assert "--resume" in cut.stderr
     assert "Traceback" not in cut.stderr
+    assert "<p>stopped</p>" in (tmp_path / "cut" / "train.html").read_text()
     saved = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)
     assert saved["step"] == len((tmp_path / "cut" / "log.jsonl").read_text().splitlines()) == 21
     resumed = invoke("train", "--out", tmp_path / "cut", "--resume")
@@ -425,6 +435,22 @@ def test_ctrl_c_saves_a_checkpoint_and_the_resumed_run_equals_one_that_never_sto
     losses = [[(row["step"], row["loss"], row.get("valid_loss")) for row in end["log"]] for end in ends]
     assert losses[0] == losses[1]
     assert all(torch.equal(ends[0]["model"][name], ends[1]["model"][name]) for name in ends[0]["model"])
+
+
+def test_a_second_ctrl_c_stops_at_once_and_says_how_to_go_on(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update(trainer: Trainer, *_: object) -> float:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("training went on")
+
+    monkeypatch.setattr(Trainer, "_update", update)
+    result = invoke("train", corpus, "--out", tmp_path / "run", *TINY, "--steps", 3)
+    assert result.exit_code == 130
+    assert "finishing step 1; again to stop now\nstopped after step 0 of 3; the last checkpoint, if" in result.stderr
+    assert "--resume" in result.stderr
+    assert "<p>stopped</p>" in (tmp_path / "run" / "train.html").read_text()
 
 
 def test_ctrl_c_before_the_first_step_exits_with_130_and_says_what_to_do(

@@ -1,17 +1,21 @@
 """Training: stopping and going on changes nothing, and a run refuses what is not its own."""
 
+import io
 import json
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 
-import windrow.training.trainer
+from full_disk import files_no_larger_than
 from windrow import Batch
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError
+from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.run import Run, Settings, StorePart, check_text, open_run, run_of_store, run_of_text, start_run
-from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, train
+from windrow.training.trainer import CURVE, LOG, Trainer, stop_asked, train
 
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(120))
 SMALL = Settings(max_length=16, batch_size=2, width=16, num_heads=2, num_layers=1, steps=12, eval_every=4)
@@ -227,22 +231,106 @@ def test_the_learning_rate_rises_then_falls_to_a_tenth(tmp_path: Path) -> None:
     assert rates[-1] == pytest.approx(SMALL.lr / 10, rel=0.02)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     trainer = Trainer(run)
     go(trainer, until=2)
-
-    def full_disk(content: object, file: object) -> None:
-        raise OSError(28, "No space left on device")
-
     trainer.take_step()
-    monkeypatch.setattr(windrow.training.trainer.torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with files_no_larger_than(10_000), pytest.raises(OSError, match=r"and 1\d\d,\d\d\d bytes are needed") as caught:
         trainer.save()
-    monkeypatch.undo()
+    assert caught.value.filename == str(run.folder / CHECKPOINT)
     assert torch.load(run.folder / CHECKPOINT, weights_only=True)["step"] == 2
+    assert not list(run.folder.glob("*.tmp"))
+
+
+def test_a_log_without_room_stops_training_and_loses_no_line_before(tmp_path: Path) -> None:
+    trainer = Trainer(make_run(tmp_path / "run"))
+    log = trainer.run.folder / LOG
+    with ExitStack() as full:
+
+        def on_step(row: dict[str, float]) -> None:
+            if row["step"] == 2:
+                full.enter_context(files_no_larger_than(log.stat().st_size + 10))
+
+        with pytest.raises(OSError, match=r"and 1\d\d bytes are needed") as caught:
+            train(trainer, on_step=on_step, should_stop=lambda: False)
+    assert caught.value.filename == str(log)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [0, 1, 2]
+
+
+# -- Ctrl-C and SIGTERM ------------------------------------------------------------------------------------------------
+
+
+def stopped_by(trainer: Trainer, *signals: signal.Signals) -> tuple[bool, list[str]]:
+    """Train with each of ``signals`` coming in the third step; whether it got to the end, and what was said."""
+    said: list[str] = []
+
+    def in_the_third_step(step: int, batch: Batch) -> None:
+        for number in signals if step == 2 else ():
+            signal.raise_signal(number)
+
+    trainer.on_batch = in_the_third_step
+    with stop_asked(trainer, said.append) as should_stop:
+        return train(trainer, on_step=lambda row: None, should_stop=should_stop), said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_answered_at_once_and_ends_training_after_its_step(tmp_path: Path, number: signal.Signals) -> None:
+    trainer = Trainer(make_run(tmp_path / "run"))
+    assert stopped_by(trainer, number) == (False, ["finishing step 3; again to stop now"])
+    assert torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["step"] == 3
+    page = (tmp_path / "run" / "train.html").read_text()
+    assert "<p>stopped</p>" in page
+    assert 'http-equiv="refresh"' not in page
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_within_the_step_and_the_page_says_so(tmp_path: Path, first: signal.Signals) -> None:
+    run = make_run(tmp_path / "run")
+    go(Trainer(run), until=1)
+    trainer = Trainer(open_run(run.folder))
+    trainer.restore()
+    with pytest.raises(KeyboardInterrupt):
+        stopped_by(trainer, first, signal.SIGINT)
+    assert trainer.step == 2
+    assert torch.load(run.folder / CHECKPOINT, weights_only=True)["step"] == 1
+    assert "<p>stopped</p>" in (run.folder / "train.html").read_text()
+    assert not list(run.folder.glob("*.tmp"))
+
+
+def test_handlers_of_signals_are_given_back(tmp_path: Path) -> None:
+    trainer, before = Trainer(make_run(tmp_path / "run")), signal.getsignal(signal.SIGTERM)
+    with stop_asked(trainer, print):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_ctrl_c_that_meets_the_writing_of_a_checkpoint_is_a_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(make_run(tmp_path / "run"))
+    go(trainer, until=1)
+    save = torch.save
+
+    class Interrupted(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", lambda content, file: save(content, Interrupted()))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save()
+    assert torch.load(trainer.run.folder / CHECKPOINT, weights_only=True)["step"] == 1
+
+
+def test_the_page_of_a_run_that_fails_says_stopped(tmp_path: Path) -> None:
+    trainer = Trainer(make_run(tmp_path / "run"))
+
+    def fail(row: dict[str, float]) -> None:
+        raise ValueError("the loss is no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        train(trainer, on_step=fail, should_stop=lambda: False)
+    assert "<p>stopped</p>" in (tmp_path / "run" / "train.html").read_text()
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"epochs": 0}, {"lr": 0}, {"eval_every": 0}, {"checkpoint_every": 0}])

@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from windrow.batches.batch import Batch
-from windrow.cli.terminal import error_console, output_console, training_progress
+from windrow.cli.terminal import error_console, output_console, say, training_progress
 from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.look import tour
 from windrow.look.trace import station_parts
 from windrow.preparing.prepare import prepare
 from windrow.shown import pairs, table, visible
 from windrow.text.demo import demo_documents
+from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.run import RUN, Run, Settings, StorePart, how_to_go_on, run_of_text, start_run
-from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, sigint_as_flag, train
+from windrow.training.trainer import CURVE, LOG, Trainer, stop_asked, train
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -207,7 +208,7 @@ def _tell_training(story: Story, trainer: Trainer) -> None:
 
 def _train_until(trainer: Trainer, stop: int) -> bool:
     """Train up to step ``stop``; False when Ctrl-C came first."""
-    with sigint_as_flag() as is_interrupted, training_progress(trainer.step, trainer.num_steps) as on_step:
+    with stop_asked(trainer, say) as is_interrupted, training_progress(trainer.step, trainer.num_steps) as on_step:
         train(trainer, on_step=on_step, should_stop=lambda: is_interrupted() or trainer.step >= stop)
         interrupted = is_interrupted()
     if interrupted:

@@ -65,7 +65,7 @@ def _program(version: Version = False) -> None:
 
 
 @app.command()
-@command(interrupted="what was written stays; run the same command again, or go on as said above.")
+@command(interrupted="what was written stays; run the same command again.")
 def demo(
     text: o.DemoText = None,
     out: o.Out = Path("windrow-demo"),

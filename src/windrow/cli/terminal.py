@@ -28,6 +28,7 @@ __all__ = [
     "error_console",
     "output_console",
     "preparing_progress",
+    "say",
     "search_progress",
     "training_progress",
     "wrapped",
@@ -90,7 +91,7 @@ def command(interrupted: str) -> Callable[[Callable[P, None]], Callable[P, None]
             except (ValueError, OSError, ModuleNotFoundError) as error:
                 _fail(error, body)
             except KeyboardInterrupt:
-                _say(f"interrupted: {interrupted}")
+                say(f"interrupted: {interrupted}")
                 raise SystemExit(130) from None
 
         return run
@@ -101,15 +102,16 @@ def command(interrupted: str) -> Callable[[Callable[P, None]], Callable[P, None]
 def _fail(error: Exception, body: Callable[..., None]) -> NoReturn:
     """``ValueError`` is what windrow raises about data and sizes; the others are the machine's own."""
     if isinstance(error, ModuleNotFoundError):
-        _say(f"error: this command needs the package {error.name}. Install it with: {install_line('torch')}")
+        say(f"error: this command needs the package {error.name}. Install it with: {install_line('torch')}")
     elif isinstance(error, OSError):
-        _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
+        say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
     else:
-        _say(f"error: {in_flags(str(error), body)}")
+        say(f"error: {in_flags(str(error), body)}")
     raise SystemExit(1) from None
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """A message on stderr, made safe; also above a bar."""
     error_console().print(visible(message, keep="\n"), soft_wrap=True)
 
 
@@ -124,7 +126,7 @@ def _plain_warnings(body: Callable[..., None]) -> Iterator[None]:
     """Our own warnings as one clean line each, without the line of code that they came from."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        _say(f"warning: {in_flags(str(message), body)}")
+        say(f"warning: {in_flags(str(message), body)}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -182,7 +184,7 @@ def _training_line(num_steps: int, row: dict[str, float]) -> None:
     if "valid_loss" in row or row["step"] + 1 == num_steps:
         valid = f"  valid {row['valid_loss']:.4f}" if "valid_loss" in row else ""
         rate = f"{row['tokens_per_second']:,.0f} tokens/s"
-        _say(f"step {row['step'] + 1:.0f}/{num_steps}  loss {row['loss']:.4f}{valid}  {rate}")
+        say(f"step {row['step'] + 1:.0f}/{num_steps}  loss {row['loss']:.4f}{valid}  {rate}")
 
 
 @contextmanager

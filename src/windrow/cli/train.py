@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windrow.audit.sizes import python_line, recipe_line
-from windrow.cli.terminal import error_console, output_console, preparing_progress, training_progress
+from windrow.cli.terminal import error_console, output_console, preparing_progress, say, training_progress
 from windrow.shown import counted, pairs, visible
+from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import TRAIN_PAGE
-from windrow.training.trainer import CHECKPOINT, CURVE, LOG, Trainer, model_config, sigint_as_flag, train
+from windrow.training.trainer import CURVE, LOG, Trainer, model_config, stop_asked, train
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,19 +72,23 @@ def resumed(
 
 
 def train_on(trainer: Trainer) -> bool:
-    """Train to the end, with a progress bar, and say what came of it; False when Ctrl-C stopped it."""
+    """Train to the end, with a progress bar, and say what came of it; False when Ctrl-C or SIGTERM stopped it."""
     console, go_on = error_console(), visible(how_to_go_on(trainer.run.folder))
     _say_start(console, trainer)
     if trainer.step >= trainer.num_steps:
         complete = f"the run is complete at step {trainer.step}. To go on: {go_on} --steps {2 * trainer.step}"
         console.print(complete, soft_wrap=True)
         return True
-    with sigint_as_flag() as should_stop, training_progress(trainer.step, trainer.num_steps) as on_step:
-        is_done = train(trainer, on_step=on_step, should_stop=should_stop)
+    kept = "its checkpoint is saved"
+    try:
+        with stop_asked(trainer, say) as should_stop, training_progress(trainer.step, trainer.num_steps) as on_step:
+            is_done = train(trainer, on_step=on_step, should_stop=should_stop)
+    except KeyboardInterrupt:
+        is_done, kept = False, "the last checkpoint, if there is one, stays"
     if is_done:
         _print_result(output_console(), trainer)
     else:
-        stopped = f"stopped after step {trainer.step} of {trainer.num_steps}; its checkpoint is saved."
+        stopped = f"stopped after step {trainer.step} of {trainer.num_steps}; {kept}."
         console.print(f"{stopped} Go on with:\n  {go_on}", soft_wrap=True)
     return is_done
 

@@ -2,21 +2,18 @@
 
 Guarantee: a checkpoint holds all that the next step depends on (model, optimizer, random state, the loader's
 position), so a run that was stopped and resumed has the losses and weights of one that was not, bit for bit on one
-CPU. A checkpoint appears whole or not at all; it is read with ``weights_only=True``. The loss of a step is the sum over
-the targets that count, divided by ``max(num_targets, 1)``.
-Cost: a checkpoint is three times the model (parameters and AdamW's two moments). It does not do: several processes,
-mixed precision, or any loop but this one. Importing it imports torch.
+CPU. The loss of a step is the sum over the targets that count, divided by ``max(num_targets, 1)``. However training
+ends, its page says so. Cost: a checkpoint (``checkpoint.py``) every so often. It does not do: several processes, mixed
+precision, or any loop but this one. Importing it imports torch.
 """
 
 import json
 import math
-import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,15 +21,16 @@ import torch
 from windrow.batches.batch import Batch
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
-from windrow.store.whole import write_whole
+from windrow.store.whole import append_whole, write_whole
+from windrow.training.checkpoint import CHECKPOINT, REMEDY, check_parts, read_checkpoint, write_checkpoint
 from windrow.training.run import Run, Settings
 from windrow.training.train_page import SECONDS, curve_of, write_train_page
 
-__all__ = ["CHECKPOINT", "CURVE", "LOG", "Trainer", "model_config", "sigint_as_flag", "train"]
+__all__ = ["CURVE", "LOG", "Trainer", "model_config", "stop_asked", "train"]
 
-CHECKPOINT, LOG, CURVE = "checkpoint.pt", "log.jsonl", "loss.svg"
-_FORMAT, _VERSION = "windrow-checkpoint", 1
+LOG, CURVE = "log.jsonl", "loss.svg"
 Row = dict[str, float]
+_ROW = {"step": int, "loss": float, "lr": float, "tokens_per_second": float}
 
 
 def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Callable[[], bool]) -> bool:
@@ -41,22 +39,37 @@ def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Ca
     ``on_step`` gets each step's row: step, loss, lr, tokens_per_second and, where it was measured, valid_loss.
     ``should_stop`` is asked after each step; a run that stops there has a checkpoint of that step.
     """
-    every = trainer.run.settings.checkpoint_every
-    shown = trainer.write_page()
-    with open(trainer.run.folder / LOG, "w", encoding="utf-8") as log:
-        log.writelines(json.dumps(row) + "\n" for row in trainer.log)  # lines after the checkpoint are done again
+    every, log = trainer.run.settings.checkpoint_every, trainer.run.folder / LOG
+    lines = "".join(map(_line, trainer.log)).encode()  # those after the checkpoint are done again
+    write_whole(log, lambda file: file.write(lines))
+    with _last_page(trainer):
+        shown = trainer.write_page()
         while trainer.step < trainer.num_steps and not should_stop():
             row = trainer.take_step()
-            log.write(json.dumps(row) + "\n")
-            log.flush()
+            append_whole(log, _line(row).encode())
             on_step(row)
             if time.perf_counter() - shown > SECONDS:
                 shown = trainer.write_page()
             if trainer.step % every == 0 and trainer.step < trainer.num_steps:
                 trainer.save()
-    trainer.save()
-    trainer.write_page(is_done=True)
+        trainer.save()
     return trainer.step >= trainer.num_steps
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row) + "\n"
+
+
+@contextmanager
+def _last_page(trainer: "Trainer") -> Iterator[None]:
+    """The page says how training ended, whatever ended it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # a full disk, of which the error tells
+            trainer.write_page(is_done=True)
+        raise
+    trainer.write_page(is_done=True)
 
 
 class Trainer:
@@ -99,10 +112,11 @@ class Trainer:
         row: Row = {"step": self.step, "loss": loss, "lr": lr}
         row["tokens_per_second"] = round(batch.num_targets / seconds, 1)
         row["wait_share"] = round(waited / seconds, 6)  # of the step's time, waiting for data
-        self.step += 1
-        if self.valid and (self.step in (1, self.num_steps) or self.step % self.run.settings.eval_every == 0):
+        done = self.step + 1
+        if self.valid and (done in (1, self.num_steps) or done % self.run.settings.eval_every == 0):
             row["valid_loss"] = self.evaluate()
         self.log.append(row)
+        self.step = done
         return row
 
     def _update(self, batch: Batch, lr: float) -> float:
@@ -146,9 +160,13 @@ class Trainer:
 
     def save(self) -> None:
         """Write checkpoint and curve."""
-        content = {
-            "format": _FORMAT,
-            "version": _VERSION,
+        write_checkpoint(self.run.folder, self._parts())
+        curve = curve_of(self.log, "Loss of the run", self._marks)
+        write_whole(self.run.folder / CURVE, lambda file: file.write(curve.encode()))
+
+    def _parts(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {
             "config": asdict(self.config),
             "step": self.step,
             "model": self.model.state_dict(),
@@ -157,30 +175,47 @@ class Trainer:
             "loader": self.loader.state_dict(),
             "log": self.log,
         }
-        write_whole(self.run.folder / CHECKPOINT, lambda file: torch.save(content, file))
-        curve = curve_of(self.log, "Loss of the run", self._marks)
-        write_whole(self.run.folder / CURVE, lambda file: file.write(curve.encode()))
 
     def restore(self) -> None:
         """Go on from the run's checkpoint. Raises ``ResumeError`` when it is of another run, or damaged.
 
         A run that was stopped before its first checkpoint begins again.
         """
-        content = _read_checkpoint(self.run.folder / CHECKPOINT, self.device)
+        content = read_checkpoint(self.run.folder, self.device)
         if content is None:
             if self.run.state is not None:
                 self.run.loader(self.device).load_state_dict(self.run.state)  # refuses other data or another recipe
             return
-        self.loader.load_state_dict(content["loader"])
-        _check_config(content["config"], asdict(self.config))
+        self._check(content)
         self.model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        groups = self.optimizer.state_dict()["param_groups"]  # ours: the rate is set at each step, the rest is fixed
+        self.optimizer.load_state_dict({"state": content["optimizer"]["state"], "param_groups": groups})
         torch.set_rng_state(content["random"]["cpu"].cpu())
         if content["random"]["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([state.cpu() for state in content["random"]["cuda"]])
         self.step, self.log = content["step"], content["log"]
         self._marks = [(self.step, "resumed")]
         self._batches = iter(self.loader)
+
+    def _check(self, content: Mapping[str, Any]) -> None:
+        """Raise ``ResumeError`` unless ``content`` fits; the loader takes its state here, for it checks it itself."""
+        folder, here = self.run.folder, self._parts()
+        here |= {"loader": dict, "random": {**here["random"], "cuda": [torch.Tensor]}, "log": [_ROW]}
+        check_parts(folder, content, {**here, "model": dict, "optimizer": dict})
+        try:
+            self.loader.load_state_dict(content["loader"])
+            _check_config(content["config"], here["config"])
+        except ResumeError as error:
+            raise ResumeError(f"{folder / CHECKPOINT}: {error}") from error
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        moments = [{"step": torch.tensor(0.0), "exp_avg": each, "exp_avg_sq": each} for each in parameters]
+        state = dict(enumerate(moments)) if content["step"] else {}  # AdamW has none before its first step
+        check_parts(folder, content, {**here, "optimizer": {"state": state, "param_groups": [dict]}})
+        if not content["step"] == len(content["log"]) == self.loader.step:
+            raise ResumeError(
+                f"{folder / CHECKPOINT} is of step {content['step']}, its log of {len(content['log'])} steps and its "
+                f"loader at step {self.loader.step}, and these are one number. {REMEDY}"
+            )
 
     def write_page(self, *, is_done: bool = False) -> float:
         """Write ``train.html``; returns when, by ``time.perf_counter``."""
@@ -206,40 +241,31 @@ def _check_config(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     if differing:
         lines = [f"  {name}: saved {saved.get(name)!r}, here {here[name]!r}" for name in differing]
         raise ResumeError(
-            "the checkpoint is of a model with other sizes:\n"
+            "it is of a model with other sizes:\n"
             + "\n".join(lines)
             + "\nEither give --resume without these flags, or start a new run with another --out."
         )
 
 
-def _read_checkpoint(path: Path, device: str) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        if (content["format"], content["version"]) != (_FORMAT, _VERSION):
-            raise ValueError(f"format {content['format']!r} version {content['version']!r}")
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise ResumeError(
-            f"{path} is no whole checkpoint ({type(error).__name__}: {reason}). Restore it from a copy, or remove it "
-            "to train the run again from its beginning."
-        ) from error
-    return dict(content)
-
-
 @contextmanager
-def sigint_as_flag() -> Iterator[Callable[[], bool]]:
-    """Within, the first Ctrl-C makes the yielded function true and cuts no step in two; a second is raised."""
+def stop_asked(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Within, a first Ctrl-C or SIGTERM makes the yielded function true and cuts no step in two; a second is raised.
+
+    ``say`` gets the answer to the first, at once.
+    """
     seen = False
 
     def note(*_: object) -> None:
         nonlocal seen
+        if seen:
+            raise KeyboardInterrupt
         seen = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(RuntimeError):  # it came while a message was being written
+            say(f"finishing step {trainer.step + 1}; again to stop now")
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
