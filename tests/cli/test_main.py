@@ -1,5 +1,6 @@
 """The program: help, exit codes, messages without a traceback, Ctrl-C, and output that can be piped."""
 
+import itertools
 import json
 import math
 import os
@@ -369,6 +370,44 @@ def test_train_on_a_text_then_resume_to_more_steps(tmp_path: Path, text: Path) -
     assert more.exit_code == 0, more.output
     assert len((run / "log.jsonl").read_text().splitlines()) == 5
     assert json.loads((run / "run.json").read_text())["settings"]["steps"] == 5
+
+
+CHANGED = {
+    "--lr": 0.5,
+    "--steps": 6,
+    "--batch-size": 3,
+    "--eval-every": 9,
+    "--eval-batches": 1,
+    "--checkpoint-every": 7,
+}
+SAID = "lr 0.001 -> 0.5, eval_every 50 -> 9, eval_batches 16 -> 1, checkpoint_every 200 -> 7"
+
+
+def test_resume_says_what_changes_from_which_step(tmp_path: Path, corpus: Path) -> None:
+    run = tmp_path / "run"
+    assert invoke("train", corpus, "--out", run, *TINY, "--steps", 3).exit_code == 0
+    more = invoke("train", "--out", run, "--resume", *itertools.chain(*CHANGED.items()))
+    assert more.exit_code == 0, more.output
+    assert f"from step 3: batch_size 2 -> 3, steps 3 -> 6, {SAID}\n" in more.stderr
+    rates = [json.loads(line)["lr"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert max(rates[:3]) == pytest.approx(0.001)
+    assert min(rates[3:]) > 0.05
+    by_epochs = invoke("train", "--out", run, "--resume", "--epochs", 0.05)
+    assert "from step 6: steps 6 -> by epochs, epochs 1 -> 0.05\n" in by_epochs.stderr
+    assert "->" not in invoke("train", "--out", run, "--resume", "--epochs", 0.06, "--lr", 0.5).stderr.replace(
+        "epochs 0.05 -> 0.06", ""
+    )
+
+
+def test_a_complete_run_says_what_it_does_not_use_and_stays_as_it_is(tmp_path: Path, corpus: Path) -> None:
+    run = tmp_path / "run"
+    assert invoke("train", corpus, "--out", run, *TINY, "--steps", 3).exit_code == 0
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    result = invoke("train", "--out", run, "--resume", "--lr", 0.5)
+    assert result.exit_code == 0
+    assert "not used, as no step is left to train: lr 0.001 -> 0.5\n" in result.stderr
+    assert "the run is complete at step 3" in result.stderr
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
 def test_resume_with_another_text_or_recipe_is_refused_and_changes_nothing(tmp_path: Path, text: Path) -> None:

@@ -6,7 +6,7 @@ to go on. Cost: that of the training. It does not do: parsing of flags (``main.p
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +56,12 @@ def resumed(
 ) -> Trainer:
     """The trainer of the run in ``out``, at its checkpoint; flags that were ``given`` replace the saved ones.
 
-    ``epochs`` undoes ``steps``. Raises ``ResumeError`` when data or recipe are not those of the run.
+    ``epochs`` undoes ``steps``. A run that is complete stays as it is. Raises ``ResumeError`` when data or recipe are
+    not those of the run.
     """
     run = open_run(out)
-    run = replace(run, settings=replace(run.settings, **({"steps": None, **given} if "epochs" in given else given)))
+    before = run.settings
+    run = replace(run, settings=replace(before, **({"steps": None, **given} if "epochs" in given else given)))
     if text is not None:
         check_text(run, text)
     if store is not None:
@@ -67,8 +69,24 @@ def resumed(
         run = replace(run, train=other.train, valid=other.valid)
     trainer = Trainer(run, device)
     trainer.restore()
+    changes = _changes(before, run.settings)
+    if changes and trainer.step >= trainer.num_steps:
+        say(f"not used, as no step is left to train: {changes}")
+        return trainer
+    if changes:
+        say(f"from step {trainer.step}: {changes}")
     trainer.run = run.save(trainer.loader)
     return trainer
+
+
+def _changes(before: Settings, now: Settings) -> str:
+    """``lr 0.001 -> 0.5, eval_every 50 -> 10``; empty when all is as it was."""
+    old, new = asdict(before), asdict(now)
+    return ", ".join(f"{name} {_said(old[name])} -> {_said(new[name])}" for name in old if old[name] != new[name])
+
+
+def _said(value: float | None) -> str:
+    return "by epochs" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def train_on(trainer: Trainer) -> bool:
