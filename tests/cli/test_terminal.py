@@ -1,4 +1,4 @@
-"""What a terminal is shown: lines that break between words, tables without blanks at their ends, counts in words."""
+"""What a terminal is shown, and a pipe: lines that break between words, tables, counts in words, progress."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from look_helpers import harmful_corpus, invoke
-from windrow.cli.terminal import error_console, wrapped
+from windrow.cli.terminal import error_console, preparing_progress, training_progress, wrapped
+from windrow.preparing.tally import Report
 from windrow.shown import counted, pairs, table
 
 SENTENCE = "error: there is no store at corpus: no such folder. Make one with the command below, and run it again."
@@ -69,3 +70,41 @@ def test_no_line_of_a_command_ends_in_blanks(tmp_path: Path, words: list[object]
 
 def test_one_is_counted_in_the_singular() -> None:
     assert [counted(n, "window") for n in (0, 1, 2, 1000)] == ["0 windows", "1 window", "2 windows", "1,000 windows"]
+
+
+def report(seconds: float, nbytes: int, total: int | None = 100_000_000) -> Report:
+    return Report(12, 4_000, nbytes, total, seconds, 0, {}, 0, ())
+
+
+def test_prepare_says_a_line_every_30_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    with preparing_progress() as on_report:
+        for seconds in (1, 10, 29, 31, 40, 60, 62, 70, 95):
+            on_report(report(seconds, seconds * 1_000_000))
+    assert capsys.readouterr().err.splitlines() == [
+        "tokenizing: 31.0 of 100.0 MB  12 documents  1.0 MB/s  129 tokens/s  1:09 left",
+        "tokenizing: 62.0 of 100.0 MB  12 documents  1.0 MB/s  65 tokens/s  0:38 left",
+        "tokenizing: 95.0 of 100.0 MB  12 documents  1.0 MB/s  42 tokens/s  0:05 left",
+    ]
+
+
+def test_prepare_of_inputs_without_an_end_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with preparing_progress() as on_report:
+        on_report(report(45, 45_000_000, None))
+    assert capsys.readouterr().err == "tokenizing: 45.0 MB  12 documents  1.0 MB/s  89 tokens/s\n"
+
+
+def test_train_says_a_line_every_30_seconds_and_at_each_valid_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 100.0
+    with training_progress(10, 40, clock=lambda: now) as on_step:
+        for step in range(10, 40):
+            now += 11
+            row = {"step": step, "loss": 3.0, "tokens_per_second": 93.1}
+            on_step({**row, "valid_loss": 4.0} if step == 14 else row)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:3] == [
+        "step 13/40  loss 3.0000  93 tokens/s  4:57 left",
+        "step 15/40  loss 3.0000  valid 4.0000  93 tokens/s  4:35 left",
+        "step 18/40  loss 3.0000  93 tokens/s  4:02 left",
+    ]
+    assert said[-1] == "step 40/40  loss 3.0000  93 tokens/s  0:00 left"
+    assert len(said) == 11

@@ -1,13 +1,14 @@
 """What the command line shares: consoles, progress, text made safe to print, and errors turned into exit codes.
 
-Guarantee: results go to stdout, messages and progress to stderr, and there is no progress bar when stderr is no
-terminal; text of a corpus is printed through ``visible``, so that escape sequences and markup in it do nothing.
+Guarantee: results go to stdout, messages and progress to stderr; a bar is a plain line every 30 seconds where there is
+no terminal; text of a corpus is printed through ``visible``, so that escape sequences and markup in it do nothing.
 Cost: importing it imports neither rich nor numpy. It does not do: any command.
 """
 
 import functools
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
+_EVERY = 30.0  # seconds between two plain lines
 
 
 def output_console() -> "Console":
@@ -138,11 +140,14 @@ def _plain_warnings(body: Callable[..., None]) -> Iterator[None]:
 
 @contextmanager
 def preparing_progress() -> Iterator[Callable[["Report"], None]]:
-    """Yields ``on_report``: a line that is redrawn, with MB/s and time left; nothing without a terminal."""
+    """Yields ``on_report``: a line that is redrawn, with MB/s and time left; without a terminal one every 30 s."""
+    if not sys.stderr.isatty():
+        yield _preparing_lines()
+        return
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("tokenizing"), BarColumn(20), TextColumn("{task.fields[text]}"))
-    with Progress(*columns, console=error_console(), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=error_console(), transient=True) as progress:
         task = progress.add_task("", total=None, text="")
         yield lambda report: progress.update(
             task, total=report.total_nbytes, completed=report.nbytes, text=progress_text(report)
@@ -155,14 +160,33 @@ def progress_text(report: "Report") -> str:
     rate = f"{report.nbytes_per_second / 1e6:,.1f} MB/s  {tokens_per_second:,.0f} tokens/s"
     text = f"{report.num_documents:,} documents  {rate}"
     left = report.seconds_left
-    return text if left is None else f"{text}  {int(left) // 60}:{int(left) % 60:02d} left"
+    return text if left is None else f"{text}  {_left(left)}"
+
+
+def _left(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+def _preparing_lines() -> Callable[["Report"], None]:
+    last = 0.0
+
+    def on_report(report: "Report") -> None:
+        nonlocal last
+        if report.seconds - last >= _EVERY:
+            last = report.seconds
+            total = f" of {report.total_nbytes / 1e6:,.1f}" if report.total_nbytes else ""
+            say(f"tokenizing: {report.nbytes / 1e6:,.1f}{total} MB  {progress_text(report)}")
+
+    return on_report
 
 
 @contextmanager
-def training_progress(first: int, num_steps: int) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Yields ``on_step(row)``: a bar with losses and tokens/s; without a terminal a line per valid loss."""
+def training_progress(
+    first: int, num_steps: int, *, clock: Callable[[], float] = time.perf_counter
+) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Yields ``on_step(row)``: a bar with losses and tokens/s; without a terminal a line per valid loss and 30 s."""
     if not sys.stderr.isatty():
-        yield functools.partial(_training_line, num_steps)
+        yield _training_lines(first, num_steps, clock)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -180,11 +204,20 @@ def training_progress(first: int, num_steps: int) -> Iterator[Callable[[dict[str
         yield show
 
 
-def _training_line(num_steps: int, row: dict[str, float]) -> None:
-    if "valid_loss" in row or row["step"] + 1 == num_steps:
-        valid = f"  valid {row['valid_loss']:.4f}" if "valid_loss" in row else ""
-        rate = f"{row['tokens_per_second']:,.0f} tokens/s"
-        say(f"step {row['step'] + 1:.0f}/{num_steps}  loss {row['loss']:.4f}{valid}  {rate}")
+def _training_lines(first: int, num_steps: int, clock: Callable[[], float]) -> Callable[[dict[str, float]], None]:
+    started = last = clock()
+
+    def on_step(row: dict[str, float]) -> None:
+        nonlocal last
+        now, done = clock(), int(row["step"]) + 1
+        if "valid_loss" in row or done == num_steps or now - last >= _EVERY:
+            last = now
+            valid = f"  valid {row['valid_loss']:.4f}" if "valid_loss" in row else ""
+            left = _left((now - started) / (done - first) * (num_steps - done))
+            rate = f"{row['tokens_per_second']:,.0f} tokens/s"
+            say(f"step {done}/{num_steps}  loss {row['loss']:.4f}{valid}  {rate}  {left}")
+
+    return on_step
 
 
 @contextmanager
