@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import windrow.cli.demo
-from windrow.cli.demo import Story, _fitting, _free_folder, _shorten
+from windrow.cli.demo import Story, _fitting, _free_folder, _that_fits, _train_in_two_halves
 from windrow.cli.main import app
 from windrow.errors import NotEnoughTokensError
 from windrow.training.run import Run, Settings, open_run, run_of_text, start_run
@@ -94,17 +93,72 @@ def test_a_free_folder_is_the_first_that_is_not_there_or_empty(tmp_path: Path) -
     assert _free_folder(out) == tmp_path / "demo-3"
 
 
-@pytest.mark.parametrize(("seconds_left", "expected"), [(1000.0, 100), (0.0, 10), (26.0, 40)])
-def test_a_machine_slower_than_measured_trains_fewer_steps_and_run_json_says_so(
-    tmp_path: Path, seconds_left: float, expected: int
+class Machine:
+    """A clock that goes on with the work that is done: so many seconds a token, times ``load`` from some time on."""
+
+    def __init__(self, seconds_a_step: float, load: float, since: float) -> None:
+        self.seconds_a_token, self.load, self.since, self.now = seconds_a_step / 32, load, since, 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def works(self, num_tokens: float) -> None:
+        self.now += num_tokens * self.seconds_a_token * (self.load if self.now >= self.since else 1)
+
+
+@pytest.mark.parametrize("seconds", [20, 60, 120])
+@pytest.mark.parametrize(
+    ("seconds_a_step", "load", "since"), [(0.25, 1, 0), (1, 1, 0), (2, 1, 0), (0.25, 3, 0.3), (0.5, 2, 0.6)]
+)
+def test_the_demo_keeps_to_its_seconds_within_a_fifth_by_smaller_steps_and_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, seconds_a_step: float, load: float, since: float
 ) -> None:
+    machine = Machine(seconds_a_step, load, since * seconds)
+    take_step, evaluate = Trainer.take_step, Trainer.evaluate
+
+    def slow_step(trainer: Trainer) -> dict[str, float]:
+        machine.works(trainer.run.settings.batch_size * trainer.run.settings.max_length)
+        return take_step(trainer)
+
+    def slow_evaluation(trainer: Trainer) -> float:
+        machine.works(trainer.run.settings.batch_size * trainer.run.settings.max_length * 6 / 2)
+        return evaluate(trainer)
+
+    monkeypatch.setattr(windrow.cli.demo, "time", machine)
+    monkeypatch.setattr(Trainer, "take_step", slow_step)
+    monkeypatch.setattr(Trainer, "evaluate", slow_evaluation)
     (tmp_path / "story.txt").write_text("The hay was cut on Monday. " * 40)
-    settings = Settings(max_length=8, batch_size=2, width=8, num_heads=1, steps=100)
+    settings = Settings(max_length=8, batch_size=4, width=8, num_heads=1, num_layers=1, eval_batches=6)
 
     def build(folder: Path) -> Run:
         return run_of_text(tmp_path / "story.txt", folder, settings, valid_fraction=0.1, tokenizer="bytes")
 
-    trainer = Trainer(start_run(tmp_path / "run", build))
-    _shorten(Story(), trainer, 0.5, time.perf_counter() + seconds_left)
-    assert trainer.num_steps == pytest.approx(expected, abs=1)
-    assert open_run(tmp_path / "run").settings.steps == trainer.num_steps
+    run = _that_fits(start_run(tmp_path / "run", build), seconds)
+    trained = _train_in_two_halves(Story(), run, seconds)
+    assert trained is not None
+    trainer, digests = trained
+    machine.now += 3  # checkpoints and samples
+    assert machine.now <= 1.2 * seconds
+    assert machine.now >= 0.8 * seconds or trainer.step == 400
+    assert open_run(tmp_path / "run").settings.steps == trainer.step == len(trainer.log) >= 4
+    assert "valid_loss" in trainer.log[-1]
+    assert max(digests) == trainer.step - 1
+
+
+@pytest.mark.parametrize(("seconds_a_step", "batch_size"), [(0.1, 4), (0.5, 4), (2, 2), (5, 1), (50, 1)])
+def test_steps_are_made_smaller_where_too_few_would_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, batch_size: int
+) -> None:
+    machine = Machine(seconds_a_step, 1, 0)
+    monkeypatch.setattr(windrow.cli.demo, "time", machine)
+    take_step = Trainer.take_step
+    monkeypatch.setattr(Trainer, "take_step", lambda trainer: (machine.works(32), take_step(trainer))[1])
+    (tmp_path / "story.txt").write_text("The hay was cut on Monday. " * 40)
+    settings = Settings(max_length=8, batch_size=4, width=8, num_heads=1, num_layers=1)
+
+    def build(folder: Path) -> Run:
+        return run_of_text(tmp_path / "story.txt", folder, settings, valid_fraction=0.1, tokenizer="bytes")
+
+    run = _that_fits(start_run(tmp_path / "run", build), 60)
+    assert run.settings.batch_size == batch_size
+    assert open_run(tmp_path / "run").settings == run.settings

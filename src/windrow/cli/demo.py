@@ -1,10 +1,10 @@
 """``windrow demo``: the whole path on real text, told stage by stage, in about two minutes.
 
 Guarantee: everything shown is computed on the spot: the batches after the resume are compared by sha256 with those of a
-second loader that was never stopped. Nothing is written over: a folder that is in use gets a neighbour. With ``steps``
-given, the same machine gives the same losses every time. Text is printed through ``visible``. Cost: about 100 MB on
-disk, nearly all of it the checkpoint. It does not do: anything that ``windrow train`` could not; it is that, with a
-story.
+second loader that was never stopped. It keeps to its ``seconds`` by the clock, with smaller steps and fewer. Nothing is
+written over: a folder that is in use gets a neighbour. With ``steps`` given, the same machine gives the same losses
+every time. Text is printed through ``visible``. Cost: about 100 MB on disk, nearly all of it the checkpoint. It does
+not do: anything that ``windrow train`` could not; it is that, with a story.
 """
 
 import math
@@ -14,7 +14,6 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import chain, count, islice
 from pathlib import Path
-from timeit import timeit
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,10 +39,10 @@ _WIDEST = 100  # columns
 _TOKENS_A_STEP = 1024
 _FEWEST_TOKENS = 32
 _LR = 3e-3
-_MOST_STEPS, _FEWEST_STEPS = 400, 20
+_MOST_STEPS, _WORTH_HAVING, _FEWEST_STEPS = 400, 20, 2
 _EVAL_BATCHES, _NUM_EVALS = 6, 8
 _SAMPLE_TOKENS = 48
-_SECONDS_AFTER = 6.0  # checkpoints and samples
+_SECONDS_AFTER = 3.0  # checkpoints and samples
 
 
 class Story:
@@ -70,7 +69,7 @@ def run_demo(*, text: Path | None, out: Path, seconds: float, steps: int | None)
         story.console.print(f"{visible(str(out))} is in use, so everything goes to {visible(str(folder))}\n")
     _tell_text(story, run, text)
     _tell_tour(story, run)
-    run = _paced(run, steps or _steps_that_fit(run, started + seconds))
+    run = _paced(run, steps) if steps else _that_fits(run, started + seconds)
     prompt = run.train.open().decode(0, 6) if text else "The value of the"  # a beginning that fits the reference
     untrained = _sample(Trainer(run), prompt)
     trained = _train_in_two_halves(story, run, None if steps else started + seconds)
@@ -155,14 +154,20 @@ def _tell_tour(story: Story, run: Run) -> None:
 # -- training, with a resume in the middle -------------------------------------------------------------------------
 
 
-def _steps_that_fit(run: Run, deadline: float) -> int:
-    """How many steps end before ``deadline``, by trying a few on a model that is thrown away."""
-    trainer = Trainer(run)
-    trainer.take_step()  # slower than the others, and measures the valid loss
-    seconds_a_step = timeit(trainer.take_step, number=3) / 3
-    seconds_measuring = (_NUM_EVALS + 1) * timeit(trainer.evaluate, number=1) if trainer.valid else 0.0
-    left = deadline - time.perf_counter() - seconds_measuring - _SECONDS_AFTER
-    return min(max(int(0.9 * left / seconds_a_step), _FEWEST_STEPS), _MOST_STEPS)
+def _that_fits(run: Run, deadline: float) -> Run:
+    """``run`` with the steps that end before ``deadline``, smaller ones if they were too few; by trying one."""
+    trainer = Trainer(replace(run, valid=None))
+    trainer.take_step()  # slower than the others
+    started = time.perf_counter()
+    trainer.take_step()
+    now, batch_size = time.perf_counter(), run.settings.batch_size
+    in_all = (deadline - now - _SECONDS_AFTER) / max(now - started, 1e-9)
+    measure = _EVAL_BATCHES / 2  # in steps: a valid batch is only looked at
+    while in_all < _WORTH_HAVING + (_NUM_EVALS + 1) * measure and batch_size > 1:
+        batch_size, in_all = batch_size // 2, in_all * 2
+    few = (in_all - measure) / (1 + measure / 2)  # every other one is measured then
+    num_steps = int(min(max(in_all - (_NUM_EVALS + 1) * measure, few, _FEWEST_STEPS), _MOST_STEPS))
+    return _paced(replace(run, settings=replace(run.settings, batch_size=batch_size)), num_steps)
 
 
 def _paced(run: Run, num_steps: int) -> Run:
@@ -180,24 +185,29 @@ def _train_in_two_halves(story: Story, run: Run, deadline: float | None) -> tupl
     trainer = Trainer(run)
     half = trainer.num_steps // 2
     _tell_training(story, trainer)
-    started = time.perf_counter()
-    if not _train_until(trainer, half):
+    halfway = deadline and (time.perf_counter() + deadline - _SECONDS_AFTER) / 2
+    if not _train_until(trainer, half, halfway):
         return None
+    half = trainer.step
     del trainer
     story.console.print(f"After step {half}: model and loader are thrown away, and both rebuilt from {CHECKPOINT}.")
     trainer = Trainer(run)
     trainer.restore()
-    if deadline:
-        _shorten(story, trainer, (time.perf_counter() - started) / half, deadline)
-    digests: dict[int, str] = {}
+    digests, planned = dict[int, str](), trainer.num_steps
     trainer.on_batch = lambda step, batch: digests.update({step: _digest(batch)})
-    return (trainer, digests) if _train_until(trainer, trainer.num_steps) else None
+    is_done = _train_until(trainer, trainer.num_steps, deadline and deadline - _SECONDS_AFTER)
+    if trainer.num_steps < planned:
+        _say_shorter(story, trainer, planned)
+    return (trainer, digests) if is_done else None
 
 
 def _tell_training(story: Story, trainer: Trainer) -> None:
     settings, vocab_size = trainer.run.settings, trainer.config.vocab_size
     sizes = f"{settings.num_layers} blocks, width {settings.width}"
-    steps = f"{trainer.num_steps} on the CPU (threads: {torch.get_num_threads()}), AdamW"
+    usual = _fitting(settings, trainer.run.train.open().num_tokens).batch_size
+    smaller = f" (not {usual}: they would be too few in the time)" if settings.batch_size < usual else ""
+    batch = f"{settings.batch_size} x {settings.max_length} tokens{smaller}"
+    steps = f"{trainer.num_steps} of {batch} on the CPU (threads: {torch.get_num_threads()}), AdamW"
     facts = [
         ("model", f"a GPT of {trainer.num_parameters / 1e6:.1f} million parameters: {sizes}"),
         ("steps", f"{steps}, learning rate up to {settings.lr:g}"),
@@ -206,10 +216,22 @@ def _tell_training(story: Story, trainer: Trainer) -> None:
     story.tell("Training", pairs(facts))
 
 
-def _train_until(trainer: Trainer, stop: int) -> bool:
-    """Train up to step ``stop``; False when Ctrl-C came first."""
+def _train_until(trainer: Trainer, stop: int, deadline: float | None = None) -> bool:
+    """Train up to step ``stop``, or as far as the clock allows, a step at least; False when Ctrl-C came first."""
+    first, started, planned, ends = trainer.step, time.perf_counter(), stop, stop == trainer.num_steps
+
+    def is_over() -> bool:
+        nonlocal stop
+        if deadline and (done := trainer.step - first):
+            now = time.perf_counter()
+            left = int((deadline - now) * done / max(now - started, 1e-9)) - 1  # in steps; a measure is about one
+            to_measure = trainer.step < stop and "valid_loss" not in trainer.log[-1]
+            stop = min(planned, trainer.step + max(left, to_measure))
+            trainer.num_steps = stop if ends else trainer.num_steps
+        return is_interrupted() or trainer.step >= stop
+
     with stop_asked(trainer, say) as is_interrupted, training_progress(trainer.step, trainer.num_steps) as on_step:
-        train(trainer, on_step=on_step, should_stop=lambda: is_interrupted() or trainer.step >= stop)
+        train(trainer, on_step=on_step, should_stop=is_over)
         interrupted = is_interrupted()
     if interrupted:
         go_on = visible(how_to_go_on(trainer.run.folder))
@@ -217,15 +239,11 @@ def _train_until(trainer: Trainer, stop: int) -> bool:
     return not interrupted
 
 
-def _shorten(story: Story, trainer: Trainer, seconds_a_step: float, deadline: float) -> None:
-    """Fewer steps than planned, where the first half took longer than measured: other programs run too."""
-    left = int((deadline - _SECONDS_AFTER - time.perf_counter()) / seconds_a_step)
-    num_steps, planned = trainer.step + max(left, _FEWEST_STEPS // 2), trainer.num_steps
-    if num_steps < 0.95 * planned:
-        story.console.print(f"The machine is slower than it was measured: {num_steps} steps in all, not {planned}.")
-        trainer.num_steps = num_steps
-        shorter = replace(trainer.run.settings, steps=num_steps)
-        trainer.run = replace(trainer.run, settings=shorter).save(trainer.loader)
+def _say_shorter(story: Story, trainer: Trainer, planned: int) -> None:
+    """Other programs run too; what came of it is in ``run.json``."""
+    shorter = replace(trainer.run.settings, steps=trainer.num_steps)
+    story.console.print(f"The machine was slower than measured: {trainer.num_steps} steps in all, not {planned}.")
+    trainer.run = replace(trainer.run, settings=shorter).save(trainer.loader)
 
 
 def _digest(batch: Batch) -> str:
