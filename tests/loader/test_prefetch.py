@@ -1,9 +1,12 @@
 """Batches made ahead in a thread are those made when asked for, and the thread ends with its loader."""
 
 import gc
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -85,3 +88,36 @@ def test_what_was_made_ahead_is_made_again_after_a_change(change: str, prefetch:
     assert seen == [[loader[i].inputs.tolist(), loader[i].targets.tolist()] for i in range(len(seen))]
     assert len(seen) == len(loader) - (10 if change == "skip" else 0)
     assert (-100 in np.array(seen)[4:, 1]) == (change == "exclude")
+
+
+def exit_code_of_a_fork(body: Callable[[], int]) -> int:
+    """What ``body`` returns in a process forked off here; a child that hangs is ended by its alarm."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # a fork beside threads
+        child = os.fork()
+    if not child:
+        signal.alarm(60)
+        code = 99
+        try:
+            code = body()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_forked_off_in_a_loop_is_told_so_and_goes_on_with_a_new_iterator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("windrow.loader.batch_maker._BLOCK_TOKENS", 1)
+    loader, whole = loader_of(prefetch=2), as_lists(loader_of())
+    batches = iter(loader)
+    for _ in range(3):
+        next(batches)
+
+    def goes_on() -> int:
+        with pytest.raises(ValueError, match=r"forked off in the middle of a loop.*Begin again with iter\(loader\)"):
+            next(batches)
+        return 7 if as_lists(loader) == whole[3:] else 1
+
+    assert exit_code_of_a_fork(goes_on) == 7
+    assert len(list(batches)) == len(whole) - 3

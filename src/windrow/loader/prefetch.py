@@ -5,10 +5,13 @@ the thread ends when the consumer is exhausted, closed or dropped, also while it
 nothing alive that the consumer does not.
 """
 
+import os
 from collections.abc import Iterator
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
+
+from windrow.errors import WindrowError
 
 __all__ = ["prefetched"]
 
@@ -18,13 +21,19 @@ _PATIENCE = 0.05  # seconds between two looks at whether the consumer is gone
 
 
 def prefetched(items: Iterator[T], depth: int) -> Iterator[T]:
-    """``items``, up to ``depth`` of them made ahead."""
+    """``items``, up to ``depth`` of them made ahead. Raises ``WindrowError`` in a process forked off in the middle."""
     queue: Queue[tuple[Any, BaseException | None]] = Queue(maxsize=depth)
     gone = Event()
     thread = Thread(target=_produce, args=(items, queue, gone), name="windrow-prefetch", daemon=True)
     thread.start()
+    here = os.getpid()
     try:
         while True:
+            if os.getpid() != here:
+                raise WindrowError(
+                    "this process was forked off in the middle of a loop, and the thread that reads ahead stayed in "
+                    "its parent. Begin again with iter(loader), which goes on from the same place."
+                )
             item, error = queue.get()
             if error is not None:
                 raise error
