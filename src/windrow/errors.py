@@ -5,11 +5,11 @@ All of them are ``ValueError``: a mistake in what was handed in, never in windro
 """
 
 import json
-import reprlib
 from operator import index
 from typing import Any
 
 __all__ = [
+    "LARGEST",
     "NotEnoughTokensError",
     "PrepareError",
     "ResumeError",
@@ -17,11 +17,13 @@ __all__ = [
     "StoreError",
     "TokenizerError",
     "WindrowError",
+    "brief",
     "read_json",
     "require_shape",
     "whole_number",
 ]
 
+LARGEST = 2**63 - 1  # where int64 ends, and with it the order
 _KINDS = {list: "a list", str: "a string", int: "a whole number", float: "a number"}
 
 
@@ -53,16 +55,27 @@ class ResumeError(WindrowError):
     """A state belongs to another recipe or to other data."""
 
 
+def brief(value: object) -> str:
+    """``repr`` for a message: of a value of whatever kind and size, a line at most."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of more than 4300 digits
+        text = "a number of more than 4300 digits"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 def whole_number(name: str, value: object, *, at_least: int | None = 1) -> int:
-    """``value`` as an int, or the ``ValueError`` that names it."""
+    """``value`` as an int from ``at_least`` to ``LARGEST``, or any with None; or the ``ValueError`` that names it."""
     try:
         number = None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]  # TypeError is the answer
     except TypeError:
         number = None
-    if number is None or (at_least is not None and number < at_least):
-        bound = "" if at_least is None else f", {at_least} or more"
-        raise ValueError(f"{name} is {value!r}, and it must be a whole number{bound}")
-    return number
+    if number is not None and (at_least is None or at_least <= number <= LARGEST):
+        return number
+    bound = "" if at_least is None else f", {at_least} or more"
+    if number is not None and number > LARGEST:
+        bound = f", {at_least} to 2**63 - 1: the order of samples ends there"
+    raise ValueError(f"{name} is {brief(value)}, and it must be a whole number{bound}")
 
 
 def read_json(text: str | bytes, shape: Any) -> Any:
@@ -83,7 +96,7 @@ def require_shape(value: Any, shape: Any, name: str = "it") -> None:
     kind = shape if isinstance(shape, type) else type(shape)
     fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
     if not fits:
-        raise ValueError(f"{name} is {reprlib.repr(value)}, and it must be {_KINDS.get(kind, 'an object')}")
+        raise ValueError(f"{name} is {brief(value)}, and it must be {_KINDS.get(kind, 'an object')}")
     if isinstance(shape, dict):
         for field, inner in shape.items():
             if field not in value:

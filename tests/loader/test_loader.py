@@ -364,3 +364,33 @@ def test_numbers_of_numpy_are_numbers_and_its_booleans_are_none() -> None:
     assert loader.lookup(0) == Loader(windows_of(10), 2, seed=1).lookup(0)
     with pytest.raises(ValueError, match=r"batch_size is .*True.*, and it must be a whole number"):
         Loader(windows_of(10), np.True_)  # type: ignore[arg-type]
+
+
+def test_skips_without_a_step_between_them_are_one_stretch_and_a_skip_of_nothing_is_none() -> None:
+    loader = Loader(windows_of(100), 2)
+    for _ in range(50):
+        loader.skip(3)
+    assert json.loads(str(loader.state_dict()["segments"])) == [[151, 0, 2, 1, "drop"]]
+    before = loader.state_dict()
+    next(iter(loader))
+    loader.skip(0)
+    assert loader.state_dict() == before | {"position": 153}
+
+
+def test_a_skip_reads_no_further_ahead_than_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader, asked = Loader(windows_of(40_000), 2, epochs=None), []
+    positions = loader.samples.positions
+
+    def counted(position: int, sizes: Any, num_steps: int) -> Any:
+        asked.append(num_steps)
+        return positions(position, sizes, num_steps)
+
+    monkeypatch.setattr(type(loader.samples), "positions", staticmethod(counted))
+    batches = iter(loader)
+    for _ in range(10):
+        next(batches)
+        loader.skip(3)
+    assert asked == [1] * 10
+    for _ in range(9):
+        next(batches)
+    assert max(asked[10:]) == 8192 // 2

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from windrow.order.mixture_order import MixtureOrder
 from windrow.order.order import MemberOrder, PlainOrder
 from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
 
@@ -61,13 +62,13 @@ def test_small_permutations_are_uniform_over_all_orders_from_seed_to_seed(num: i
 @pytest.mark.parametrize("num", [2, 3, 4, 5])
 def test_small_permutations_are_uniform_over_all_orders_from_epoch_to_epoch(num: int) -> None:
     draws = 1000 * factorial(num)
-    order = PlainOrder(num, seed=3)
+    order = PlainOrder({"": num}, seed=3)
     assert_uniform(order.at(np.arange(draws * num))[1].reshape(draws, num))
 
 
 @pytest.mark.parametrize("num", [0, -1, 2**63])
 def test_a_size_outside_the_range_raises(num: int) -> None:
-    with pytest.raises(ValueError, match=r"1 <= num <= 2\*\*63 - 1"):
+    with pytest.raises(ValueError, match=f"num is {num}, and it must be a whole number, 1 "):
         Permutation(num)
 
 
@@ -78,7 +79,7 @@ def test_keys_of_different_parts_are_unrelated() -> None:
 
 def test_seed_and_epoch_do_not_stand_in_for_each_other() -> None:
     def epoch_of(seed: int, epoch: int) -> list[int]:
-        return PlainOrder(1000, seed=seed).at(np.arange(1000) + 1000 * epoch)[1].tolist()
+        return PlainOrder({"": 1000}, seed=seed).at(np.arange(1000) + 1000 * epoch)[1].tolist()
 
     assert epoch_of(1, 2) != epoch_of(2, 1)
     assert epoch_of(1, 1) != epoch_of(2, 0)
@@ -93,7 +94,7 @@ def test_members_of_another_name_are_shuffled_otherwise() -> None:
 
 @given(st.integers(1, 50), st.integers(), st.booleans(), st.integers(0, 200))
 def test_positions_of_undoes_at(num: int, seed: int, shuffle: bool, first: int) -> None:
-    order = PlainOrder(num, seed=seed, shuffle=shuffle)
+    order = PlainOrder({"": num}, seed=seed, shuffle=shuffle)
     positions = np.arange(first, first + 77)
     member, window, epoch = order.at(positions)
     assert not member.any()
@@ -101,6 +102,44 @@ def test_positions_of_undoes_at(num: int, seed: int, shuffle: bool, first: int) 
 
 
 def test_without_shuffle_the_order_is_the_windows_own() -> None:
-    _, window, epoch = PlainOrder(3, seed=9, shuffle=False).at(np.arange(7))
+    _, window, epoch = PlainOrder({"": 3}, seed=9, shuffle=False).at(np.arange(7))
     assert window.tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert epoch.tolist() == [0, 0, 0, 1, 1, 1, 2]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 2**40), st.booleans())
+def test_members_in_turn_come_one_after_another_in_every_epoch(nums: list[int], epoch: int, shuffle: bool) -> None:
+    order = PlainOrder({f"m{i}": num for i, num in enumerate(nums)}, seed=1, shuffle=shuffle)
+    positions = np.arange(sum(nums)) + epoch * sum(nums)
+    member, window, epochs = order.at(positions)
+    assert member.tolist() == [i for i, num in enumerate(nums) for _ in range(num)]
+    assert [sorted(window[member == i].tolist()) for i in range(len(nums))] == [list(range(num)) for num in nums]
+    assert set(epochs.tolist()) == {epoch}
+    found = [order.positions_of(int(m), window[i : i + 1], epochs[i : i + 1]) for i, m in enumerate(member)]
+    assert np.array_equal(np.concatenate(found), positions)
+    before = [order.samples_before(int(p)) for p in positions]
+    assert before == [
+        [epoch * num + int((member[:i] == m).sum()) for m, num in enumerate(nums)] for i in range(len(member))
+    ]
+
+
+@pytest.mark.parametrize("num", [2, 7, 65_536, 2**62 + 1])
+def test_the_last_position_of_the_order_is_found_again_and_the_one_after_it_raises(num: int) -> None:
+    order = PlainOrder({"": num}, seed=3, shuffle=False)
+    last = np.array([MAX_SAMPLES])
+    member, window, epoch = order.at(last)
+    assert order.positions_of(int(member[0]), window, epoch) == last
+    with pytest.raises(ValueError, match=rf"times {num} samples reach beyond position 2\*\*63 - 1"):
+        order.positions_of(0, window, epoch + 1)
+
+
+@pytest.mark.parametrize("counts", [(65_535, 1), (65_536, 0)])
+def test_the_last_positions_of_a_mixture_are_found_again_and_what_comes_after_raises(counts: tuple[int, int]) -> None:
+    order = MixtureOrder({"a": 5, "b": 3}, [(0, counts)], epoch_samples=8, seed=1)
+    positions = np.arange(MAX_SAMPLES - 65_535, MAX_SAMPLES) + 1
+    member, window, epoch = order.at(positions)
+    for number in set(member.tolist()):
+        here = member == number
+        assert np.array_equal(order.positions_of(number, window[here], epoch[here]), positions[here])
+        with pytest.raises(ValueError, match="reach beyond position"):
+            order.positions_of(number, window[here], epoch[here] + 65_536)

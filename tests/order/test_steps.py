@@ -53,7 +53,7 @@ def test_a_run_whose_sizes_change_keeps_every_step(plan: list[tuple[StepSizes, i
         return
     segments, position, walked = Segments.begin(plan[0][0]), 0, []
     for sizes, count in plan:
-        segments = segments.changed(position, sizes)
+        segments = segments.jumped(position, position, sizes)
         steps = walk(position, sizes, n)
         here = [next(steps) for _ in range(count + 1)]
         walked += [(start, sizes) for start in here[:count]]

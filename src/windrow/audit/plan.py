@@ -12,6 +12,7 @@ import numpy as np
 
 from windrow.arrays import Int64
 from windrow.audit.draw_counts import DrawCounts
+from windrow.errors import whole_number
 from windrow.loader.loader import Loader
 from windrow.windows.spans import Key, document_bounds
 from windrow.windows.windows import Windows
@@ -95,7 +96,7 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
     What was excluded counts from its position on.
     """
     sizes, epoch_samples = loader.sizes, loader.epoch_samples
-    steps = epochs * len(loader) if num_steps is None else num_steps
+    steps = whole_number("epochs", epochs) * len(loader) if num_steps is None else whole_number("num_steps", num_steps)
     stop = sizes.after(0, steps)
     passes = stop // epoch_samples
     tail = np.arange(epoch_samples - loader.num_dropped, epoch_samples)

@@ -75,7 +75,7 @@ class BatchMaker:
             at_once = min(2 * at_once, at_most)
 
     def _steps_at_once(self, sizes: StepSizes) -> int:
-        if self._recipe.max_repeats is not None:
+        if self._recipe.data.max_repeats is not None:
             return 1  # the step that goes beyond raises, and those before it must not go with it
         return max(1, _BLOCK_TOKENS // (sizes.batch_size * self._max_length))
 
@@ -91,7 +91,7 @@ class BatchMaker:
         self, samples: Int64, position: int, sizes: StepSizes, num_steps: int, excluded: Sequence[Exclusion]
     ) -> tuple[Any, Any, Any]:
         """The tokens of ``samples`` (3, n), which targets count, and the tokens' documents where they are asked for."""
-        if self._recipe.max_repeats is not None:
+        if self._recipe.data.max_repeats is not None:
             self._require_cap(position, sizes)
         within = self._samples.num_within(position, sizes) if num_steps == 1 else samples.shape[1]
         if sizes.dp_world_size == 1:
@@ -109,7 +109,7 @@ class BatchMaker:
 
     def _require_cap(self, position: int, sizes: StepSizes) -> None:
         """Raise when the step goes beyond ``max_repeats``: on all ranks alike, so that none waits for another."""
-        end, most = position + sizes.global_batch, self._recipe.max_repeats
+        end, most = position + sizes.global_batch, self._recipe.data.max_repeats
         if sizes.tail != "straddle":
             end = min(end, position + sizes.left(position))
         counts = self._samples.order.samples_before(end)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from windrow.arrays import Int64, Mask
-from windrow.errors import WindrowError, read_json, whole_number
+from windrow.errors import WindrowError, brief, read_json, require_shape, whole_number
 from windrow.windows.spans import Key
 from windrow.windows.windows import Windows
 
@@ -30,11 +30,7 @@ class Exclusion:
 
     @classmethod
     def of(cls, position: int, member: str, documents: Iterable[int], windows: Iterable[int]) -> Self:
-        numbers = [
-            {whole_number(name, one, at_least=0) for one in given}
-            for name, given in (("document", documents), ("window", windows))
-        ]
-        return cls(position, member, tuple(sorted(numbers[0])), tuple(sorted(numbers[1])))
+        return cls(position, member, _numbers("document", documents), _numbers("window", windows))
 
     def hits(self, windows: Windows, ids: Int64, epoch: Int64, *, key: Key) -> Mask:
         """Which of the samples ``ids`` (B,) of the member's ``windows`` are left out: (B,)."""
@@ -70,9 +66,22 @@ def dump_exclusions(exclusions: Sequence[Exclusion]) -> str:
     return json.dumps([[e.position, e.member, e.documents, e.windows] for e in exclusions])
 
 
-def load_exclusions(text: str) -> list[Exclusion]:
-    """Undo ``dump_exclusions``. Raises ``ValueError`` or ``TypeError`` when the text is something else."""
-    rows: list[Any] = read_json(text, list)
-    return [
-        Exclusion.of(whole_number("position", at, at_least=0), str(name), docs, ids) for at, name, docs, ids in rows
-    ]
+def load_exclusions(text: str, members: Mapping[str, Windows]) -> list[Exclusion]:
+    """Undo ``dump_exclusions``. Raises ``ValueError`` or ``TypeError`` for what ``members`` do not have."""
+    return [_loaded(members, *row) for row in read_json(text, [list])]
+
+
+def _loaded(members: Mapping[str, Windows], position: int, member: str, documents: Any, windows: Any) -> Exclusion:
+    if member not in members:
+        raise ValueError(f"the excluded member {brief(member)} is not there")
+    require_shape([documents, windows], [list], "excluded")
+    one = Exclusion.of(whole_number("position", position, at_least=0), member, documents, windows)
+    one.require_there(members[member])
+    return one
+
+
+def _numbers(name: str, given: Iterable[int]) -> tuple[int, ...]:
+    """``given`` sorted, each once. Raises ``ValueError`` for what are no numbers of documents or windows."""
+    if not isinstance(given, Iterable):
+        raise ValueError(f"{name}s is {brief(given)}, and it is a list of numbers: {name}s=[{brief(given)}]")
+    return tuple(sorted({whole_number(name, one, at_least=0) for one in given}))

@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
-from windrow.arrays import Int64
 from windrow.batches.batch import Batch
 from windrow.batches.boundaries import Boundaries, MaskTargets
 from windrow.batches.delivery import check_device
-from windrow.errors import WindrowError, whole_number
+from windrow.errors import WindrowError, brief, whole_number
 from windrow.loader.batch_maker import BatchMaker
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.ranks import coordinate
@@ -23,7 +22,7 @@ from windrow.loader.recipe import Recipe
 from windrow.loader.samples import Place, Sample, Samples
 from windrow.loader.stream import Stream
 from windrow.order.steps import StepSizes, tail_of
-from windrow.windows.mixture import Mixture
+from windrow.windows.mixture import InTurn, Mixture
 from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Loader:
 
     def __init__(
         self,
-        data: Windows | Mixture,
+        data: Windows | Mixture | InTurn,
         batch_size: int,
         *,
         seed: int = 0,
@@ -99,14 +98,14 @@ class Loader:
             data.check_repeats({name: int(row["samples"]) for name, row in self.shares().items()})
         self._resident, self._prefetch = resident, whole_number("prefetch", prefetch, at_least=0)
         boundaries = Boundaries(outputs, mask_targets, self.members.values(), on_device=self.device is not None)
-        asked: dict[str, Any] = {"device": self.device, "dtype": self._checked(np.dtype(dtype)), "resident": resident}
+        asked: dict[str, Any] = {"device": self.device, "dtype": self._checked(dtype), "resident": resident}
         self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
         self._stream = Stream(self._recipe, self._maker, self.sizes)
 
     @classmethod
     def evaluation(
         cls,
-        windows: Windows,
+        data: Windows | Mixture,
         batch_size: int,
         *,
         dp_rank: int | None = None,
@@ -115,7 +114,9 @@ class Loader:
         outputs: Collection[str] = (),
         mask_targets: MaskTargets | None = None,
     ) -> Self:
-        """A loader that scores each of the n - 1 targets of the store exactly once, in the store's own order.
+        """A loader that scores each of the n - 1 targets of a store exactly once, in the store's own order.
+
+        The members of a mixture come one after another, in the order in which they were given, whatever their weights.
 
         At ``stride < max_length`` the overlap is context only, its targets -100; the last window is padded. The set
         of targets is the same for any batch size and number of ranks: sum the losses, divide by the sum of
@@ -123,7 +124,7 @@ class Loader:
         max_length``.
         """
         return cls(
-            windows.evaluation(),
+            data.evaluation(),
             batch_size,
             shuffle=False,
             drop_last=False,
@@ -164,9 +165,9 @@ class Loader:
 
     def positions_of(self, window: int, epoch: int = 0, *, member: str = "") -> int:
         """The position at which ``member`` shows ``window`` in its ``epoch``: undoes ``lookup``; -1 is never."""
-        return self.places_of(np.array([window]), epoch, member=member)[0].position
+        return self.places_of([window], epoch, member=member)[0].position
 
-    def places_of(self, windows: Int64, epoch: int, *, member: str = "") -> list[Place]:
+    def places_of(self, windows: ArrayLike, epoch: int, *, member: str = "") -> list[Place]:
         """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search."""
         return self.samples.places_of(windows, epoch, member, self._stream.segments)
 
@@ -183,6 +184,7 @@ class Loader:
             )
         from windrow.batches.dataloader import StepDataLoader
 
+        num_workers = whole_number("num_workers", num_workers, at_least=0)
         return StepDataLoader(self._stream, num_workers=num_workers, pin_memory=pin_memory)
 
     # -- where we are ----------------------------------------------------------------------------------------------
@@ -281,8 +283,14 @@ class Loader:
 
     # -- checks --------------------------------------------------------------------------------------------
 
-    def _checked(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    def _checked(self, given: DTypeLike) -> np.dtype[Any]:
         narrow = np.result_type(*(member.dtype for member in self.members.values()))
+        try:
+            dtype = np.dtype(given)
+        except TypeError:
+            raise ValueError(
+                f"dtype is {brief(given)}, and it is a name: dtype='int64', 'int32' or '{narrow}'"
+            ) from None
         if dtype not in (np.int64, np.int32, narrow):
             raise ValueError(f"dtype is {dtype}, and batches are int64, int32 or the store's own {narrow}")
         short_ranks = self.sizes.tail == "keep" and self.dp_world_size > 1

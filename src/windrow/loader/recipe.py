@@ -11,9 +11,8 @@ from typing import Any
 from windrow.batches.boundaries import MaskTargets
 from windrow.errors import whole_number
 from windrow.order.mixture_order import Order
-from windrow.order.order import PlainOrder
 from windrow.order.permutation import ORDER_VERSION
-from windrow.windows.mixture import Mixture
+from windrow.windows.mixture import InTurn, Mixture
 from windrow.windows.windows import Windows
 
 __all__ = ["Recipe"]
@@ -23,7 +22,7 @@ __all__ = ["Recipe"]
 class Recipe:
     """What is drawn from, and how it is shuffled; each field is the ``Loader``'s argument of that name."""
 
-    data: Windows | Mixture
+    data: InTurn | Mixture
     seed: int
     shuffle: bool
     shuffle_block: int | None
@@ -32,29 +31,23 @@ class Recipe:
     @classmethod
     def of(cls, data: Any, seed: object, shuffle: object, shuffle_block: object, mask_targets: Any) -> "Recipe":
         """The recipe of a loader's arguments. Raises ``ValueError`` for what is none of them."""
-        if not isinstance(data, Windows | Mixture):
+        if not isinstance(data, Windows | InTurn | Mixture):
             raise ValueError(
                 f"a loader draws from Windows or a Mixture of them, and this is a {type(data).__name__}. Give "
                 "Loader(Windows(store, max_length=256), ...)."
             )
+        data = InTurn({"": data}) if isinstance(data, Windows) else data
         block = None if shuffle_block is None else whole_number("shuffle_block", shuffle_block)
         return cls(data, whole_number("seed", seed, at_least=None), bool(shuffle), block, mask_targets)
 
     @property
     def members(self) -> Mapping[str, Windows]:
         """What is drawn from, by name; a plain loader's only member is ``""``."""
-        return dict(self.data.members) if isinstance(self.data, Mixture) else {"": self.data}
-
-    @property
-    def max_repeats(self) -> int | None:
-        """How many epochs of its own a member may run; None: any."""
-        return self.data.max_repeats if isinstance(self.data, Mixture) else None
+        return dict(self.data.members)
 
     def order(self) -> Order:
         """The order that the recipe fixes."""
-        keyed: dict[str, Any] = {"seed": self.seed, "shuffle": self.shuffle, "shuffle_block": self.shuffle_block}
-        data = self.data
-        return data.order(**keyed) if isinstance(data, Mixture) else PlainOrder(data.num_samples, **keyed)
+        return self.data.order(seed=self.seed, shuffle=self.shuffle, shuffle_block=self.shuffle_block)
 
     def to_json(self) -> str:
         """The recipe as canonical JSON; what it was before a field existed has not that field."""
@@ -64,7 +57,7 @@ class Recipe:
             "shuffle": self.shuffle,
             "shuffle_block": self.shuffle_block,
             "members": {name: member.recipe() for name, member in self.members.items()},
-            "mixture": self.data.recipe() if isinstance(self.data, Mixture) else None,
+            "mixture": self.data.recipe(),
         }
         if self.mask_targets:
             fields["mask_targets"] = self.mask_targets

@@ -5,12 +5,13 @@ no token is read. Samples as an array are (3, n): member number, window, epoch.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from windrow.arrays import Int64
-from windrow.errors import WindrowError, whole_number
+from windrow.arrays import Int64, whole_numbers
+from windrow.errors import LARGEST, WindrowError, whole_number
 from windrow.order.mixture_order import Order
 from windrow.order.steps import Segments, StepSizes
 from windrow.windows.windows import Windows
@@ -52,6 +53,7 @@ class Samples:
 
     def positions(self, position: int, sizes: StepSizes, num_steps: int) -> Int64:
         """The positions of this rank's samples in ``num_steps`` steps from ``position`` on: (num_steps * B,)."""
+        whole_number("position", position + num_steps * sizes.global_batch - 1, at_least=0)
         steps = position + np.arange(num_steps, dtype=np.int64) * sizes.global_batch
         mine = self._dp_rank * sizes.batch_size + np.arange(sizes.batch_size, dtype=np.int64)
         return (steps[:, None] + mine).reshape(-1)
@@ -61,13 +63,15 @@ class Samples:
         return np.stack(self.order.at(self.positions(position, sizes, num_steps)))
 
     def next(self, position: int, sizes: StepSizes, num_steps: int) -> Int64:
-        """What ``at`` gives, for one who goes on from there: worked out ahead."""
+        """What ``at`` gives, for one who goes on from there: worked out ahead, but not at the first step of a jump."""
         first, known, samples = self._ahead
         step, off = divmod(position - first, sizes.global_batch)
         begin, end = step * sizes.batch_size, (step + num_steps) * sizes.batch_size
-        if known != sizes or off or begin < 0 or end > samples.shape[1]:
+        goes_on = known == sizes and not off and 0 <= begin <= samples.shape[1]
+        if not goes_on or end > samples.shape[1]:
             begin, end = 0, num_steps * sizes.batch_size
-            samples = self.at(position, sizes, max(num_steps, _AHEAD // sizes.batch_size))
+            ahead = min(_AHEAD // sizes.batch_size, (LARGEST - position) // sizes.global_batch) if goes_on else 0
+            samples = self.at(position, sizes, max(num_steps, ahead))
             self._ahead = (position, sizes, samples)
         return samples[:, begin:end]
 
@@ -92,8 +96,9 @@ class Samples:
 
     def of_stream(self, first: int, count: int) -> list[Sample]:
         """The samples at ``count`` positions from ``first`` on, over all ranks."""
-        whole_number("first", first, at_least=0)
-        return self._named(first, np.stack(self.order.at(np.arange(first, first + count, dtype=np.int64))))
+        stop = whole_number("first", first, at_least=0) + whole_number("count", count, at_least=0)
+        positions = np.arange(first, whole_number("first + count", stop, at_least=0), dtype=np.int64)
+        return self._named(first, np.stack(self.order.at(positions)))
 
     def _named(self, first: int, samples: Int64) -> list[Sample]:
         """``samples`` (3, n), which stand at the positions from ``first`` on."""
@@ -101,9 +106,9 @@ class Samples:
         rows = enumerate(samples.T.tolist(), start=first)
         return [Sample(position, names[member], window, epoch) for position, (member, window, epoch) in rows]
 
-    def places_of(self, windows: Any, epoch: int, member: str, segments: Segments) -> list[Place]:
+    def places_of(self, windows: ArrayLike, epoch: int, member: str, segments: Segments) -> list[Place]:
         """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search."""
-        number, windows = self.number_of(member), np.asarray(windows, dtype=np.int64)
+        number, windows = self.number_of(member), whole_numbers("windows", windows)  # (B,)
         num_samples, epoch = self._members[member].num_samples, whole_number("epoch", epoch, at_least=0)
         if len(windows) and not (windows.min() >= 0 and windows.max() < num_samples):
             raise IndexError(

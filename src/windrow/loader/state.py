@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from windrow.errors import ResumeError, read_json
+from windrow.errors import LARGEST, ResumeError, brief, read_json
 from windrow.loader.exclusions import Exclusion, dump_exclusions, load_exclusions
 from windrow.loader.recipe import Recipe
 from windrow.order.steps import Segments
@@ -57,31 +57,31 @@ def read_state(state: Mapping[str, Any], recipe: Recipe, epoch_samples: int) -> 
     )
     try:
         segments = Segments.from_json(state["segments"], epoch_samples)
-        segments.step_of(state["position"])
-        excluded = load_exclusions(state["excluded"])
-        if unknown := {one.member for one in excluded} - set(recipe.members):
-            raise ValueError(f"excluded members {unknown} are not there")
-    except (ValueError, TypeError, StopIteration) as error:
+        if segments.parts[-1][0] > state["position"]:
+            raise ValueError(f"position {state['position']} lies before the last stretch, {segments.parts[-1]}")
+        excluded = load_exclusions(state["excluded"], recipe.members)
+    except (ValueError, TypeError) as error:
         raise ResumeError(
-            f"the state's segments or exclusions are damaged ({error!r}). Use an older checkpoint."
+            f"the state's segments or exclusions are damaged ({brief(error)}). Use an older checkpoint."
         ) from error
     return int(state["position"]), segments, excluded
 
 
 def _check_shape(state: Mapping[str, Any]) -> None:
     if not isinstance(state, Mapping) or set(state) != set(_FIELDS):
-        found = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+        found = brief(list(state)) if isinstance(state, Mapping) else type(state).__name__
         raise ResumeError(
             f"this is no loader state: it has {found}, and a state has {sorted(_FIELDS)}. Give load_state_dict what "
             "state_dict returned."
         )
     for name, kind in _FIELDS.items():
         if not isinstance(state[name], kind) or isinstance(state[name], bool):
-            raise ResumeError(f"the state's {name} is {state[name]!r}, and it must be {kind.__name__}.")
-    if state["version"] != STATE_VERSION or state["position"] < 0:
+            raise ResumeError(f"the state's {name} is {brief(state[name])}, and it must be {kind.__name__}.")
+    if state["version"] != STATE_VERSION or not 0 <= state["position"] <= LARGEST:
         raise ResumeError(
-            f"the state is of version {state['version']} at position {state['position']}, and this windrow reads "
-            f"version {STATE_VERSION} and positions from 0. Resume with the windrow that saved it."
+            f"the state is of version {brief(state['version'])} at position {brief(state['position'])}, and this "
+            f"windrow reads version {STATE_VERSION} and positions from 0 to 2**63 - 1. Resume with the windrow that "
+            "saved it."
         )
 
 
@@ -90,9 +90,9 @@ def _check_same(what: str, saved: str, here: str, remedy: str) -> None:
         return
     try:
         found = _differences(read_json(saved, dict), json.loads(here))
-        lines = [f"  {path}: saved {a!r}, here {b!r}" for path, a, b in found]
+        lines = [f"  {path}: saved {brief(a)}, here {brief(b)}" for path, a, b in found]
     except ValueError:
-        lines = [f"  the saved {what} is no JSON: {saved[:200]!r}"]
+        lines = [f"  the saved {what} is no JSON: {brief(saved)}"]
     raise ResumeError(
         f"the state was saved with another {what}, so its position means other samples:\n"
         + "\n".join(lines)

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from windrow.batches.batch import Batch
-from windrow.errors import ResumeError
+from windrow.errors import ResumeError, whole_number
 from windrow.loader.batch_maker import BatchMaker, Blocks
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.meter import Meter
@@ -44,6 +44,11 @@ class Stream:
 
     def at_step(self, step: int, dp_rank: int) -> tuple[int, StepSizes]:
         """The position at which ``step`` starts, and its sizes. Raises ``IndexError`` when the rank has none."""
+        if isinstance(step, slice):
+            raise ValueError(
+                f"a loader gives one step at a time, and {step} are several. Give [loader[step] for step in range(10)]."
+            )
+        step = whole_number("step", step, at_least=None)
         if step < 0:
             raise IndexError(f"step {step}: the steps of a run count from 0, and a run has no last one")
         sizes = self.segments.sizes_of(step)
@@ -73,14 +78,10 @@ class Stream:
         return self._received(make_blocks, self._iteration)
 
     def _received(self, make_blocks: Callable[[], Blocks], iteration: int) -> Iterator[Batch]:
-        revision, epoch = -1, self.epoch
-        while revision != self._revision:  # skip() or exclude() was called: what was made ahead is no longer right
+        epoch = self.epoch
+        while iteration == self._iteration:
             revision, asked = self._revision, perf_counter()
             for position, batch in chain.from_iterable(make_blocks()):
-                if iteration != self._iteration:
-                    return
-                if revision != self._revision:
-                    break  # and go on from where we are now, if that is still within this pass
                 # Moved on before the yield: a state taken in the loop's body is after this batch, also at an epoch's
                 # last one, where a trainer that counts steps never comes back for StopIteration.
                 self.position = position
@@ -89,6 +90,8 @@ class Stream:
                 yield batch
                 asked = perf_counter()
                 self.meter.work_seconds += asked - given
+                if (revision, iteration) != (self._revision, self._iteration):
+                    break  # skip() or exclude() was called: what was made ahead is no longer right
             else:
                 return
             if self._sizes.tail != "straddle" and self.epoch != epoch:
@@ -115,11 +118,12 @@ class Stream:
             )
         self._iteration += 1
         self.position = self._sizes.start(position)
-        self.segments, self.excluded, self._own = segments.changed(position, self._sizes), excluded, []
+        self.segments = segments.jumped(position, position, self._sizes)
+        self.excluded, self._own = excluded, []
 
     def skip(self, num_samples: int) -> None:
         """Pass over the next ``num_samples`` of the global stream; steps count on."""
-        to = self.position + num_samples
+        to = whole_number("position", self.position + num_samples, at_least=0)
         self._revision += 1
         self.segments = self.segments.jumped(self.position, to, self._sizes)
         self.position = self._sizes.start(to)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windrow.errors import WindrowError
+from windrow.errors import WindrowError, whole_number
 from windrow.loader.loader import Loader
 from windrow.shown import counted, table, visible
 from windrow.store.origins import Origins
@@ -62,7 +62,8 @@ def sightings(
     windows, number = loader.members[name], loader.samples.number_of(name)
     if not 0 <= start < stop <= windows.num_tokens:
         raise WindrowError(f"tokens {start} to {stop} are no stretch of a store of {windows.num_tokens} tokens")
-    bounds = (first_epoch * loader.epoch_samples, (first_epoch + epochs) * loader.epoch_samples)
+    first_epoch = whole_number("first_epoch", first_epoch, at_least=0)
+    bounds = [epoch * loader.epoch_samples for epoch in (first_epoch, first_epoch + whole_number("epochs", epochs))]
     before = [loader.samples.order.samples_before(position)[number] for position in bounds]
     own_epochs = range(before[0] // windows.num_samples, -(-before[1] // windows.num_samples))
     found = [one for epoch in own_epochs for one in _sightings_in(loader, name, epoch, (start, stop))]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from windrow.arrays import Int64
-from windrow.order.order import MemberOrder, PlainOrder
+from windrow.order.order import MemberOrder, PlainOrder, counted
 from windrow.order.permutation import Permutation
 
 __all__ = ["BLOCK", "MixtureOrder", "Order"]
@@ -87,12 +87,12 @@ class MixtureOrder:
         stage = np.searchsorted(self._before[:, member], index, side="right") - 1
         count = self._counts[stage, member]
         ahead, rank = np.divmod(index - self._before[stage, member], np.maximum(count, 1))
-        block = self._first_block[stage] + ahead
+        block = counted(ahead, 1, self._first_block[stage])
         out = np.full(index.shape, -1, dtype=np.int64)
         for one in np.unique(block[count > 0]):
             here = (block == one) & (count > 0)
             first = int(self._counts[self._stage(int(one)), :member].sum())
-            out[here] = one * BLOCK + self._table(int(one)).slots[first + rank[here]]
+            out[here] = counted(one, BLOCK, self._table(int(one)).slots[first + rank[here]])
         return out
 
     def samples_before(self, position: int) -> list[int]:

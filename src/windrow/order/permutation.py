@@ -16,33 +16,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from windrow.arrays import Int64, UInt64
+from windrow.errors import LARGEST, whole_number
 
 __all__ = ["MAX_SAMPLES", "ORDER_VERSION", "Permutation", "Tweak", "keyed_integers"]
 
 ORDER_VERSION = 1
-
-
-MAX_SAMPLES = 2**63 - 1
-
-
+MAX_SAMPLES = LARGEST
 Tweak = Int64 | int
-
-
 _ROUNDS_LARGE = 6
-
-
 _ROUNDS_SMALL = 24  # below 2**16 fewer rounds are visibly not uniform over the orders
-
-
 _SLICE = 1 << 14  # values worked on at a time: the four temporaries stay in a core's cache
-
-
 _HALF = np.uint64(32)
-
-
 _MIX_1 = np.uint64(0x9E3779B97F4A7C15)  # odd multipliers with well-spread bits: the golden ratio
-
-
 _MIX_2 = np.uint64(0xD6E8FEB86659FD93)  # and one that was searched for avalanche in 64-bit finalizers
 
 
@@ -63,9 +48,7 @@ class Permutation:
     """
 
     def __init__(self, num: int, *key: int | str) -> None:
-        if not 1 <= num <= MAX_SAMPLES:
-            raise ValueError(f"a permutation needs 1 <= num <= 2**63 - 1, and num is {num}")
-        self.num = num
+        self.num = num = whole_number("num", num)
         bits = (num - 1).bit_length()
         rounds = _ROUNDS_SMALL if num < 2**16 else _ROUNDS_LARGE
         self._low_bits = np.uint64(bits // 2)

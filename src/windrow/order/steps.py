@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Self, get_args
 
-from windrow.errors import NotEnoughTokensError, read_json
+from windrow.errors import NotEnoughTokensError, brief, read_json, whole_number
 
 __all__ = ["Segments", "StepSizes", "Tail", "tail_of"]
 
@@ -141,12 +141,10 @@ class Segments:
         within = position - sizes.after(first, step - first_step)
         return (step, *divmod(within, sizes.batch_size)) if 0 <= within < sizes.global_batch else None
 
-    def changed(self, position: int, sizes: StepSizes) -> Self:
-        """The run going on from ``position`` with ``sizes``."""
-        return self if sizes == self.parts[-1][2] else self.jumped(position, position, sizes)
-
     def jumped(self, position: int, to: int, sizes: StepSizes) -> Self:
         """The run going on from position ``to`` with ``sizes``, what lies between ``position`` and it passed over."""
+        if (position, sizes) == (to, self.parts[-1][2]):
+            return self
         kept = tuple(part for part in self.parts if part[0] < position)
         return type(self)((*kept, (sizes.start(to), self.step_of(position), sizes)))
 
@@ -160,20 +158,26 @@ class Segments:
 
         Raises ``ValueError`` when the stretches are none, or do not rise.
         """
-        rows: Sequence[tuple[int, int, int, int, Tail]] = read_json(text, list)
-        parts = tuple((p, s, StepSizes(b, w, tail, epoch_samples)) for p, s, b, w, tail in rows)
-        numbers = all(type(number) is int for *four, _ in rows for number in four)
-        if not parts or not numbers or not _rise(parts):
-            raise ValueError(f"{text} is no list of stretches that begins at step 0 and rises")
+        parts = tuple(_part(epoch_samples, *row) for row in read_json(text, [list]))
+        if not parts or parts[0][1] or not all(_follows(*pair) for pair in pairwise(parts)):
+            raise ValueError(f"{brief(text)} is no list of stretches that begins at step 0 and rises")
         return cls(parts)
 
 
-def _rise(parts: Sequence[tuple[int, int, StepSizes]]) -> bool:
-    positions, steps, sizes = zip(*parts, strict=True)
-    known = all(min(z.batch_size, z.dp_world_size) >= 1 and z.tail in get_args(Tail) for z in sizes)
-    return (
-        known
-        and steps[0] == 0
-        and positions[0] >= 0
-        and all(a < b for row in (positions, steps) for a, b in pairwise(row))
-    )
+_Part = tuple[int, int, StepSizes]
+
+
+def _part(epoch_samples: int, position: int, step: int, batch_size: int, dp_world_size: int, tail: Tail) -> _Part:
+    """A stretch of these sizes. Raises ``ValueError`` where it can have no step."""
+    if tail not in get_args(Tail):
+        raise ValueError(f"the tail {brief(tail)} is none of {get_args(Tail)}")
+    sizes = (whole_number("batch_size", batch_size), whole_number("dp_world_size", dp_world_size))
+    made = StepSizes(*sizes, tail, epoch_samples)
+    made.require_step()
+    return whole_number("position", position, at_least=0), whole_number("step", step, at_least=0), made
+
+
+def _follows(before: _Part, part: _Part) -> bool:
+    """Whether ``part`` can come after ``before``: later, by no more steps than there are between them."""
+    (first, first_step, sizes), (position, step, _) = before, part
+    return first < position and first_step < step <= first_step + sizes.between(first, position)

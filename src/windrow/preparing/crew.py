@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from windrow.errors import PrepareError
+from windrow.errors import PrepareError, whole_number
 from windrow.preparing.workers import Workers
 
 __all__ = ["Crew", "Here", "crew_for", "run"]
@@ -67,10 +67,8 @@ class Crew:
 
 def crew_for(tokenizer: object, *, workers: int | None, memory: int | None, executor: Executor | None) -> Crew:
     """As many workers as there are cores, or as ``memory`` allows; none for a tokenizer that lives in ``__main__``."""
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}, and it must be 1 or more")
-    if memory is not None and memory < 1:
-        raise ValueError(f"memory is {memory} bytes, and it must be more than none")
+    workers = None if workers is None else whole_number("workers", workers)
+    memory = None if memory is None else whole_number("memory, in bytes,", memory)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if executor is not None:
         return Crew(workers or getattr(executor, "_max_workers", None) or cores, executor)

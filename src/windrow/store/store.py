@@ -8,6 +8,8 @@ windows, no order and no shuffling.
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
+from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -15,8 +17,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from windrow.arrays import Int64, Tokens
-from windrow.errors import NotEnoughTokensError, StoreError, whole_number
+from windrow.arrays import Int64, Tokens, whole_numbers
+from windrow.errors import NotEnoughTokensError, StoreError, brief, whole_number
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest
 from windrow.store.shards import map_documents, map_tokens, require_rising
 from windrow.tokens.protocol import Tokenizer, token_dtype
@@ -31,6 +33,10 @@ def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) ->
     ``tokenizer`` is needed only for ``decode``, and only when the store's own cannot be loaded by its name (a file
     that lies elsewhere); its fingerprint must be the store's.
     """
+    if not isinstance(path, str | PathLike):
+        raise StoreError(
+            f'the path of a store is {brief(path)}. Give the folder it lies in: open_store("corpus/train").'
+        )
     folder = Path(path)
     manifest = read_manifest(folder)
     tokens = [map_tokens(folder, shard, manifest.dtype) for shard in manifest.shards]
@@ -116,7 +122,7 @@ class TokenStore:
 
     def gather(self, starts: Int64, length: int) -> Tokens:
         """The spans of ``length`` tokens at ``starts`` (B,): (B, length) in the store's dtype, a fresh array."""
-        starts = np.asarray(starts, dtype=np.int64)
+        starts = whole_numbers("starts", starts)
         # A negative start is huge without its sign.
         if len(starts) and int(starts.view(np.uint64).max()) + length > self.num_tokens:
             raise IndexError(
@@ -213,7 +219,7 @@ class TokenStore:
     def document_span(self, number: int) -> tuple[int, int]:
         """``(start, stop)`` of document ``number``; negative numbers count from the end."""
         count = self.num_documents
-        if not -count <= number < count:
+        if not -count <= whole_number("document", number, at_least=None) < count:
             raise IndexError(f"document {number} of {count}: numbers run from 0 to {count - 1}")
         number %= count
         start, stop = self.document_ends(np.array([number - 1, number]))
@@ -281,9 +287,9 @@ class TokenStore:
 
         Both are views of this store. Raises ``NotEnoughTokensError`` when a side would have no token.
         """
-        cut = int(np.floor(self.num_tokens * (1 - valid_fraction))) if 0 < valid_fraction < 1 else -1
-        if cut < 0:
-            raise ValueError(f"valid_fraction is {valid_fraction}, and it lies between 0 and 1, both excluded")
+        if not isinstance(valid_fraction, Real) or not 0 < valid_fraction < 1:
+            raise ValueError(f"valid_fraction is {valid_fraction!r}, and it is a number between 0 and 1, both excluded")
+        cut = int(np.floor(self.num_tokens * (1 - valid_fraction)))
         if not 0 < cut < self.num_tokens:
             raise NotEnoughTokensError(
                 f"a cut of {self.num_tokens} tokens at valid_fraction={valid_fraction} leaves {cut} for train and "

@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from windrow.audit.sizes import RunSizes, loader_of
-from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, read_json, require_shape
+from windrow.errors import (
+    NotEnoughTokensError,
+    PrepareError,
+    ResumeError,
+    StoreError,
+    read_json,
+    require_shape,
+    whole_number,
+)
 from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
@@ -70,8 +78,8 @@ class Settings(RunSizes):
 
     def __post_init__(self) -> None:
         for name in ("eval_every", "eval_batches", "checkpoint_every", "steps"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} is {value}, and it must be 1 or more")
+            if (value := getattr(self, name)) is not None:
+                whole_number(name, value)
         for name, example in (("epochs", "1"), ("lr", "1e-3")):
             if not 0 < (value := getattr(self, name)) < float("inf"):
                 raise ValueError(f"{name} is {value}, and it must be above 0, for example {example}")

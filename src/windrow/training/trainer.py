@@ -83,7 +83,7 @@ class Trainer:
         self.run, self.device = run, device
         self.loader, self.valid = run.loader(device), run.valid_loader(device)
         self.num_steps = run.settings.steps or math.ceil(run.settings.epochs * len(self.loader))
-        torch.manual_seed(run.settings.seed)
+        torch.manual_seed(run.settings.seed % 2**64)  # torch takes no more
         self.config = model_config(run.settings, run.vocab_size)
         self.model = GPT(self.config).to(device)
         self.optimizer = _optimizer(self.model, run.settings.lr)

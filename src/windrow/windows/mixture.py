@@ -1,4 +1,4 @@
-"""Members, weights and stages -> what a loader draws from.
+"""Members, weights and stages -> what a loader draws from; or members one after another.
 
 Guarantee: weights become integer counts in every block of 65 536 positions (largest remainder), and the recipe holds
 the integers; a weight too small for one sample a block is an error, not a silent zero. Cost: arithmetic on names.
@@ -6,14 +6,34 @@ the integers; a weight too small for one sample a block is an error, not a silen
 
 import math
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Real
 from typing import Any
 
-from windrow.errors import WindrowError, whole_number
+from windrow.errors import WindrowError, brief, whole_number
 from windrow.order.mixture_order import BLOCK, MixtureOrder
+from windrow.order.order import PlainOrder
 from windrow.windows.windows import Windows
 
-__all__ = ["Mixture"]
+__all__ = ["InTurn", "Mixture"]
+
+
+class InTurn:
+    """``members`` one after another, each of their samples once an epoch; the windows of a plain loader are one."""
+
+    max_repeats: None = None
+
+    def __init__(self, members: Mapping[str, Windows]) -> None:
+        self.members = dict(members)
+        self.max_length = next(iter(self.members.values())).max_length
+
+    def order(self, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> PlainOrder:
+        """The order of these members under ``seed``."""
+        num_samples = {name: member.num_samples for name, member in self.members.items()}
+        return PlainOrder(num_samples, seed=seed, shuffle=shuffle, shuffle_block=shuffle_block)
+
+    def recipe(self) -> dict[str, Any] | None:
+        """The part of the recipe that their turn fixes: their names in order, or None for a plain loader."""
+        return {"in_turn": list(self.members)} if list(self.members) != [""] else None
 
 
 class Mixture:
@@ -40,10 +60,14 @@ class Mixture:
     ) -> None:
         if not members:
             raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
+        _require_members(members)
+        self._names = list(members)  # in the order given
         self.members = {name: members[name][0] for name in sorted(members)}
         self.max_length = self._same_length()
-        weights = {0: {name: weight for name, (_, weight) in members.items()}, **(stages or {})}
-        self._counts = {position: self._block_counts(position, weights[position]) for position in sorted(weights)}
+        later = _mapping(stages or {}, "stages", "{65536: {name: weight}}")
+        weights = {0: {name: weight for name, (_, weight) in members.items()}, **later}
+        positions = sorted(whole_number("the position of a stage", position, at_least=0) for position in weights)
+        self._counts = {position: self._block_counts(position, weights[position]) for position in positions}
         total = sum(member.num_samples for member in self.members.values())
         self.epoch_samples = whole_number("epoch_samples", total if epoch_samples is None else epoch_samples)
         self.max_repeats = None if max_repeats is None else whole_number("max_repeats", max_repeats)
@@ -58,6 +82,10 @@ class Mixture:
             shuffle=shuffle,
             shuffle_block=shuffle_block,
         )
+
+    def evaluation(self) -> InTurn:
+        """The members for exact evaluation, in the order in which they were given; weights play no part."""
+        return InTurn({name: self.members[name].evaluation() for name in self._names})
 
     def recipe(self) -> dict[str, Any]:
         """The part of the recipe that a mixture fixes: integer counts by position and name."""
@@ -103,20 +131,38 @@ class Mixture:
 
     def _check_weights(self, position: int, weights: Mapping[str, float]) -> None:
         at = f"stage {position}: " if position else ""
-        if isinstance(position, bool) or not isinstance(position, Integral) or position < 0 or position % BLOCK:
-            near = max(1, round(float(position) / BLOCK)) * BLOCK
+        if position % BLOCK:
+            near = max(1, round(position / BLOCK)) * BLOCK
             raise WindrowError(
                 f"stage {position!r} is no multiple of {BLOCK}, and weights change on block edges only, where shares "
                 f"are exact. Use {near}."
             )
-        if set(weights) != set(self.members):
+        if set(_mapping(weights, f"stage {position}", "{name: weight}")) != set(self.members):
             raise WindrowError(
                 f"{at}weights are given for {sorted(weights)}, and the members are {sorted(self.members)}. Name every "
                 "member; weight 0 leaves one out."
             )
-        bad = {name: w for name, w in weights.items() if not (math.isfinite(w) and w >= 0)}
-        if bad or not any(weights.values()):
+        bad = {name: w for name, w in weights.items() if not (isinstance(w, Real) and math.isfinite(w) and w >= 0)}
+        if bad or not 0 < sum(weights.values()) < math.inf:
             raise WindrowError(
                 f"{at}weights are {bad or dict(weights)}, and they are shares: finite, 0 or more, not all 0. For equal "
                 "shares give every member 1."
             )
+
+
+def _require_members(members: object) -> None:
+    """Raise ``WindrowError`` unless these are ``{name: (windows, weight)}``."""
+    for name, held in _mapping(members, "a mixture", "{name: (windows, weight)}").items():
+        pair = held if isinstance(held, tuple | list) and len(held) == 2 else (held, None)
+        if not isinstance(name, str) or pair[1] is None or not isinstance(pair[0], Windows):
+            raise WindrowError(
+                f"a mixture has {brief(held)} by the name of {brief(name)}, and it is made of windows and weights by "
+                'names that are text. Give Mixture({"web": (Windows(store, max_length=256), 1.0), ...}).'
+            )
+
+
+def _mapping(given: object, name: str, form: str) -> Mapping[Any, Any]:
+    """``given``, or the ``WindrowError`` that says how it is written."""
+    if not isinstance(given, Mapping):
+        raise WindrowError(f"{name} is given {brief(given)}, and it is written {form}.")
+    return given

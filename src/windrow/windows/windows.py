@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64, Mask
+from windrow.arrays import Int64, Mask, whole_numbers
 from windrow.errors import NotEnoughTokensError, whole_number
 from windrow.store.store import TokenStore
 from windrow.windows.document_rows import INDEX_VERSION, Pieces, find_pieces
@@ -59,6 +59,12 @@ class Windows:
         tail: Literal["drop", "pad"] = "drop",
         policy: Policy = "concat",
     ) -> None:
+        if not isinstance(store, TokenStore):
+            raise ValueError(
+                f"windows are cut from a TokenStore, and this is a {type(store).__name__}. Give open_store("
+                '"corpus/train") for a folder, TokenStore.from_ids(ids) for ids, or stores["train"] of what prepare '
+                "returned."
+            )
         self.store = store
         self.max_length = whole_number("max_length", max_length)
         self.stride = whole_number("stride", max_length if stride is None else stride)
@@ -131,7 +137,7 @@ class Windows:
 
         Raises ``IndexError`` for an id that is none.
         """
-        ids = np.asarray(ids, dtype=np.int64)
+        ids = whole_numbers("window ids", ids)
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_samples):
             raise IndexError(f"window ids {ids.min()} to {ids.max()} of {self.num_samples}")
         return self.layout.spans(ids, epoch, key=key)
@@ -149,7 +155,7 @@ class Windows:
         """
         width, layout = self.max_length + 1, self.layout
         if isinstance(layout, Sliding) and layout.is_plain:  # an id that is none leaves the store
-            return self.store.gather(np.asarray(ids, dtype=np.int64) * layout.stride, width), None
+            return self.store.gather(whole_numbers("window ids", ids) * layout.stride, width), None
         spans = self.spans(ids, epoch, key=key)
         tokens = spans.tokens(self.store, width, self.eos_id)
         if not layout.may_mask or (spans.are_whole(width) and (spans.context == 1).all()):
