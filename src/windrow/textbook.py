@@ -18,8 +18,18 @@ from pathlib import Path
 from typing import Any, Protocol, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+from windrow.distribution import install_line
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "windrow.textbook gives torch tensors, and torch is not installed. Install it with "
+        f"{install_line('torch')}, or use windrow.from_text(...), which gives NumPy arrays.",
+        name="torch",
+    ) from error
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 

@@ -61,5 +61,5 @@ def test_memory_decides_how_many_workers_there_are(tmp_path: Path) -> None:
     assert crew_for(gpt2, workers=64, memory=1 << 30, executor=None).num_workers == 3
     assert crew_for(gpt2, workers=2, memory=None, executor=None).num_workers == 2
     assert crew_for(gpt2, workers=8, memory=1, executor=None).num_workers == 1
-    with pytest.raises(ValueError, match="memory is 0 bytes"):
+    with pytest.raises(ValueError, match="memory, in bytes, is 0, and it must be"):
         crew_for(gpt2, workers=8, memory=0, executor=None)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from windrow.arrays import Int64, Mask
 from windrow.batches.attention import block_mask, dense_mask
 from windrow.batches.batch import Batch
+from windrow.errors import brief
 from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ class Boundaries:
 
 
 def _checked(outputs: Collection[str], mask_targets: str | None, on_device: bool) -> frozenset[str]:
-    asked = frozenset({outputs} if isinstance(outputs, str) else outputs)
+    if not isinstance(outputs, Collection):
+        raise ValueError(f"outputs is {brief(outputs)}, and it is names, outputs=('document_ids',), or () for none")
+    asked = frozenset({outputs} if isinstance(outputs, str) else map(str, outputs))
     if unknown := sorted(asked.difference(OUTPUTS)):
         raise ValueError(f"outputs has {unknown[0]!r}, and a loader can give {', '.join(OUTPUTS)}")
     if mask_targets not in (None, *MASK_TARGETS):

@@ -11,6 +11,8 @@ The path: ``sources`` finds the inputs, ``items`` cuts them into work, workers `
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
+from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -88,10 +90,12 @@ def prepare(
     ``PrepareError`` when ``dest`` holds a store of another recipe, is being written to or cannot be,
     ``NotEnoughTokensError`` when a side of the split comes out empty.
     """
-    if not 0 <= valid_fraction < 1:
-        raise ValueError(f"valid_fraction is {valid_fraction}, and it lies in 0 <= f < 1")
+    if not isinstance(valid_fraction, Real) or not 0 <= valid_fraction < 1:
+        raise ValueError(f"valid_fraction is {valid_fraction!r}, and it is a number in 0 <= f < 1")
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}, and it is one of {', '.join(map(repr, get_args(Split)))}")
+    if not isinstance(dest, str | PathLike):
+        raise ValueError(f'dest is {dest!r}, and it is the folder that the stores go to, for example "corpus"')
     folder = Path(dest)
     reading = Reading(text_key, separator, literal_eos, on_error, form)
     sources, passed_over = find_sources(inputs, reading)

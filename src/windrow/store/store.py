@@ -288,7 +288,7 @@ class TokenStore:
         Both are views of this store. Raises ``NotEnoughTokensError`` when a side would have no token.
         """
         if not isinstance(valid_fraction, Real) or not 0 < valid_fraction < 1:
-            raise ValueError(f"valid_fraction is {valid_fraction!r}, and it is a number between 0 and 1, both excluded")
+            raise ValueError(f"valid_fraction is {valid_fraction!r}, and it is a number that lies between 0 and 1")
         cut = int(np.floor(self.num_tokens * (1 - valid_fraction)))
         if not 0 < cut < self.num_tokens:
             raise NotEnoughTokensError(
