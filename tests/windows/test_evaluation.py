@@ -1,12 +1,15 @@
 """Exact evaluation: every target once, for any cut."""
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow import Loader, TokenStore, Windows
+from windrow import Loader, Mixture, TokenStore, Windows, explain, plan, sightings
 from windrow.errors import NotEnoughTokensError, WindrowError
 from windrow.gpt import GPT, GPTConfig
 
@@ -77,3 +80,81 @@ def test_excluding_from_an_evaluation_raises() -> None:
     loader = Loader.evaluation(windows_of(50, 4, 4), 2)
     with pytest.raises(WindrowError, match="scores every target once"):
         loader.exclude(documents=[0])
+
+
+def test_each_iter_of_an_evaluation_begins_at_the_first_batch() -> None:
+    loader = Loader.evaluation(windows_of(50, 4, 3), 3)
+    whole = [batch.inputs.tolist() for batch in loader]
+    for _ in zip(range(2), loader, strict=False):  # a sanity check before the first validation
+        pass
+    assert [batch.inputs.tolist() for batch in loader] == whole
+    assert (loader.position, loader.step) == (16, 6)
+    for _ in zip(range(2), loader, strict=False):
+        pass
+    assert (loader.position, loader.step) == (6, 2)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_so_does_each_iter_of_its_dataloader(num_workers: int) -> None:
+    loader = Loader.evaluation(windows_of(50, 4, 3), 3, device="cpu")
+    dataloader = loader.dataloader(num_workers)
+    next(iter(dataloader))
+    assert [batch.inputs.tolist() for batch in dataloader] == [batch.inputs.tolist() for batch in loader]
+
+
+def test_a_state_of_an_evaluation_goes_on_once_and_then_it_begins_at_the_first_batch() -> None:
+    first, second = (Loader.evaluation(windows_of(50, 4, 3), 3) for _ in range(2))
+    whole = [batch.inputs.tolist() for batch in first]
+    next(iter(first))
+    second.load_state_dict(first.state_dict())
+    assert [batch.inputs.tolist() for batch in second] == whole[1:]
+    assert [batch.inputs.tolist() for batch in second] == whole
+
+
+def members_of() -> dict[str, tuple[Windows, float]]:
+    """Web before code, as given; 29 and 19 targets, and a member of weight 0 with 9."""
+    starts = {"web": (0, 30), "code": (100, 20), "notes": (200, 10)}
+    stores = {name: TokenStore.from_ids(np.arange(first, first + n), eos_id=0) for name, (first, n) in starts.items()}
+    weights = {"web": 0.9, "code": 0.1, "notes": 0}
+    return {name: (Windows(store, 4, 3), weights[name]) for name, store in stores.items()}
+
+
+def test_the_members_of_a_mixture_are_scored_one_after_another_in_the_order_given() -> None:
+    loader = Loader.evaluation(Mixture(members_of()), 1)
+    scored = [[int(t) for t in batch.targets.ravel() if t != -100] for batch in loader]
+    assert [t for targets in scored for t in targets] == [*range(1, 30), *range(101, 120), *range(201, 210)]
+    assert [sample.member for step in range(len(loader)) for sample in loader.lookup(step)] == (
+        ["web"] * 10 + ["code"] * 6 + ["notes"] * 3
+    )
+
+
+@pytest.mark.parametrize(("batch_size", "world"), [(1, 1), (3, 1), (7, 2), (40, 3)])
+def test_each_target_of_a_mixture_is_scored_once_for_any_cut(batch_size: int, world: int) -> None:
+    ranks: dict[str, Any] = {"dp_world_size": world}
+    loaders = [Loader.evaluation(Mixture(members_of()), batch_size, dp_rank=rank, **ranks) for rank in range(world)]
+    targets = np.concatenate([batch.targets.ravel() for loader in loaders for batch in loader])
+    assert sorted(targets[targets != -100]) == [*range(1, 30), *range(101, 120), *range(201, 210)]
+
+
+def test_an_evaluated_mixture_says_where_everything_is() -> None:
+    loader = Loader.evaluation(Mixture(members_of()), 3)
+    for step in range(2 * len(loader)):
+        for sample in loader.lookup(step):
+            assert loader.positions_of(sample.window, sample.epoch, member=sample.member) == sample.position
+    seen = sightings(loader, 0, 20, member="code", epochs=2)
+    assert sum(one.num_targets for one in seen) == 2 * 19
+    assert {one.step for one in seen} == {*range(3, 6), *range(10, 13)}
+    made = explain(loader, 3)
+    assert [row.member for row in made.rows] == ["web", "code", "code"]
+    assert made.rows[1].targets == [101, 102, 103, 104]
+    assert plan(loader).trained == 29 + 19 + 9
+    assert {name: row["samples"] for name, row in loader.shares().items()} == {"web": 10, "code": 6, "notes": 3}
+
+
+def test_an_evaluated_mixture_of_another_order_is_another_recipe() -> None:
+    members = members_of()
+    one = Loader.evaluation(Mixture(members), 3)
+    other = Loader.evaluation(Mixture(dict(reversed(members.items()))), 3)
+    assert json.loads(one.recipe)["mixture"] == {"in_turn": ["web", "code", "notes"]}
+    with pytest.raises(ValueError, match=r"mixture.in_turn: saved \['web', 'code', 'notes'\], here \['notes', 'code'"):
+        other.load_state_dict(one.state_dict())

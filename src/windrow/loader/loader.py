@@ -117,6 +117,7 @@ class Loader:
         """A loader that scores each of the n - 1 targets of a store exactly once, in the store's own order.
 
         The members of a mixture come one after another, in the order in which they were given, whatever their weights.
+        Each ``iter`` begins at the first batch, but for the first one after ``load_state_dict``.
 
         At ``stride < max_length`` the overlap is context only, its targets -100; the last window is padded. The set
         of targets is the same for any batch size and number of ranks: sum the losses, divide by the sum of

@@ -45,6 +45,11 @@ class Recipe:
         """What is drawn from, by name; a plain loader's only member is ``""``."""
         return dict(self.data.members)
 
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether each target counts exactly once in a pass, and every pass is the same."""
+        return not self.shuffle and all(member.policy == "evaluation" for member in self.members.values())
+
     def order(self) -> Order:
         """The order that the recipe fixes."""
         return self.data.order(seed=self.seed, shuffle=self.shuffle, shuffle_block=self.shuffle_block)

@@ -31,6 +31,7 @@ class Stream:
         self.excluded: list[Exclusion] = []
         self.meter = Meter()
         self._own: list[Exclusion] = []  # of what is excluded, what was asked for here, not loaded
+        self._begun = False  # whether anyone has iterated since the beginning, or since a state was loaded
         self._iteration = 0  # the number of the iterator that may go on
         self._revision = 0  # how often what is to come was changed by skip() or exclude()
 
@@ -73,7 +74,10 @@ class Stream:
         return self.receive(lambda: self._maker.blocks(self.position, self._sizes, self.excluded, prefetch))
 
     def receive(self, make_blocks: Callable[[], Blocks]) -> Iterator[Batch]:
-        """Batches as they reach the user; the position moves on with each."""
+        """Batches as they reach the user; the position moves on with each. An evaluation begins again each time."""
+        if self._begun and self._recipe.is_evaluation:
+            self.position, self.segments = 0, Segments.begin(self._sizes)
+        self._begun = True
         self._iteration += 1
         return self._received(make_blocks, self._iteration)
 
@@ -119,7 +123,7 @@ class Stream:
         self._iteration += 1
         self.position = self._sizes.start(position)
         self.segments = segments.jumped(position, position, self._sizes)
-        self.excluded, self._own = excluded, []
+        self.excluded, self._own, self._begun = excluded, [], False
 
     def skip(self, num_samples: int) -> None:
         """Pass over the next ``num_samples`` of the global stream; steps count on."""
