@@ -47,7 +47,7 @@ class Loader:
         epochs: 1: a ``for`` runs over the rest of one epoch, and the next ``for`` over the next; None: over an
             endless stream whose batches straddle epochs (then ``drop_last`` has nothing to drop).
         dp_rank, dp_world_size: the data-parallel coordinate, 0 of 1 unless given; must be given where a distributed
-            run is in sight.
+            run is in sight, when the loader is made or at any ``iter``.
         device: None for NumPy arrays, else a torch device.
         dtype: of inputs and targets: int64, int32, or the store's own where no target can be masked: -100 needs a
             sign.
@@ -100,7 +100,7 @@ class Loader:
         boundaries = Boundaries(outputs, mask_targets, self.members.values(), on_device=self.device is not None)
         asked: dict[str, Any] = {"device": self.device, "dtype": self._checked(dtype), "resident": resident}
         self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
-        self._stream = Stream(self._recipe, self._maker, self.sizes)
+        self._stream = Stream(self._recipe, self._maker, self.sizes, (dp_rank, dp_world_size))
 
     @classmethod
     def evaluation(

@@ -1,11 +1,11 @@
-"""Which rank this is: the data-parallel coordinate, and the guard against every rank reading the same data."""
+"""Which rank this is: the data-parallel coordinate, and the guards against every reader reading the same data."""
 
 import os
 import sys
 
-from windrow.errors import whole_number
+from windrow.errors import WindrowError, whole_number
 
-__all__ = ["coordinate"]
+__all__ = ["coordinate", "refuse_worker"]
 
 
 def coordinate(dp_rank: int | None, dp_world_size: int | None) -> tuple[int, int]:
@@ -26,6 +26,17 @@ def coordinate(dp_rank: int | None, dp_world_size: int | None) -> tuple[int, int
     if rank >= size:
         raise ValueError(f"dp_rank is {rank}, and a world of {size} has ranks 0 to {size - 1}")
     return rank, size
+
+
+def refuse_worker() -> None:
+    """Raise ``WindrowError`` in a worker of a torch ``DataLoader``."""
+    data = sys.modules.get("torch.utils.data")  # not imported: then this is no worker
+    if data and (worker := data.get_worker_info()):
+        raise WindrowError(
+            f"this is worker {worker.id} of {worker.num_workers} of a DataLoader, and each of them would go through "
+            "the whole stream. Use loader.dataloader(num_workers=...), whose workers share the steps, or iterate over "
+            "the loader itself, which needs no workers."
+        )
 
 
 def _world_in_sight() -> tuple[int, str] | None:

@@ -4,7 +4,7 @@ Guarantee: the position moves only here: with a batch that reaches the user, a s
 on; what was made ahead of a change is made again. Cost: a few numbers; a pickle holds no token of a store on disk.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from time import perf_counter
 from typing import Any
@@ -14,6 +14,7 @@ from windrow.errors import ResumeError, whole_number
 from windrow.loader.batch_maker import BatchMaker, Blocks
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.meter import Meter
+from windrow.loader.ranks import coordinate, refuse_worker
 from windrow.loader.recipe import Recipe
 from windrow.loader.state import dump_state, read_state
 from windrow.order.steps import Segments, StepSizes
@@ -22,10 +23,13 @@ __all__ = ["Stream"]
 
 
 class Stream:
-    """The batches of ``maker`` under ``recipe`` with ``sizes``, from the beginning; ``StepDataLoader`` reads it too."""
+    """The batches of ``maker`` under ``recipe`` with ``sizes``, from the beginning; ``StepDataLoader`` reads it too.
 
-    def __init__(self, recipe: Recipe, maker: BatchMaker, sizes: StepSizes) -> None:
-        self._recipe, self._maker, self._sizes = recipe, maker, sizes
+    ``ranks`` are dp_rank and dp_world_size as they were given: ranks may come in sight after the loader was made.
+    """
+
+    def __init__(self, recipe: Recipe, maker: BatchMaker, sizes: StepSizes, ranks: Sequence[int | None]) -> None:
+        self._recipe, self._maker, self._sizes, self._ranks = recipe, maker, sizes, ranks
         self.position = 0
         self.segments = Segments.begin(sizes)
         self.excluded: list[Exclusion] = []
@@ -74,7 +78,12 @@ class Stream:
         return self.receive(lambda: self._maker.blocks(self.position, self._sizes, self.excluded, prefetch))
 
     def receive(self, make_blocks: Callable[[], Blocks]) -> Iterator[Batch]:
-        """Batches as they reach the user; the position moves on with each. An evaluation begins again each time."""
+        """Batches as they reach the user; the position moves on with each. An evaluation begins again each time.
+
+        Raises ``ValueError`` where every rank, or every worker of a ``DataLoader``, would get the same ones.
+        """
+        refuse_worker()
+        coordinate(*self._ranks)
         if self._begun and self._recipe.is_evaluation:
             self.position, self.segments = 0, Segments.begin(self._sizes)
         self._begun = True
