@@ -366,6 +366,30 @@ def test_numbers_of_numpy_are_numbers_and_its_booleans_are_none() -> None:
         Loader(windows_of(10), np.True_)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["batch_size", "dp_rank", "dp_world_size", "seed", "sizes", "device", "position"])
+def test_what_a_loader_is_made_with_is_read_only(name: str) -> None:
+    loader = Loader(windows_of(10), 2)
+    was = getattr(loader, name)
+    with pytest.raises(AttributeError, match=rf"^{name} is .*, and it cannot be set to 8: .* Make another Loader"):
+        setattr(loader, name, 8)
+    assert getattr(loader, name) == was
+    again = pickle.loads(pickle.dumps(loader))
+    again.of_a_framework = 1  # what is not ours may be hung on it
+    assert as_numbers(again) == as_numbers(loader)
+
+
+def as_numbers(loader: Loader) -> list[list[int]]:
+    return [ids_of(batch) for batch in loader]
+
+
+def test_so_is_what_windows_and_mixtures_are_made_with() -> None:
+    windows = windows_of(10)
+    with pytest.raises(AttributeError, match=r"^stride is 4, and it cannot be set to 2: .* Make another Windows"):
+        windows.stride = 2
+    with pytest.raises(AttributeError, match=r"^epoch_samples is 10, and .* Make another Mixture"):
+        Mixture({"a": (windows, 1)}).epoch_samples = 5
+
+
 def test_skips_without_a_step_between_them_are_one_stretch_and_a_skip_of_nothing_is_none() -> None:
     loader = Loader(windows_of(100), 2)
     for _ in range(50):

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from windrow.batches.batch import Batch
 from windrow.batches.boundaries import Boundaries, MaskTargets
 from windrow.batches.delivery import check_device
-from windrow.errors import WindrowError, brief, whole_number
+from windrow.errors import WindrowError, brief, set_once, whole_number
 from windrow.loader.batch_maker import BatchMaker
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.ranks import coordinate
@@ -60,10 +60,12 @@ class Loader:
 
     Iterating yields ``Batch``: inputs and targets (batch_size, max_length). There is one position: a second
     ``iter`` goes on from it and ends the first iterator. ``loader[step]`` is any step of the run, for this rank, and
-    moves nothing.
+    moves nothing. What a loader is made with is read-only.
 
     Raises ``ValueError`` for bad sizes and an unnamed rank, ``NotEnoughTokensError`` when there would be no step.
     """
+
+    __setattr__ = set_once
 
     def __init__(
         self,

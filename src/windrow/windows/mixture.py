@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from windrow.errors import WindrowError, brief, whole_number
+from windrow.errors import WindrowError, brief, set_once, whole_number
 from windrow.order.mixture_order import BLOCK, MixtureOrder
 from windrow.order.order import PlainOrder
 from windrow.windows.windows import Windows
@@ -21,6 +21,7 @@ class InTurn:
     """``members`` one after another, each of their samples once an epoch; the windows of a plain loader are one."""
 
     max_repeats: None = None
+    __setattr__ = set_once
 
     def __init__(self, members: Mapping[str, Windows]) -> None:
         self.members = dict(members)
@@ -49,6 +50,8 @@ class Mixture:
 
     Raises ``WindrowError`` for weights that are no shares, and for members of different ``max_length``.
     """
+
+    __setattr__ = set_once
 
     def __init__(
         self,

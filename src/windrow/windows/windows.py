@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.arrays import Int64, Mask, whole_numbers
-from windrow.errors import NotEnoughTokensError, whole_number
+from windrow.errors import NotEnoughTokensError, set_once, whole_number
 from windrow.store.store import TokenStore
 from windrow.windows.document_rows import INDEX_VERSION, Pieces, find_pieces
 from windrow.windows.sliding import Sliding
@@ -48,6 +48,8 @@ class Windows:
     Raises ``ValueError`` for sizes below 1 and ``NotEnoughTokensError`` when no window fits; warns when ``stride >
     max_length`` leaves targets that are never trained on.
     """
+
+    __setattr__ = set_once
 
     def __init__(
         self,
