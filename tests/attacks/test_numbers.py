@@ -71,13 +71,13 @@ def test_whole_numbers_of_any_kind_are_numbers() -> None:
     ("words", "message"),
     [
         (["show", "--step", str(2**63 - 1)], "must be a whole number, 0 to 2**63 - 1: the order of samples ends there"),
-        (["show", "--batch-size", "0"], "batch_size is 0, and it must be a whole number, 1 or more"),
-        (["check", "--batch-size", "0"], "batch_size is 0"),
-        (["check", "--max-length", "0"], "max_length is 0"),
-        (["plan", "--batch-size", "0"], "batch_size is 0"),
-        (["plan", "--stride", "0"], "stride is 0"),
-        (["bench", "--stride", "-1"], "stride is -1"),
-        (["train", "--batch-size", str(2**63), "--out", "out"], f"batch_size is {2**63}, and"),
+        (["show", "--batch-size", "0"], "--batch-size is 0, and it must be a whole number, 1 or more"),
+        (["check", "--batch-size", "0"], "--batch-size is 0"),
+        (["check", "--max-length", "0"], "--max-length is 0"),
+        (["plan", "--batch-size", "0"], "--batch-size is 0"),
+        (["plan", "--stride", "0"], "--stride is 0"),
+        (["bench", "--stride", "-1"], "--stride is -1"),
+        (["train", "--batch-size", str(2**63), "--out", "out"], f"--batch-size is {2**63}, and"),
     ],
 )  # fmt: skip
 def test_a_flag_that_is_no_number_of_things_counts_as_given(

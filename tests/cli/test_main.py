@@ -430,6 +430,7 @@ def test_epochs_are_counted_in_windows(tmp_path: Path, corpus: Path) -> None:
 
 
 INTERRUPTED = """
+import signal
 from windrow.cli.main import main
 from windrow.training.trainer import Trainer
 

@@ -49,7 +49,7 @@ def test_a_form_says_what_files_are_whatever_their_names(tmp_path: Path) -> None
     for form in ("jsonl", "json"):
         same_ids(prepare(tmp_path / "in", tmp_path / form, form=form)["train"], ["a.md", "b.txt", "c"])
     same_ids(prepare(tmp_path / "in/c", tmp_path / "one", form="text")["train"], ['{"text": "c"}\n'])
-    with pytest.raises(PrepareError, match="made with form = 'jsonl', and this command has 'text'"):
+    with pytest.raises(PrepareError, match="made with form='jsonl', and this command has 'text'"):
         prepare(tmp_path / "in", tmp_path / "jsonl", form="text")
     with pytest.raises(ValueError, match=r"form is 'csv', and it is one of .*'jsonl'"):
         prepare(tmp_path / "in", tmp_path / "out", form="csv")  # type: ignore[arg-type]

@@ -25,7 +25,6 @@ from windrow.errors import (
     NotEnoughTokensError,
     PrepareError,
     ResumeError,
-    StoreError,
     read_json,
     require_shape,
     whole_number,
