@@ -9,7 +9,7 @@ class takes as many as fit: after one piece it is the fullest row, so the next p
 et al., "Worst-case performance bounds for simple one-dimensional packing algorithms", 1974, for the algorithm.)
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class _Space:
     """The rows by the space that is left in them, and which spaces there are, as the bits of one number."""
 
     def __init__(self) -> None:
-        self._rows: defaultdict[int, list[Int64]] = defaultdict(list)
+        self._rows: defaultdict[int, deque[Int64]] = defaultdict(deque)
         self._there = 0
         self._num_rows = 0
 
@@ -63,10 +63,16 @@ class _Space:
         if not space:
             self._num_rows += num_rows
             return np.arange(self._num_rows - num_rows, self._num_rows)
-        rows = np.concatenate(self._rows.pop(space))
-        self._there &= ~(1 << space)
-        self._put(space, rows[num_rows:])
-        return rows[:num_rows]
+        parts, taken = self._rows[space], []
+        while parts and num_rows:
+            part = parts.popleft()
+            taken.append(part[:num_rows])
+            num_rows -= len(taken[-1])
+            if len(part) > len(taken[-1]):
+                parts.appendleft(part[len(taken[-1]) :])
+        if not parts:
+            self._there &= ~(1 << space)
+        return np.concatenate(taken)  # a copy, so that few rows never keep alive the many that they were among
 
     def _put(self, space: int, rows: Int64) -> None:
         if space and len(rows):
