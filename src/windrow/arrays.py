@@ -1,8 +1,10 @@
-"""Names for the arrays that go from room to room, and for the target that does not count; whole numbers as an array.
+"""Names for arrays that go from room to room, the target that does not count, how arrays are walked and checked.
 
 Shapes stand where arrays are made or taken.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from windrow.errors import LARGEST, brief
 
-__all__ = ["IGNORE_INDEX", "Int64", "Mask", "Tokens", "UInt64", "whole_numbers"]
+__all__ = ["IGNORE_INDEX", "Int64", "Mask", "Tokens", "UInt64", "grouped", "runs", "whole_numbers"]
 
 IGNORE_INDEX = -100  # PyTorch's ignore_index: a target that does not count
 Int64 = NDArray[np.int64]
@@ -27,3 +29,21 @@ def whole_numbers(name: str, values: ArrayLike) -> Int64:
     if found.dtype.kind not in "iu" or int(found.max()) > LARGEST:
         raise ValueError(f"{name} are {brief(values)}, and they must be whole numbers below 2**63")
     return found.astype(np.int64)
+
+
+def runs(first: Int64, lengths: Int64) -> Int64:
+    """``first[i], first[i] + 1, ...``, ``lengths[i]`` of them, one after the other: (lengths.sum(),)."""
+    before = np.cumsum(lengths) - lengths
+    out: Int64 = np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))
+    return out
+
+
+def grouped(values: Int64) -> Iterator[tuple[int, Int64]]:
+    """``(value, where it stands)`` for each value among ``values`` (n,), rising; one sort, however many there are."""
+    rises = bool((values[1:] >= values[:-1]).all())
+    order = np.arange(len(values)) if rises else np.argsort(values, kind="stable")
+    ordered = values if rises else values[order]
+    edges = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(values)]
+    for begin, end in pairwise(edges):
+        if end > begin:
+            yield int(ordered[begin]), order[begin:end]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from windrow import TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.errors import NotEnoughTokensError, StoreError
+from windrow.store.line import Line
 
 
 @st.composite
@@ -25,7 +26,7 @@ def sharded(draw: st.DrawFn) -> tuple[TokenStore, np.ndarray[Any, Any], list[tup
     ends = np.cumsum(lengths)
     shards = list(pairwise(edges))
     inside = [ends[(ends > a) & (ends <= b)] - a for a, b in shards]
-    store = TokenStore([tokens[a:b] for a, b in shards], inside, dtype=tokens.dtype, eos_id=0)
+    store = TokenStore(Line([tokens[a:b] for a, b in shards], inside, tokens.dtype), eos_id=0)
     return store, tokens, [(int(end - length), int(end)) for end, length in zip(ends, lengths, strict=True)]
 
 
@@ -134,7 +135,7 @@ def test_a_store_of_too_many_shards_for_the_open_files_allowed_says_so(tmp_path:
 
 def test_a_narrow_array_is_not_copied() -> None:
     ids = np.arange(10, dtype=np.uint16)
-    assert np.shares_memory(TokenStore.from_ids(ids)._tokens[0], ids)
+    assert np.shares_memory(TokenStore.from_ids(ids)._line.tokens[0], ids)
 
 
 @pytest.mark.parametrize("ids", [[-1], [2**32], [[1, 2]], [1.5], ["a"]])
@@ -224,7 +225,7 @@ def test_boundaries_are_looked_at_once_and_not_before_they_are_asked_for(
 ) -> None:
     prepare(iter(["text", "more"]), tmp_path, tokenizer="bytes")
     looks: list[int] = []
-    monkeypatch.setattr("windrow.store.store.require_rising", lambda what, ends, *_, **__: looks.append(len(ends)))
+    monkeypatch.setattr("windrow.store.line.require_rising", lambda what, ends, *_, **__: looks.append(len(ends)))
     store = open_store(tmp_path / "train")
     assert len(store.tokens()) == 10
     assert not looks

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Mask, UInt64
+from windrow.arrays import Mask, UInt64, runs
 from windrow.audit.check_subject import Failed, NotApplicable, Subject
 from windrow.shown import counted
 from windrow.store.store import TokenStore
-from windrow.windows.spans import document_bounds, runs
+from windrow.windows.spans import document_bounds
 
 __all__ = ["control_tokens", "cut_points", "eos", "ids_wrapped", "shared_documents", "stale_files", "truncated"]
 

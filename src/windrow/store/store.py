@@ -5,7 +5,6 @@ dtype; nothing here writes. Cost: opening reads the manifest only; a gather copi
 windows, no order and no shuffling.
 """
 
-from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
 from numbers import Real
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from windrow.arrays import Int64, Tokens, whole_numbers
 from windrow.errors import NotEnoughTokensError, StoreError, brief, whole_number
+from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest
 from windrow.store.shards import map_documents, map_tokens, require_rising
 from windrow.tokens.protocol import Tokenizer, token_dtype
@@ -41,9 +40,9 @@ def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) ->
     manifest = read_manifest(folder)
     tokens = [map_tokens(folder, shard, manifest.dtype) for shard in manifest.shards]
     ends = [map_documents(folder, shard) for shard in manifest.shards]
-    store = TokenStore(
-        tokens, ends, dtype=np.dtype(manifest.dtype), eos_id=manifest.eos_id, fingerprint=manifest.fingerprint
-    )
+    files = [f"{folder}/{shard.documents}" for shard in manifest.shards]
+    line = Line(tokens, ends, np.dtype(manifest.dtype), files)
+    store = TokenStore(line, eos_id=manifest.eos_id, fingerprint=manifest.fingerprint)
     store.path, store.manifest, store._tokenizer = folder, manifest, tokenizer
     return store
 
@@ -56,23 +55,13 @@ class TokenStore:
     """
 
     def __init__(
-        self,
-        tokens: Sequence[Tokens],
-        document_ends: Sequence[Int64],
-        *,
-        dtype: np.dtype[Any],
-        eos_id: int | None,
-        fingerprint: str | None = None,
-        span: tuple[int, int] | None = None,
+        self, line: Line, *, eos_id: int | None, fingerprint: str | None = None, span: tuple[int, int] | None = None
     ) -> None:
-        self._tokens, self._unread_ends = tuple(tokens), tuple(document_ends)
-        self._token_edges = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
-        self._document_edges = np.cumsum([0, *map(len, document_ends)])  # likewise for documents
-        self._start, self._stop = span or (0, int(self._token_edges[-1]))  # a split sees a part of the same shards
+        self._line = line
+        self._start, self._stop = span or (0, line.num_tokens)  # a split sees a part of the same line
         if fingerprint is not None:
             self.fingerprint = fingerprint
-        self._views: dict[tuple[int, int], Tokens] = {}  # of every span of a length: made once, costs nothing to keep
-        self.dtype, self.eos_id = dtype, eos_id
+        self.dtype, self.eos_id = line.dtype, eos_id
         self.num_tokens = self._stop - self._start
         self.path: Path | None = None
         self.manifest: Manifest | None = None
@@ -99,7 +88,7 @@ class TokenStore:
             ends = np.array([len(tokens)] if len(tokens) else [], dtype=np.int64)
         else:
             ends = _checked_ends(np.asarray(document_ends), len(tokens))
-        store = cls([tokens], [ends], dtype=tokens.dtype, eos_id=eos_id)
+        store = cls(Line([tokens], [ends], tokens.dtype), eos_id=eos_id)
         store._tokenizer = tokenizer
         return store
 
@@ -110,9 +99,6 @@ class TokenStore:
         if self.path is None:
             return super().__reduce_ex__(protocol)
         return _reopen, (self.path, self._tokenizer, (self._start, self._stop), self.fingerprint)  # not the tokens
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_views": {}}  # pickled, overlapping views would be written out whole
 
     def __repr__(self) -> str:
         where = f"{self.path}, " if self.path else ""
@@ -128,92 +114,49 @@ class TokenStore:
             raise IndexError(
                 f"spans of {length} tokens from {starts.min()} to {starts.max()} leave the store, {self!r}"
             )
-        starts = starts + self._start if self._start else starts
-        if len(self._tokens) == 1:
-            return self._spans(0, starts, length)
-        return self._gather_shards(starts, length)
+        return self._line.gather(starts + self._start if self._start else starts, length)
 
-    def _gather_shards(self, starts: Int64, length: int) -> Tokens:
-        out = np.empty((len(starts), length), dtype=self.dtype)
-        first = np.searchsorted(self._token_edges, starts, side="right") - 1  # (B,) the shard of the first token
-        within = starts + length <= self._token_edges[first + 1]
-        for shard in np.unique(first[within]):
-            rows = np.flatnonzero(within & (first == shard))
-            out[rows] = self._spans(int(shard), starts[rows] - self._token_edges[shard], length)
-        for row in np.flatnonzero(~within):  # few: they lie across the edge of a shard
-            out[row] = self._between(int(starts[row]), int(starts[row]) + length)
-        return out
+    def stretches(self, starts: Int64, lengths: Int64, fill: int = 0) -> Tokens:
+        """``lengths[i]`` tokens, 1 or more, from ``starts[i]`` on, one after another: (lengths.sum(),).
 
-    def _spans(self, shard: int, starts: Int64, length: int) -> Tokens:
-        tokens = self._tokens[shard]
-        if len(tokens) < length or not length:
-            return np.empty((len(starts), length), dtype=tokens.dtype)  # only no starts at all get here
-        view = self._views.get((shard, length))
-        if view is None:
-            view = self._views[shard, length] = sliding_window_view(tokens, length)
-        spans: Tokens = view[starts]
-        return spans
+        A start of -1 stands for as many of ``fill``.
+        """
+        stops = np.where(starts < 0, 0, starts + lengths)
+        if len(starts) and not (starts.min() >= -1 and stops.max() <= self.num_tokens):
+            raise IndexError(f"stretches from {starts.min()} to {stops.max()} leave the store, {self!r}")
+        starts = np.where(starts < 0, self._line.num_tokens, starts + self._start)
+        return self._line.stretches(starts, lengths, fill)
 
     def tokens(self, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens ``[start, stop)``: (stop - start,) in the store's dtype, clipped to the store like a slice."""
         start, stop, _ = slice(start, stop).indices(self.num_tokens)
         if stop <= start:
             return np.empty(0, dtype=self.dtype)
-        return self._between(self._start + start, self._start + stop)
-
-    def _between(self, first: int, last: int) -> Tokens:
-        parts = [
-            tokens[max(first - edge, 0) : max(last - edge, 0)]
-            for tokens, edge in zip(self._tokens, self._token_edges.tolist(), strict=False)
-        ]
-        return np.concatenate(parts, dtype=self.dtype)
+        return self.stretches(np.array([start]), np.array([stop - start]))
 
     # -- documents -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _ends(self) -> tuple[Int64, ...]:
-        """Where the documents of each shard end, counted from its start; checked when they are first asked for."""
-        for number, shard in enumerate(self.manifest.shards if self.manifest else ()):
-            is_last = bool(self._token_edges[number + 1] == self._token_edges[-1])
-            what = f"{self.path}/{shard.documents} is damaged (restore it, or prepare the store again): its numbers"
-            require_rising(what, self._unread_ends[number], shard.num_tokens, to_the_last=is_last)
-        return self._unread_ends
-
-    @cached_property
     def _first_document(self) -> int:
-        return int(self._document_at(np.array([self._start]))[0]) if self.num_tokens else 0
+        return int(self._line.document_at(np.array([self._start]))[0]) if self.num_tokens else 0
 
     @cached_property
     def num_documents(self) -> int:
         """Documents with at least one token here; one that a split cuts counts on both sides."""
         if not self.num_tokens:
             return 0
-        return int(self._document_at(np.array([self._stop - 1]))[0]) - self._first_document + 1
-
-    def _document_at(self, places: Int64) -> Int64:
-        shards = np.searchsorted(self._token_edges, places, side="right") - 1
-        out = np.empty(places.shape, dtype=np.int64)
-        for shard in np.unique(shards):
-            here = shards == shard
-            local = places[here] - self._token_edges[shard]
-            # One past the shard's last document is the first that ends in a later shard: right as it stands.
-            out[here] = self._document_edges[shard] + np.searchsorted(self._ends[shard], local, side="right")
-        return out
+        return int(self._line.document_at(np.array([self._stop - 1]))[0]) - self._first_document + 1
 
     def document_at(self, places: Int64) -> Int64:
         """The number of the document that holds each token of ``places`` (any shape): int64, same shape."""
-        return self._document_at(np.asarray(places, dtype=np.int64) + self._start) - self._first_document
+        return self._line.document_at(np.asarray(places, dtype=np.int64) + self._start) - self._first_document
 
     def document_ends(self, documents: Int64) -> Int64:
         """Where each of ``documents`` (any shape) ends: offsets one past the last token, int64, same shape.
 
         Document -1 ends where the first begins, at 0: ``document_ends(d - 1)`` is the start of d.
         """
-        shards, rows = self.places_in_shards(documents)
-        out = np.zeros(shards.shape, dtype=np.int64)
-        for shard in np.unique(shards[shards >= 0]):
-            here = shards == shard
-            out[here] = self._ends[shard][rows[here]] + self._token_edges[shard]
+        out = self._line.document_ends(np.asarray(documents, dtype=np.int64) + self._first_document)
         return np.clip(out, self._start, self._stop) - self._start
 
     def document_span(self, number: int) -> tuple[int, int]:
@@ -231,13 +174,11 @@ class TokenStore:
 
     def places_in_shards(self, documents: Int64) -> tuple[Int64, Int64]:
         """``(shard, row)`` of ``documents`` (any shape): where they stand in a shard's own files."""
-        documents = np.asarray(documents, dtype=np.int64) + self._first_document
-        shards = np.searchsorted(self._document_edges, documents, side="right") - 1
-        return shards, documents - self._document_edges[shards]
+        return self._line.places_in_shards(np.asarray(documents, dtype=np.int64) + self._first_document)
 
     def documents_of_shard(self, shard: int) -> range:
         """The numbers of the documents that end in ``shard``; of a split, those outside it too (some negative)."""
-        first, last = (int(edge) - self._first_document for edge in self._document_edges[shard : shard + 2])
+        first, last = (int(edge) - self._first_document for edge in self._line.document_edges[shard : shard + 2])
         return range(first, last)
 
     @property
@@ -251,13 +192,13 @@ class TokenStore:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of tokens and boundaries; in memory it is computed once, at its first use."""
-        return _digest(self.dtype.str, *self._tokens, *self._ends)
+        return _digest(self.dtype.str, *self._line.tokens, *self._line.ends)
 
     @cached_property
     def boundaries(self) -> str:
         """sha256 (hex) of where documents end, as it was read and not as a manifest says."""
-        edges = [self._start, self._stop, *self._token_edges.tolist(), *self._document_edges.tolist()]
-        return _digest(str(edges), *self._ends)
+        edges = [self._start, self._stop, *self._line.token_edges.tolist(), *self._line.document_edges.tolist()]
+        return _digest(str(edges), *self._line.ends)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -302,9 +243,7 @@ class TokenStore:
         return self._view((self._start + start, self._start + stop), fingerprint)
 
     def _view(self, span: tuple[int, int], fingerprint: str) -> "TokenStore":
-        part = TokenStore(
-            self._tokens, self._unread_ends, dtype=self.dtype, eos_id=self.eos_id, fingerprint=fingerprint, span=span
-        )
+        part = TokenStore(self._line, eos_id=self.eos_id, fingerprint=fingerprint, span=span)
         part.path, part.manifest, part._tokenizer = self.path, self.manifest, self._tokenizer
         return part
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64
+from windrow.arrays import Int64, runs
 from windrow.store.cache import kept
 from windrow.store.store import TokenStore
 from windrow.windows.best_fit import best_fit_decreasing
-from windrow.windows.spans import Key, Spans, document_bounds, runs
+from windrow.windows.spans import Key, Spans, document_bounds
 
 __all__ = ["INDEX_VERSION", "Pieces", "find_pieces", "pack"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from windrow.arrays import Int64, Mask
+from windrow.arrays import Int64, Mask, grouped
 from windrow.windows.spans import Key
 from windrow.windows.windows import Windows
 
@@ -49,10 +49,10 @@ class Draw:
 
     def parts(self, samples: Int64) -> Iterator[tuple[Int64, Windows, Key]]:
         """``(which of the samples, their member, its key)`` for each member that is among them."""
-        for number, (name, member) in enumerate(self.members.items()):
-            here = np.flatnonzero(samples[0] == number)
-            if len(here):
-                yield here, member, (self.seed, name)
+        named = list(self.members.items())
+        for number, here in grouped(samples[0]):
+            name, member = named[number]
+            yield here, member, (self.seed, name)
 
     def _drawn(self, samples: Int64) -> tuple[Any, Mask | None]:
         if len(self.members) == 1:

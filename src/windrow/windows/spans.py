@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64, Mask
+from windrow.arrays import Int64, Mask, runs
 from windrow.store.store import TokenStore
 
-__all__ = ["Key", "Spans", "document_bounds", "most_documents", "runs"]
+__all__ = ["Key", "Spans", "document_bounds", "most_documents"]
 
 Key = tuple[int, str]  # seed and member name: what draws by chance within a member is keyed by
 _AT_A_TIME = 1 << 20
@@ -63,13 +63,19 @@ class Spans(NamedTuple):
         """The rows' tokens, (B, width) in the store's dtype; rows of one whole span are one gather."""
         if self.are_whole(width):
             return store.gather(self.starts, width)
-        return self.laid_out(store.gather(self.places(), 1)[:, 0], width, fill)
+        padding = width - self.per_row(self.lengths)  # (B,)
+        short = np.flatnonzero(padding)
+        behind = np.searchsorted(self.row, short, side="right")  # the span after the last one of each short row
+        starts, lengths = np.insert(self.starts, behind, -1), np.insert(self.lengths, behind, padding[short])
+        return store.stretches(starts, lengths, fill).reshape(-1, width)
 
     def targets(self, width: int) -> Mask:
-        """Which places of the rows are the target of the place before: (B, width)."""
-        counts = np.ones(int(self.lengths.sum()), dtype=np.bool_)
-        counts[runs(np.cumsum(self.lengths) - self.lengths, np.minimum(self.context, self.lengths))] = False
-        return self.laid_out(counts, width, False)
+        """Which places of the rows but the first are the target of the place before: (B, width - 1)."""
+        counts = np.arange(1, width, dtype=np.int32) < self.per_row(self.lengths).astype(np.int32)[:, None]
+        hidden = np.minimum(self.context, self.lengths)
+        row, place = self.row.repeat(hidden), runs(self.in_row(), hidden)
+        counts[row[place > 0], place[place > 0] - 1] = False
+        return counts
 
     def documents(self, store: TokenStore, width: int) -> Int64:
         """The document of each place of the rows, (B, width), -1 where there is none."""
@@ -89,13 +95,6 @@ class Spans(NamedTuple):
     def _ends(self, store: TokenStore) -> tuple[Int64, Int64]:
         """The documents of the first and the last token of each span, (n,) each."""
         return store.document_at(self.starts), store.document_at(self.starts + self.lengths - 1)
-
-
-def runs(first: Int64, lengths: Int64) -> Int64:
-    """``first[i], first[i] + 1, ...``, ``lengths[i]`` of them, one after the other: (lengths.sum(),)."""
-    before = np.cumsum(lengths) - lengths
-    out: Int64 = np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))
-    return out
 
 
 def document_bounds(store: TokenStore) -> tuple[Int64, Int64]:

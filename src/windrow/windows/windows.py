@@ -162,7 +162,7 @@ class Windows:
         tokens = spans.tokens(self.store, width, self.eos_id)
         if not layout.may_mask or (spans.are_whole(width) and (spans.context == 1).all()):
             return tokens, None
-        return tokens, spans.targets(width)[:, 1:]
+        return tokens, spans.targets(width)
 
     def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
         """The tokens of ``rows``."""
