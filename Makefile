@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types bench bench-order bench-prepare bench-pack docs clean
+.PHONY: demo test lint types bench bench-order bench-prepare bench-pack bench-documents docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -33,6 +33,11 @@ bench-prepare: $(VENV)/.dev
 # Figures of docs/documents.md: packing ten million documents, beside others' packers.
 bench-pack: $(VENV)/.dev
 	$(BIN)/python bench/pack.py
+	$(BIN)/python bench/render.py
+
+# Figures of docs/documents.md: what policies cost, and which documents stay neighbours.
+bench-documents: $(VENV)/.dev
+	$(BIN)/python bench/documents.py
 	$(BIN)/python bench/render.py
 
 # docs/benchmarks.md and the README's table: windrow beside every loader, each in an environment of its own.

@@ -205,11 +205,35 @@ def loaders_long(results: dict[str, Any]) -> str:
     )
 
 
+def neighbours(results: dict[str, Any]) -> str:
+    names = next(iter(results["neighbours"].values()))
+    rows = [
+        [f"{int(num):,}", *(f"{share:.1%}" for share in shares.values())]
+        for num, shares in results["neighbours"].items()
+    ]
+    return table(["documents", *names], rows)
+
+
+def policy_cost(results: dict[str, Any]) -> str:
+    cost, index = results["microseconds"], results["index"]["1"]
+    rows = [
+        [name, *(f"{of[name]:.0f} us ({of[name] / of['concat']:.1f})" for of in cost.values())] for name in cost["1"]
+    ]
+    head = ["a batch of (1024, 16)", *(f"{n} shard{'s' * (n != '1')}" for n in cost)]
+    return (
+        f"{results['machine']}; processor time, the least of {results['rounds']} interleaved rounds, in brackets "
+        f"beside concat's:\n\n{table(head, rows)}\nThe index of ten million documents in an order of an epoch's own "
+        f"took {index['cpu_seconds']:.1f} s of processor time and keeps {index['kept_mb']:.0f} MB.\n"
+    )
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "order-quality": ("order_quality.json", order_quality),
     "order-cost": ("order.json", order_cost),
     "loader-cost": ("order.json", loader_cost),
     "prepare": ("prepare.json", prepare_speed),
+    "neighbours": ("documents.json", neighbours),
+    "policy-cost": ("documents.json", policy_cost),
     "loaders-machine": ("loaders.json", loaders_machine),
     "loaders-short": ("loaders.json", loaders_short),
     "loaders-limits": ("loaders.json", loaders_limits),

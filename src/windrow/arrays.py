@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from windrow.errors import LARGEST, brief
 
-__all__ = ["IGNORE_INDEX", "Int64", "Mask", "Tokens", "UInt64", "grouped", "runs", "whole_numbers"]
+__all__ = ["IGNORE_INDEX", "Int64", "Mask", "Tokens", "UInt64", "cut_at", "grouped", "runs", "whole_numbers"]
 
 IGNORE_INDEX = -100  # PyTorch's ignore_index: a target that does not count
 Int64 = NDArray[np.int64]
@@ -47,3 +47,18 @@ def grouped(values: Int64) -> Iterator[tuple[int, Int64]]:
     for begin, end in pairwise(edges):
         if end > begin:
             yield int(ordered[begin]), order[begin:end]
+
+
+def cut_at(edges: Int64, starts: Int64, stops: Int64) -> tuple[Int64, Int64, Int64, Int64]:
+    """Stretches (n,), none of them empty, cut where they cross one of the rising ``edges``; behind the last is no end.
+
+    ``(which, part, starts, stops)``, (k,) each, in order: of which stretch, from which edge on, and where from there.
+    """
+    part = np.searchsorted(edges, starts, side="right") - 1
+    num = np.searchsorted(edges, stops) - part
+    which = np.repeat(np.arange(len(starts)), num)
+    if len(which) > len(starts):
+        part = runs(part, num)
+        ends = np.append(edges[1:], np.iinfo(np.int64).max)
+        starts, stops = np.maximum(starts[which], edges[part]), np.minimum(stops[which], ends[part])
+    return which, part, starts - edges[part], stops - edges[part]

@@ -84,6 +84,8 @@ def recipes(draw: Any) -> tuple[Windows, dict[str, Any]]:
         choices |= draw(st.sampled_from([{}, {"tail": "pad"}, {"phase": "epoch"}]))
         if sum(lengths) < max_length + choices["stride"] + 1:
             choices = {"tail": "pad"}
+    if policy in ("concat", "pack"):
+        choices["documents"] = draw(st.sampled_from(["store", "epoch"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         windows = Windows(store, max_length, **choices)

@@ -23,6 +23,8 @@ def loaders(draw: st.DrawFn) -> Loader:
         phase = draw(st.sampled_from([0, "epoch"]))
         tail = draw(st.sampled_from(["drop", "pad"])) if phase == 0 else "drop"
         kind |= {"stride": draw(st.integers(1, 6)), "phase": phase, "tail": tail}
+    if policy in ("concat", "pack"):
+        kind |= {"documents": draw(st.sampled_from(["store", "epoch"]))}
     windows = Windows(store, 6, **kind)
     world = draw(st.integers(1, 3))
     sizes = {"dp_world_size": world, "drop_last": draw(st.booleans()), "epochs": draw(st.sampled_from([1, None]))}

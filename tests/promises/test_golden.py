@@ -79,6 +79,23 @@ def pack_v1() -> dict[str, Any]:
     return {name: {field: array.tolist() for field, array in one._asdict().items()} for name, one in pieces.items()}
 
 
+def documents_v1() -> dict[str, Any]:
+    """Documents with other neighbours in every epoch: rows at the edge of a group of documents, and packed ones."""
+    lengths = [1 + keyed % 5 for keyed in map(int, keyed_integers(2**20 + 50, "many documents"))]
+    many = TokenStore.from_ids(np.arange(sum(lengths)), eos_id=0, document_ends=np.cumsum(lengths))
+    few = TokenStore.from_ids(np.arange(900), eos_id=0, document_ends=[*range(1, 40), *range(45, 900, 9), 900])
+    layouts = {
+        "concat": Windows(few, 16, 9, documents="epoch"),
+        "many": Windows(many, 256, documents="epoch"),
+        "pack": Windows(few, 32, policy="pack", documents="epoch"),
+    }
+    ids = {name: np.linspace(0, len(windows) - 1, 4).astype(np.int64) for name, windows in layouts.items()}
+    return {
+        name: [windows.gather(ids[name], epoch, key=(5, "web")).astype(int).tolist() for epoch in (0, 3)]
+        for name, windows in layouts.items()
+    }
+
+
 def sha256_u16(ids: Any) -> str:
     return sha256(np.array(ids, dtype="<u2").tobytes()).hexdigest()
 
@@ -113,6 +130,7 @@ CASES = {
     "mixture_v1": mixture_v1,
     "state_v1": state_v1,
     "pack_v1": pack_v1,
+    "documents_v1": documents_v1,
     "story_v1": story_v1,
 }
 

@@ -32,10 +32,10 @@ class DrawCounts:
     def groups(self) -> Iterator[tuple[int, Int64, Int64]]:
         """``(epoch, times, excluded)``: draws (N,) of each sample that count, and that are excluded.
 
-        Epochs whose samples are the same spans, all of them without phase, are one group.
+        Epochs whose samples are the same spans are one group.
         """
         last = max(-(-self._stop // self.windows.num_samples), 1)
-        edges = range(last + 1) if self.windows.phase == "epoch" else (0, last)
+        edges = range(last + 1) if self.windows.moves else (0, last)
         for first, end in pairwise(edges):
             times, excluded = self._times(0, first, end), self._excluded(first, end)
             yield first, times - excluded, excluded

@@ -137,17 +137,19 @@ def _member_plan(drawn: DrawCounts) -> MemberPlan:
     parts = (_spans(windows, drawn.key, *group) for group in groups)
     spans = _Drawn(*map(np.concatenate, zip(*parts, strict=True)))
     all_times = spans.times + spans.excluded
-    within = spans.stops - spans.targets  # targets in the same span as their input
+    context = spans.targets - spans.starts
+    within = spans.stops - spans.targets  # targets in their row
     edges = np.zeros_like(within)
     if drawn.masks_edges:
-        edges = windows.store.document_at(spans.stops - 1) - windows.store.document_at(spans.targets - 1)
+        first = windows.store.document_at(np.maximum(spans.targets - 1, spans.starts))
+        edges = windows.store.document_at(spans.stops - 1) - first + (context == 0)
     masked = {
         "document edges": int((spans.times * edges).sum()),
-        "between pieces": int(all_times.sum()) - num_rows,
+        "between pieces": int((all_times * (context > 0)).sum()) - num_rows,
         "excluded": int((spans.excluded * within).sum()),
     }
-    if context := int((all_times * (spans.targets - spans.starts - 1)).sum()):
-        masked["counted in another row"] = context
+    if elsewhere := int((all_times * np.maximum(context - 1, 0)).sum()):
+        masked["counted in another row"] = elsewhere
     trained = int((spans.times * (within - edges)).sum())
     read = int((all_times * (spans.stops - spans.starts)).sum())
     made = MemberPlan(
@@ -213,6 +215,8 @@ def _not_in_rows(windows: Windows, spans: _Drawn, left_out: int) -> dict[str, in
         return {"cropped": left_out}
     if windows.policy in ("pad", "pack"):
         return {"documents of one token": left_out}
+    if windows.document_order == "epoch":
+        return {"in no window of these epochs": left_out}
     first, stop = int(spans.starts.min()), int(spans.stops.max())
     ends = {"before the first window": first, "after the last window": windows.num_tokens - stop}
     return {**ends, "between windows": left_out - sum(ends.values())}

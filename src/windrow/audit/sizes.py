@@ -111,7 +111,7 @@ def python_line(loader: Loader, *, epochs: int | None = 1) -> str:
 def _told(recipe: Mapping[str, Any], batch_size: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Policy, lengths of the windows, and what the loader is given; what is usual is not told."""
     (windows,) = recipe["members"].values()
-    lengths = {name: windows[name] for name in ("max_length", "stride") if name in windows}
+    lengths = {name: windows[name] for name in ("max_length", "stride", "documents") if name in windows}
     masked = {"mask_targets": recipe["mask_targets"]} if "mask_targets" in recipe else {}
     return windows["policy"], lengths, {"batch_size": batch_size, "seed": recipe["seed"], **masked}
 

@@ -31,9 +31,10 @@ class ResidentDraw(Draw):
         super().__init__(members, seed)
         if device is None:
             raise ValueError('resident=True keeps the tokens on a device, and device is None. Give device="cuda".')
-        if any(member.may_mask for member in members.values()):
+        if any(member.may_mask or member.document_order == "epoch" for member in members.values()):
             raise ValueError(
-                "resident=True gathers plain windows on the device: give Windows of policy='concat' without tail='pad'."
+                "resident=True gathers plain windows on the device: give Windows of policy='concat' without tail='pad' "
+                "and documents='epoch'."
             )
         if len({member.dtype for member in members.values()}) > 1:
             raise ValueError("resident=True needs members of one dtype, and some have 2-byte tokens, others 4-byte.")

@@ -18,7 +18,7 @@ import numpy as np
 from windrow.arrays import Int64, UInt64
 from windrow.errors import LARGEST, whole_number
 
-__all__ = ["MAX_SAMPLES", "ORDER_VERSION", "Permutation", "Tweak", "keyed_integers"]
+__all__ = ["MAX_SAMPLES", "ORDER_VERSION", "Permutation", "Tweak", "absorbed", "keyed_integers", "spread"]
 
 ORDER_VERSION = 1
 MAX_SAMPLES = LARGEST
@@ -57,21 +57,11 @@ class Permutation:
 
     def forward(self, indices: Int64, *tweaks: Tweak) -> Int64:
         """Where each of ``indices`` (B,) int64 goes: (B,) int64."""
-        return self._walk(indices, self._absorbed(tweaks), range(len(self._keys)))
+        return self._walk(indices, absorbed(self._tweak_key, tweaks), range(len(self._keys)))
 
     def inverse(self, values: Int64, *tweaks: Tweak) -> Int64:
         """Where each of ``values`` (B,) int64 came from: (B,) int64."""
-        return self._walk(values, self._absorbed(tweaks), range(len(self._keys) - 1, -1, -1))
-
-    def _absorbed(self, tweaks: Sequence[Tweak]) -> UInt64:
-        """The tweaks as one 64-bit number, or one for each value: () or (B,)."""
-        mixed: UInt64 = np.array(self._tweak_key)
-        for tweak in tweaks:
-            row = np.asarray(tweak, dtype=np.int64)
-            if row.ndim and len(row) and (row == row[0]).all():
-                row = row[0]  # one epoch: a number serves all, and costs nothing
-            mixed = _spread(np.bitwise_xor(mixed, row.astype(np.uint64)))
-        return mixed
+        return self._walk(values, absorbed(self._tweak_key, tweaks), range(len(self._keys) - 1, -1, -1))
 
     def _walk(self, values: Int64, tweak: UInt64, rounds: Sequence[int]) -> Int64:
         out = np.array(values, dtype=np.uint64)  # (B,) a copy: worked on in place
@@ -104,7 +94,18 @@ class Permutation:
         np.bitwise_or(values, halves[1], out=values)
 
 
-def _spread(numbers: UInt64) -> UInt64:
+def absorbed(key: np.uint64, tweaks: Sequence[Tweak]) -> UInt64:
+    """``key`` and the tweaks as one 64-bit number, or one for each value: () or (B,)."""
+    mixed: UInt64 = np.array(key)
+    for tweak in tweaks:
+        row = np.asarray(tweak, dtype=np.int64)
+        if row.ndim and len(row) and (row == row[0]).all():
+            row = row[0]  # one epoch: a number serves all, and costs nothing
+        mixed = spread(np.bitwise_xor(mixed, row.astype(np.uint64)))
+    return mixed
+
+
+def spread(numbers: UInt64) -> UInt64:
     """Each number as an unrelated one: one-to-one, every bit reaches all."""
     mixed = np.multiply(numbers, _MIX_1, out=np.empty_like(numbers))  # with out: a scalar's overflow would warn
     mixed = mixed ^ (mixed >> _HALF)

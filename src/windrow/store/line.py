@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from windrow.arrays import Int64, Tokens, grouped, runs
+from windrow.arrays import Int64, Tokens, cut_at, grouped
 from windrow.store.shards import require_rising
 
 __all__ = ["Line"]
@@ -62,7 +62,7 @@ class Line:
             buffers = [*buffers, np.full(most, fill, dtype=self.dtype).data]  # as if it were a last shard
         shards = np.zeros_like(starts)
         if len(buffers) > 1:
-            shards, starts, stops = self._cut_at_edges(starts, stops)
+            _, shards, starts, stops = cut_at(self.token_edges, starts, stops)
         parts = zip(shards.tolist(), starts.tolist(), stops.tolist(), strict=True)
         joined = bytearray().join([buffers[shard][start:stop] for shard, start, stop in parts])
         return np.frombuffer(joined, dtype=self.dtype)
@@ -71,17 +71,6 @@ class Line:
     def _buffers(self) -> list[memoryview]:
         """The tokens as Python's own slices, which are joined in a third of the time that arrays take."""
         return [np.ascontiguousarray(tokens).data for tokens in self.tokens]
-
-    def _cut_at_edges(self, starts: Int64, stops: Int64) -> tuple[Int64, Int64, Int64]:
-        """The shard of each stretch, its start and stop there; one that lies in several shards is as many stretches."""
-        shards = np.searchsorted(self.token_edges, starts, side="right") - 1
-        num = np.maximum(np.searchsorted(self.token_edges, stops) - shards, 1)
-        if (num > 1).any():
-            shards = runs(shards, num)
-            starts = np.maximum(starts.repeat(num), self.token_edges[shards])
-            shard_stops = np.append(self.token_edges[1:], np.iinfo(np.int64).max)
-            stops = np.minimum(stops.repeat(num), shard_stops[shards])
-        return shards, starts - self.token_edges[shards], stops - self.token_edges[shards]
 
     @cached_property
     def ends(self) -> list[Int64]:

@@ -7,20 +7,24 @@ index gives it, in the store's order, then eos; no target counts across two piec
 the documents, ten million of them in seconds. Knows no order.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64, runs
+from windrow.arrays import Int64, grouped, runs
+from windrow.order.exchange import Exchange
 from windrow.store.cache import kept
 from windrow.store.store import TokenStore
 from windrow.windows.best_fit import best_fit_decreasing
 from windrow.windows.spans import Key, Spans, document_bounds
 
-__all__ = ["INDEX_VERSION", "Pieces", "find_pieces", "pack"]
+__all__ = ["INDEX_VERSION", "Exchanged", "Pieces", "find_pieces", "pack"]
 
 INDEX_VERSION = 1
+_MOST_KEPT, _EPOCHS_KEPT = 1 << 20, 2
 
 
 class Pieces(NamedTuple):
@@ -50,15 +54,80 @@ class Pieces(NamedTuple):
 
     def spans(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Spans:
         """The pieces of rows ``ids`` (B,)."""
-        counts = self.edges[ids + 1] - self.edges[ids]
-        chosen = runs(self.edges[ids], counts)
-        row = np.repeat(np.arange(len(ids)), counts)
-        return Spans(self.starts[chosen], self.lengths[chosen].astype(np.int64), row, np.ones_like(row))
+        places = self.places(ids)
+        row = np.repeat(np.arange(len(ids)), self.edges[ids + 1] - self.edges[ids])
+        return Spans(self.starts[places], self.lengths[places].astype(np.int64), row, np.ones_like(row))
+
+    def places(self, ids: Int64) -> Int64:
+        """The numbers of the pieces of rows ``ids`` (B,), row by row: (n,)."""
+        return runs(self.edges[ids], self.edges[ids + 1] - self.edges[ids])
 
     def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
         """The rows that hold one of the tokens ``[start, stop)``: (K,), rising."""
-        hit = np.flatnonzero((self.starts < stop) & (self.starts + self.lengths > start))
-        return np.unique(np.searchsorted(self.edges, hit, side="right") - 1)
+        return self.rows_of(self.touching(start, stop))
+
+    def touching(self, start: int, stop: int) -> Int64:
+        """The pieces that hold one of the tokens ``[start, stop)``: (n,), rising."""
+        return np.flatnonzero((self.starts < stop) & (self.starts + self.lengths > start))
+
+    def rows_of(self, places: Int64) -> Int64:
+        """The rows of these pieces: (K,), rising."""
+        return np.unique(np.searchsorted(self.edges, places, side="right") - 1)
+
+
+class Exchanged:
+    """Rows in which pieces of one length change places from epoch to epoch; which lengths a row holds stays.
+
+    8 bytes a piece are kept; where there are at most a million, 8 more for each of two epochs.
+    """
+
+    may_mask = True
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self._counts = np.bincount(pieces.lengths)  # of each length
+        self._before = np.cumsum(self._counts) - self._counts
+        self._by_length = np.argsort(pieces.lengths, kind="stable").astype(np.uint32)
+        self._rank = np.empty_like(self._by_length)
+        self._rank[self._by_length] = np.arange(len(self._rank), dtype=np.uint32)
+        self._starts_of = lru_cache(_EPOCHS_KEPT)(self._all_starts)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all."""
+        return self._pieces.num_rows
+
+    @property
+    def most_in_a_row(self) -> int:
+        """The most pieces in a row."""
+        return self._pieces.most_in_a_row
+
+    def spans(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Spans:
+        """What stands in rows ``ids`` (B,) in ``epoch``."""
+        held, places = self._pieces.spans(ids, epoch, key=key), self._pieces.places(ids)
+        epochs = np.broadcast_to(np.asarray(epoch, dtype=np.int64), np.shape(ids))[held.row]
+        if len(self._rank) > _MOST_KEPT:
+            return held._replace(starts=self._pieces.starts[self._moved(Exchange.forward, places, epochs, key)])
+        starts = np.empty_like(places)
+        for one, here in grouped(epochs):
+            starts[here] = self._starts_of(one, key)[places[here]]
+        return held._replace(starts=starts)
+
+    def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
+        """The rows of ``epoch`` that hold one of the tokens ``[start, stop)``: (K,), rising."""
+        places = self._moved(Exchange.inverse, self._pieces.touching(start, stop), epoch, key)
+        return self._pieces.rows_of(places)
+
+    def _all_starts(self, epoch: int, key: Key) -> Int64:
+        return self._pieces.starts[self._moved(Exchange.forward, np.arange(len(self._rank)), epoch, key)]
+
+    def _moved(self, way: Callable[..., Int64], places: Int64, epoch: Int64 | int, key: Key) -> Int64:
+        """The place that each of ``places`` (n,) goes to, among those of its length."""
+        length = self._pieces.lengths[places].astype(np.int64)
+        before, within = self._before[length], self._rank[places].astype(np.int64)
+        moved = way(Exchange("pieces", *key), within - before, self._counts[length], epoch, length)
+        places_there: Int64 = self._by_length[before + moved].astype(np.int64)
+        return places_there
 
 
 def find_pieces(store: TokenStore, max_length: int, policy: str) -> Pieces:

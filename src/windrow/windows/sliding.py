@@ -8,11 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from windrow.arrays import Int64
+from windrow.arrays import Int64, runs
 from windrow.order.permutation import keyed_integers
+from windrow.windows.epoch_documents import EpochDocuments
 from windrow.windows.spans import Key, Spans
 
-__all__ = ["Sliding"]
+__all__ = ["Relaid", "Sliding"]
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,44 @@ class Sliding:
         lengths = np.minimum(self.max_length + 1, self.num_tokens - starts)
         return Spans(starts, lengths, np.arange(len(ids)), context)
 
-    def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
-        """The windows of ``epoch`` that hold one of the tokens ``[start, stop)``: (K,), rising."""
+    def holding(self, start: Int64 | int, stop: Int64 | int, epoch: int, *, key: Key) -> Int64:
+        """The windows of ``epoch`` that hold one of the tokens ``[start, stop)``, of any of several: (K,), rising."""
         offset = int(self.starts(np.zeros(1, dtype=np.int64), epoch, key=key)[0])
-        first = max(0, -(-(start - self.max_length - offset) // self.stride))  # the first that reaches ``start``
-        last = min(self.num_rows - 1, (stop - 1 - offset) // self.stride)
-        return np.arange(first, last + 1)
+        reaching = -((self.max_length + offset - np.atleast_1d(start)) // self.stride)  # the first that reaches start
+        last = np.minimum((np.atleast_1d(stop) - 1 - offset) // self.stride, self.num_rows - 1)
+        first = np.maximum(reaching, 0)
+        return np.unique(runs(first, np.maximum(last - first + 1, 0)))
 
     def offsets(self, epoch: Int64 | int, *, key: Key) -> Int64:
         """The phase of each of ``epoch`` (any shape): int64 in ``[0, stride)``, of that shape."""
         epochs, inverse = np.unique(np.asarray(epoch, dtype=np.int64), return_inverse=True)
         offsets = [int(keyed_integers(1, "phase", *key, int(e))[0]) % self.stride for e in epochs]
         return np.array(offsets, dtype=np.int64)[inverse].reshape(np.shape(epoch))
+
+
+@dataclass(frozen=True)
+class Relaid:
+    """Windows that slide over the documents as each epoch lays them out anew: a row is spans of several documents."""
+
+    sliding: Sliding
+    documents: EpochDocuments
+
+    is_plain = False
+
+    @property
+    def num_rows(self) -> int:
+        """Windows in all, the same number in every epoch."""
+        return self.sliding.num_rows
+
+    @property
+    def may_mask(self) -> bool:
+        """Whether there is a window in which some target does not count."""
+        return self.sliding.may_mask
+
+    def spans(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Spans:
+        """A span for each document in each of the windows ``ids`` (B,)."""
+        return self.documents.cut(self.sliding.spans(ids, epoch, key=key), epoch, key=key)
+
+    def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
+        """The windows of ``epoch`` that hold one of the tokens ``[start, stop)``: (K,), rising."""
+        return self.sliding.holding(*self.documents.stretches(start, stop, epoch, key=key), epoch, key=key)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from windrow.arrays import Int64, Mask, whole_numbers
 from windrow.errors import NotEnoughTokensError, set_once, whole_number
 from windrow.store.store import TokenStore
-from windrow.windows.document_rows import INDEX_VERSION, Pieces, find_pieces
-from windrow.windows.sliding import Sliding
-from windrow.windows.spans import Key, Spans, most_documents
+from windrow.windows.document_rows import INDEX_VERSION, Exchanged, Pieces, find_pieces
+from windrow.windows.epoch_documents import EpochDocuments
+from windrow.windows.sliding import Relaid, Sliding
+from windrow.windows.spans import Key, Spans, most_documents, most_short_documents
 
 __all__ = ["POLICIES", "Policy", "Windows"]
 
@@ -41,6 +42,9 @@ class Windows:
             starts where a document starts, and what its end cuts off is left out. With pad and pack no target counts
             that lies in another document than its input. stride, phase and tail are concat's alone. ``"evaluation"``
             is what ``Loader.evaluation`` makes of concat: each target of the store counts exactly once.
+        documents: ``"epoch"`` gives documents other neighbours in every epoch, drawn by the seed: under concat they are
+            laid end to end in another order before windows are cut; under pack pieces of one length change places. pad
+            has a document a row, and nothing to change. ``"store"`` leaves them as they lie in the store.
 
     Without phase there are ``(n - max_length - 1) // stride + 1`` windows in n tokens, with it
     ``(n - max_length) // stride``: the number that fits at every offset.
@@ -60,6 +64,7 @@ class Windows:
         phase: Literal[0, "epoch"] = 0,
         tail: Literal["drop", "pad"] = "drop",
         policy: Policy = "concat",
+        documents: Literal["store", "epoch"] = "store",
     ) -> None:
         if not isinstance(store, TokenStore):
             raise ValueError(
@@ -70,9 +75,9 @@ class Windows:
         self.store = store
         self.max_length = whole_number("max_length", max_length)
         self.stride = whole_number("stride", max_length if stride is None else stride)
-        self.phase, self.tail, self.policy = phase, tail, policy
+        self.phase, self.tail, self.policy, self.document_order = phase, tail, policy, documents
         self._check_choices()
-        self.layout: Sliding | Pieces = self._laid_out()
+        self.layout: Sliding | Relaid | Pieces | Exchanged = self._laid_out()
         self.num_samples = self.layout.num_rows
         if not self.num_samples:
             raise NotEnoughTokensError(self._too_short())
@@ -123,6 +128,11 @@ class Windows:
         return self.layout.may_mask
 
     @property
+    def moves(self) -> bool:
+        """Whether the rows of an epoch are others than those of the epoch before."""
+        return self.phase == "epoch" or isinstance(self.layout, Relaid | Exchanged)
+
+    @property
     def eos_id(self) -> int:
         """What masked inputs are filled with: the store's eos, or 0 when it has none."""
         return self.store.eos_id or 0
@@ -130,6 +140,8 @@ class Windows:
     def recipe(self) -> dict[str, Any]:
         """The part of the recipe that windows fix, as JSON values."""
         fixed: dict[str, Any] = {"policy": self.policy, "max_length": self.max_length}
+        if self.document_order == "epoch" and self.policy != "pad":
+            fixed["documents"] = "epoch"
         if self.policy == "concat":
             return fixed | {"stride": self.stride, "phase": self.phase, "tail": self.tail}
         return fixed | ({"stride": self.stride} if self.policy == "evaluation" else {"index": INDEX_VERSION})
@@ -182,18 +194,23 @@ class Windows:
     @property
     def max_documents(self) -> int:
         """The most documents in a window's inputs; costs a pass over the document index."""
-        if isinstance(self.layout, Pieces) and self.policy != "bos":
+        if isinstance(self.layout, Pieces | Exchanged) and self.policy != "bos":
             return self.layout.most_in_a_row
+        if isinstance(self.layout, Relaid):
+            return most_short_documents(self.store, self.max_length)
         return most_documents(self.store, self.max_length)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
-    def _laid_out(self) -> Sliding | Pieces:
+    def _laid_out(self) -> Sliding | Relaid | Pieces | Exchanged:
+        anew = self.document_order == "epoch"
         if self.policy not in ("concat", "evaluation"):
-            return find_pieces(self.store, self.max_length, self.policy)
+            pieces = find_pieces(self.store, self.max_length, self.policy)
+            return Exchanged(pieces) if anew and self.policy == "pack" else pieces
         once = self.policy == "evaluation"
         pads, moves = once or self.tail == "pad", self.phase == "epoch"
-        return Sliding(self.store.num_tokens, self.max_length, self.stride, moves, pads, once)
+        sliding = Sliding(self.store.num_tokens, self.max_length, self.stride, moves, pads, once)
+        return Relaid(sliding, EpochDocuments(self.store)) if anew else sliding
 
     def _check_choices(self) -> None:
         if self.phase not in (0, "epoch") or self.tail not in ("drop", "pad"):
@@ -204,6 +221,15 @@ class Windows:
             raise ValueError(
                 f"stride is {self.stride} > max_length {self.max_length}: the targets in between would never be "
                 f"scored. Use stride <= {self.max_length}."
+            )
+        if self.document_order not in ("store", "epoch"):
+            raise ValueError(f'documents is {self.document_order!r}, and it is "store" or "epoch"')
+        if self.document_order == "epoch" and self.policy in ("bos", "evaluation"):
+            why = "each order of documents would give another number of rows, and an epoch has one"
+            raise ValueError(
+                f'documents is "epoch", and policy="{self.policy}" takes none: '
+                f"{why if self.policy == 'bos' else 'an evaluation reads the store as it lies'}. "
+                'Leave documents out, or use policy="concat", "pack" or "pad".'
             )
         if self.policy not in get_args(Policy):
             raise ValueError(f"policy is {self.policy!r}, and the policies are {', '.join(POLICIES)}")
@@ -216,7 +242,7 @@ class Windows:
 
     def _too_short(self) -> str:
         n, length = self.store.num_tokens, self.max_length
-        if isinstance(self.layout, Pieces):
+        if isinstance(self.layout, Pieces | Exchanged):
             return f"none of the store's {self.store.num_documents} documents has 2 tokens, an input and its target."
         if n < 2:
             return f"the store has {n} tokens, and the shortest window needs 2: an input and its target. Add text."
