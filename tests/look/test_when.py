@@ -12,6 +12,7 @@ from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.errors import WindrowError
 from windrow.look.explain import explain, rows_of
 from windrow.look.when import sightings
+from windrow.store.line import Line
 
 
 @st.composite
@@ -143,7 +144,7 @@ def test_show_and_when_read_no_more_of_a_billion_tokens_than_the_rows_asked_for(
         file.truncate(2 * num_tokens)  # sparse: no disk is used
     tokens = np.memmap(tmp_path / "tokens.bin", dtype="<u2", mode="r")
     ends = np.arange(1, num_documents + 1) * (num_tokens // num_documents)
-    store = _Counting([tokens], [ends], dtype=np.dtype("u2"), eos_id=0, fingerprint="f" * 64)
+    store = _Counting(Line([tokens], [ends], np.dtype("u2")), eos_id=0, fingerprint="f" * 64)
     store._tokenizer = "gpt2"
     loader = Loader(Windows(store, 1024), batch_size=4, seed=1, dp_rank=3, dp_world_size=8, epochs=None)
     for step in (0, 48_211, 10**9):
