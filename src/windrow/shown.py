@@ -1,4 +1,4 @@
-"""Text of a corpus made harmless: for a terminal (``visible``), in its tables, and for HTML (``safe``); counts.
+"""Text of a corpus made harmless: for a terminal (``visible``), in its tables, for HTML (``safe``); counts, sizes.
 
 Guarantee: no character of the text moves the cursor, changes a colour, turns the direction of what follows, or is
 markup. Cost: rich is imported when a table is made. It does not do: printing.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.table import Table
 
-__all__ = ["counted", "pairs", "safe", "table", "visible"]
+__all__ = ["counted", "pairs", "safe", "size", "table", "visible"]
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -33,6 +33,14 @@ def safe(text: str, *, keep: str = "") -> str:
 def counted(number: int, noun: str) -> str:
     """``1 window``, ``2,000 windows``."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def size(nbytes: float) -> str:
+    """Bytes in the largest unit that leaves a whole number before the point."""
+    for unit, nbytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= nbytes_each:
+            return f"{nbytes / nbytes_each:,.1f} {unit}"
+    return f"{nbytes:.0f} bytes"
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = ()) -> "RenderableType":

@@ -12,7 +12,7 @@ from windrow.distribution import name_clash
 from windrow.look.info import print_stores, store_facts
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
-from windrow.shown import counted, visible
+from windrow.shown import counted, size, visible
 
 __all__ = ["run_dry", "run_prepare"]
 
@@ -57,8 +57,8 @@ def run_dry(inputs: list[str], *, as_json: bool, **options: Any) -> None:
         return
     minutes, seconds = divmod(int(found.seconds), 60)
     output_console().print(
-        f"{counted(found.num_inputs, 'input')}, {found.nbytes / 1e6:,.1f} MB\n"
-        f"about {found.num_tokens:,} tokens, {found.disk_nbytes / 1e6:,.1f} MB on disk (twice that while it runs)\n"
+        f"{counted(found.num_inputs, 'input')}, {size(found.nbytes)}\n"
+        f"about {found.num_tokens:,} tokens, {size(found.disk_nbytes)} on disk (twice that while it runs)\n"
         f"about {minutes} min {seconds} s with {counted(found.num_workers, 'worker')}"
     )
 
@@ -101,9 +101,9 @@ def _print_run(report: Report | None) -> None:
     if report is None:
         console.print("the store was finished already: verified, nothing done", soft_wrap=True)
         return
-    rate = report.nbytes_per_second / 1e6
-    reused = f", {report.reused_nbytes / 1e6:,.1f} MB of them done before" if report.reused_nbytes else ""
-    console.print(f"{report.nbytes / 1e6:,.1f} MB in {report.seconds:,.1f} s{reused}: {rate:,.1f} MB/s", soft_wrap=True)
+    reused = f", {size(report.reused_nbytes)} of them done before" if report.reused_nbytes else ""
+    rate = size(report.nbytes_per_second)
+    console.print(f"{size(report.nbytes)} in {report.seconds:,.1f} s{reused}: {rate}/s", soft_wrap=True)
     console.print(f"{report.text_nbytes / max(report.num_tokens, 1):.2f} bytes of text a token", soft_wrap=True)
     if report.passed_over:
         num, suffixes = sum(report.passed_over.values()), visible(", ".join(report.passed_over))

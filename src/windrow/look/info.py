@@ -6,7 +6,7 @@ Guarantee: every figure is the manifest's. Cost: opening the stores.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from windrow.shown import table, visible
+from windrow.shown import size, table, visible
 from windrow.store.store import TokenStore
 
 if TYPE_CHECKING:
@@ -47,18 +47,10 @@ def _store_lines(fact: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "tokens", f"{fact['num_tokens']:,}"
     yield "documents", f"{fact['num_documents']:,}"
     yield "tokens a document", f"{fact['num_tokens'] / max(fact['num_documents'], 1):,.1f} on average"
-    yield "dtype", f"{fact['dtype']}, {_size(fact['nbytes'])}"
+    yield "dtype", f"{fact['dtype']}, {size(fact['nbytes'])}"
     yield "shards", f"{fact['num_shards']:,}"
     yield "tokenizer", f"{tokenizer['name']}, {tokenizer.get('vocab_size', 0):,} ids"
     yield "eos", f"{fact['eos_id']}, {policy.get('eos', 'unknown')}"
     yield "split", f"{policy.get('split', '-')}, valid_fraction {policy.get('valid_fraction', '-')}"
     yield "fingerprint", f"{fact['fingerprint'][:16]}..."
     yield "path", fact["path"]
-
-
-def _size(nbytes: int) -> str:
-    """Bytes in the largest unit that leaves a whole number before the point."""
-    for unit, nbytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if nbytes >= nbytes_each:
-            return f"{nbytes / nbytes_each:,.1f} {unit}"
-    return f"{nbytes} bytes"
