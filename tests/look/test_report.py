@@ -376,6 +376,12 @@ def test_the_coverage_of_all_stretches_together_is_every_target_of_an_epoch(kind
     assert total == pytest.approx(sum(batch.num_targets for batch in loader))
 
 
+def test_the_page_ends_with_the_recipe_in_a_line_that_reads(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    write_report(Loader(Windows(store_of(demo_text()[:20_000]), 64, 32), 2, seed=5), page)
+    assert "<p class=soft>Recipe: concat, max_length 64, stride 32, batch_size 2, seed 5</p>" in page.read_text()
+
+
 def test_an_evaluation_has_a_report_whose_stretches_count_each_target_once(tmp_path: Path) -> None:
     loader = Loader.evaluation(Windows(store_of("a few words and a few more"), 4, 2), batch_size=1)
     assert write_report(loader, tmp_path / "report.html") > 1000

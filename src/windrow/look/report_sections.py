@@ -4,12 +4,13 @@ Guarantee: strings that are not our own pass through ``safe``; each section read
 ``report_data.py``. It does not do: style or script.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from windrow.audit.sizes import RunSizes
+from windrow.audit.sizes import RunSizes, recipe_line
 from windrow.loader.loader import Loader
 from windrow.look import report_data, tour
 from windrow.look.figures import bars, dots, shares, stacked
@@ -80,7 +81,9 @@ def sections(facts: Facts) -> Iterator[str]:
     yield '<main id="main">'
     for part in (_steps, _coverage, _path, _windows, _order, _ranks, _text, _mixture, _shuffle):
         yield from part(facts)
-    yield f"</main><p class=soft>Recipe: <code>{safe(facts.loader.recipe)}</code></p>"
+    recipe = facts.loader.recipe
+    line = recipe if len(facts.loader.members) > 1 else recipe_line(json.loads(recipe), facts.loader.batch_size)
+    yield f"</main><p class=soft>Recipe: {safe(line)}</p>"
 
 
 def _head(facts: Facts) -> Iterator[str]:
