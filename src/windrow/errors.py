@@ -92,14 +92,17 @@ def read_json(text: str | bytes, shape: Any) -> Any:
 def require_shape(value: Any, shape: Any, name: str = "it") -> None:
     """Raise ``ValueError`` unless ``value``, read from JSON, has ``shape``.
 
-    A shape is a type; the shapes of fields that an object has, among others; or ``[shape]``, a list of such.
+    A shape is a type; the shapes of fields that an object has, among others; or ``[shape]``, a list of such. A field
+    that is written with a ``?`` behind it may be absent or null.
     """
     kind = shape if isinstance(shape, type) else type(shape)
     fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
     if not fits:
         raise ValueError(f"{name} is {brief(value)}, and it must be {_KINDS.get(kind, 'an object')}")
     if isinstance(shape, dict):
-        for field, inner in shape.items():
+        for field, inner in ((key.removesuffix("?"), shape[key]) for key in shape):
+            if f"{field}?" in shape and value.get(field) is None:
+                continue
             if field not in value:
                 raise ValueError(f"{name} has no {field}")
             require_shape(value[field], inner, f"its {field}" if name == "it" else f"{name}.{field}")

@@ -18,16 +18,22 @@ __all__ = ["Line"]
 
 
 class Line:
-    """``tokens`` and ``ends`` hold an array a shard; the ends of a shard count from its own first token.
+    """``tokens``, ``ends`` and ``counts`` hold an array a shard; the ends of a shard count from its own first token.
 
     What was read from ``files`` is checked when it is first asked for.
     """
 
     def __init__(
-        self, tokens: Sequence[Tokens], ends: Sequence[Int64], dtype: np.dtype[Any], files: Sequence[str] = ()
+        self,
+        tokens: Sequence[Tokens],
+        ends: Sequence[Int64],
+        dtype: np.dtype[Any],
+        files: Sequence[str] = (),
+        counts: Sequence[Tokens] = (),
     ) -> None:
         self.tokens, self._unread_ends = [*map(np.asarray, tokens)], [*map(np.asarray, ends)]  # quicker than memmaps
         self.dtype, self._files = dtype, files
+        self.counts = Line(counts, (), np.dtype(np.uint8)) if counts else None  # a byte for each token, 0 or 1
         self.token_edges = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
         self.document_edges = np.cumsum([0, *map(len, ends)])  # likewise for documents
         self._views: dict[int, Tokens] = {}  # of every span of a length: made once, costs nothing to keep

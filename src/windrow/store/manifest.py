@@ -16,18 +16,51 @@ from typing import Any, get_origin
 from windrow.errors import StoreError, read_json, require_shape
 from windrow.tokens.protocol import Tokenizer
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "MANIFEST", "Manifest", "Shard", "describe", "read_manifest", "read_sources"]
+__all__ = [
+    "BOUNDARIES",
+    "COLUMN_TYPES",
+    "FORMAT",
+    "MANIFEST",
+    "MOST_CATEGORIES",
+    "Column",
+    "ColumnFile",
+    "Manifest",
+    "Shard",
+    "describe",
+    "read_manifest",
+    "read_sources",
+]
 
 FORMAT = "windrow-store"
-FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+BOUNDARIES = {"eos": ["eos_id"], "bos": ["bos_id"], "both": ["eos_id", "bos_id"], "none": []}  # and the ids they need
+COLUMN_TYPES = ("int64", "float64", "bool", "category")
+MOST_CATEGORIES = 1 << 16
 _ITEMSIZE = {"uint16": 2, "uint32": 4}  # bytes, by dtype
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
+class ColumnFile:
+    """A shard's values of one column."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A field of the rows, kept for each document; the codes of a category number its ``categories``."""
+
+    name: str
+    type: str
+    missing: int
+    categories: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Shard:
-    """One shard: its token file, its boundary file and its origins file, each with its sha256."""
+    """One shard: its files, each with its sha256; counts and columns where the store has them."""
 
     file: str
     num_tokens: int
@@ -37,6 +70,9 @@ class Shard:
     documents_sha256: str
     origins: str
     origins_sha256: str
+    counts: str | None = None
+    counts_sha256: str | None = None
+    columns: tuple[ColumnFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,18 +83,34 @@ class Manifest:
     num_tokens: int
     num_documents: int
     max_token_id: int
-    eos_id: int
+    eos_id: int | None
     tokenizer: Mapping[str, Any]
     policy: Mapping[str, Any]
     shards: tuple[Shard, ...]
     sources: Mapping[str, Any]
     ledger: Mapping[str, int]
+    boundary: str = "eos"
+    bos_id: int | None = None
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """Of the format: 2 for what version 1 has no words for."""
+        return 2 if self.has_counts or self.columns or self.boundary != "eos" else 1
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether each token has a byte that says if it counts as a target."""
+        return any(shard.counts is not None for shard in self.shards)
 
     @property
     def fingerprint(self) -> str:
-        """sha256 (hex) over the tokens' and boundaries' own sha256s: equal stores have equal fingerprints."""
-        shards = [[s.num_tokens, s.sha256, s.num_documents, s.documents_sha256] for s in self.shards]
-        return sha256(json.dumps([FORMAT, self.dtype, shards]).encode()).hexdigest()
+        """sha256 (hex) over the sha256s of tokens, boundaries and counts: equal stores have equal fingerprints."""
+        hashed = [
+            [s.num_tokens, s.sha256, s.num_documents, s.documents_sha256, *filter(None, [s.counts_sha256])]
+            for s in self.shards
+        ]
+        return sha256(json.dumps([FORMAT, self.dtype, hashed]).encode()).hexdigest()
 
     @property
     def sums(self) -> dict[str, str]:
@@ -66,16 +118,35 @@ class Manifest:
         named = {self.sources["file"]: self.sources["sha256"]}
         for s in self.shards:
             named |= {s.file: s.sha256, s.documents: s.documents_sha256, s.origins: s.origins_sha256}
+            named |= {s.counts: str(s.counts_sha256)} if s.counts is not None else {}
+            named |= {column.file: column.sha256 for column in s.columns}
         return named
 
     def to_json(self) -> str:
-        fields = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
+        """What is not there has no field; version 1 has none for the boundary either."""
+        fields = {"format": FORMAT, "version": self.version, **asdict(self, dict_factory=_there)}
+        if self.version == 1:
+            del fields["boundary"]
         return json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
 
-_SHAPE: dict[str, Any] = {name: get_origin(kind) or kind for name, kind in Manifest.__annotations__.items()} | {
+def _there(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value is not None and value != ()}
+
+
+_COLUMN = {"name": str, "type": str, "missing": int, "categories?": [str]}
+_OPTIONAL = {"eos_id?": int, "boundary?": str, "bos_id?": int, "columns?": [_COLUMN]}
+_OF_SHARD = {"counts?": str, "counts_sha256?": str, "columns?": [ColumnFile.__annotations__]}
+
+
+def _shape(kind: type, optional: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: get_origin(of) or of for name, of in kind.__annotations__.items() if f"{name}?" not in optional}
+    return fields | optional
+
+
+_SHAPE = _shape(Manifest, _OPTIONAL) | {
     "tokenizer": {"name": str, "vocab_size": int, "fingerprint": str},
-    "shards": [Shard.__annotations__],
+    "shards": [_shape(Shard, _OF_SHARD)],
     "sources": {"file": str, "sha256": str},
 }
 
@@ -83,10 +154,10 @@ _SHAPE: dict[str, Any] = {name: get_origin(kind) or kind for name, kind in Manif
 def read_manifest(folder: Path) -> Manifest:
     """Read and check ``folder/manifest.json``. Raises ``StoreError`` when it is missing, damaged or untrue."""
     fields = _load(folder)
-    if fields.get("format") != FORMAT or fields.get("version") != FORMAT_VERSION:
+    if fields.get("format") != FORMAT or fields.get("version") not in (1, 2):
         raise StoreError(
             f"{folder / MANIFEST} is of format {fields.get('format')!r} version {fields.get('version')!r}, and this "
-            f"windrow reads {FORMAT!r} version {FORMAT_VERSION}. Prepare the store again, or use the windrow that "
+            f"windrow reads {FORMAT!r} versions 1 and 2. Prepare the store again, or use the windrow that "
             "wrote it."
         )
     try:
@@ -143,15 +214,17 @@ def _damaged(folder: Path, what: str) -> StoreError:
 
 def _parse(fields: Mapping[str, Any]) -> Manifest:
     require_shape(fields, _SHAPE)
-    shards = tuple(Shard(**shard) for shard in fields["shards"])
-    manifest = Manifest(**{name: fields[name] for name in _SHAPE} | {"shards": shards})
+    known = {name: fields[name] for name in Manifest.__annotations__ if fields.get(name) is not None}
+    shards, columns = tuple(map(_shard, fields["shards"])), tuple(map(_column, known.get("columns", ())))
+    manifest = Manifest(**{"eos_id": None} | known | {"shards": shards, "columns": columns})
     if manifest.dtype not in _ITEMSIZE:
         raise ValueError(f"dtype {manifest.dtype!r} is neither 'uint16' nor 'uint32'")
     if not shards:
         raise ValueError("it names no shards")
+    _check_optional(manifest, fields["version"])
     if unsafe := [name for name in manifest.sums if not _SAFE_NAME.fullmatch(name)]:
         raise ValueError(f"the file name {unsafe[0]!r} could lead out of the folder")
-    _check_eos(manifest)
+    _check_ids(manifest)
     for what in ("num_tokens", "num_documents"):
         total, counts = getattr(manifest, what), [getattr(shard, what) for shard in shards]
         if min(counts) < 0 or sum(counts) != total:
@@ -159,10 +232,46 @@ def _parse(fields: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def _check_eos(manifest: Manifest) -> None:
-    eos_id, vocab_size, dtype = manifest.eos_id, manifest.tokenizer["vocab_size"], manifest.dtype
-    if not 0 <= eos_id < min(vocab_size, 2 ** (8 * _ITEMSIZE[dtype])):
-        raise ValueError(f"eos_id is {eos_id}, and it must be below vocab_size {vocab_size} and fit {dtype}")
+def _shard(fields: Mapping[str, Any]) -> Shard:
+    return Shard(**{**fields, "columns": tuple(ColumnFile(**each) for each in fields.get("columns") or ())})
+
+
+def _column(fields: Mapping[str, Any]) -> Column:
+    held = fields.get("categories")
+    return Column(**{**fields, "categories": held if held is None else tuple(held)})
+
+
+def _check_optional(manifest: Manifest, version: int) -> None:
+    """What version 2 has: in every shard or in none, and never in version 1."""
+    if manifest.version != version:
+        raise ValueError(f"it says version {version}, and what it holds is of version {manifest.version}")
+    if len({(s.counts is None, s.counts_sha256 is None, len(s.columns)) for s in manifest.shards}) > 1:
+        raise ValueError("some shards have counts or columns that others have not")
+    shard, columns, names = manifest.shards[0], manifest.columns, {column.name for column in manifest.columns}
+    if (shard.counts is None) != (shard.counts_sha256 is None) or len(shard.columns) != len(columns):
+        raise ValueError(f"its {len(columns)} columns and its counts are not those of its shards")
+    if len(names) < len(columns) or not all(map(_is_column, columns)):
+        raise ValueError(f"its columns must have names of their own, types of {COLUMN_TYPES} and sorted categories")
+
+
+def _is_column(column: Column) -> bool:
+    if column.type != "category":
+        return column.type in COLUMN_TYPES and column.categories is None
+    texts = column.categories or ()
+    return len(texts) <= MOST_CATEGORIES and list(texts) == sorted({*texts})
+
+
+def _check_ids(manifest: Manifest) -> None:
+    """Each id fits, and those that the boundary is made of are there."""
+    if manifest.boundary not in BOUNDARIES:
+        raise ValueError(f"boundary is {manifest.boundary!r}, and it is one of {', '.join(BOUNDARIES)}")
+    vocab_size, dtype = manifest.tokenizer["vocab_size"], manifest.dtype
+    for name in ("eos_id", "bos_id"):
+        value = getattr(manifest, name)
+        if value is None and name not in BOUNDARIES[manifest.boundary]:
+            continue
+        if value is None or not 0 <= value < min(vocab_size, 2 ** (8 * _ITEMSIZE[dtype])):
+            raise ValueError(f"{name} is {value}, and it must be below vocab_size {vocab_size} and fit {dtype}")
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
@@ -171,17 +280,22 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         _require_plain(folder / name)
     itemsize = _ITEMSIZE[manifest.dtype]
     for shard in manifest.shards:
-        path = folder / shard.file
-        try:
-            nbytes = path.stat().st_size
-        except OSError as error:
-            raise StoreError(f"shard {path} cannot be read: {error.strerror}. Restore it from a copy.") from error
-        if nbytes != shard.num_tokens * itemsize:
-            raise StoreError(
-                f"shard {path} has {nbytes} bytes, and the manifest says {shard.num_tokens} tokens of {itemsize} "
-                f"bytes = {shard.num_tokens * itemsize}: it was cut short or written over. Restore it from a copy, "
-                "or prepare the store again."
-            )
+        _check_size(folder / shard.file, shard.num_tokens, itemsize)
+        if shard.counts:
+            _check_size(folder / shard.counts, shard.num_tokens, 1)
+
+
+def _check_size(path: Path, num_tokens: int, itemsize: int) -> None:
+    try:
+        nbytes = path.stat().st_size
+    except OSError as error:
+        raise StoreError(f"shard {path} cannot be read: {error.strerror}. Restore it from a copy.") from error
+    if nbytes != num_tokens * itemsize:
+        raise StoreError(
+            f"shard {path} has {nbytes} bytes, and the manifest says {num_tokens} tokens of {itemsize} "
+            f"bytes = {num_tokens * itemsize}: it was cut short or written over. Restore it from a copy, "
+            "or prepare the store again."
+        )
 
 
 def read_sources(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:

@@ -17,14 +17,14 @@ from windrow.store.manifest import Shard
 __all__ = ["map_documents", "map_origins", "map_tokens", "require_rising"]
 
 
-def map_tokens(folder: Path, shard: Shard, dtype: str) -> Tokens:
-    """The tokens of ``shard`` (num_tokens,), mapped. Raises ``StoreError`` when they cannot be."""
-    if not shard.num_tokens:
+def map_tokens(path: Path, num_tokens: int, dtype: str) -> Tokens:
+    """The tokens, or the counts, in ``path`` (num_tokens,), mapped. Raises ``StoreError`` when they cannot be."""
+    if not num_tokens:
         return np.empty(0, dtype=dtype)  # an empty file cannot be mapped
     try:
-        return np.memmap(folder / shard.file, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
+        return np.memmap(path, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
     except OSError as error:
-        raise _cannot_map(folder / shard.file, error) from error
+        raise _cannot_map(path, error) from error
 
 
 def map_documents(folder: Path, shard: Shard) -> Int64:
@@ -67,7 +67,7 @@ def _map_rows(path: Path, shape: tuple[int, ...], what: str) -> Int64:
 def _cannot_map(path: Path, error: OSError) -> StoreError:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return StoreError(
-            f"{path} cannot be opened: too many files are open. A store keeps two open for each shard. Raise the limit "
-            "(ulimit -n), or open fewer stores at a time."
+            f"{path} cannot be opened: too many files are open. A store keeps two or three open for each shard. Raise "
+            "the limit (ulimit -n), or open fewer stores at a time."
         )
     return StoreError(f"{path} cannot be read: {error.strerror}. Restore it from a copy, or prepare the store again.")

@@ -15,7 +15,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from windrow.arrays import Int64, Tokens, whole_numbers
+from windrow.arrays import Int64, Mask, Tokens, whole_numbers
 from windrow.errors import NotEnoughTokensError, StoreError, brief, whole_number
 from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest
@@ -38,10 +38,11 @@ def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) ->
         )
     folder = Path(path)
     manifest = read_manifest(folder)
-    tokens = [map_tokens(folder, shard, manifest.dtype) for shard in manifest.shards]
+    tokens = [map_tokens(folder / shard.file, shard.num_tokens, manifest.dtype) for shard in manifest.shards]
+    counts = [map_tokens(folder / shard.counts, shard.num_tokens, "uint8") for shard in manifest.shards if shard.counts]
     ends = [map_documents(folder, shard) for shard in manifest.shards]
     files = [f"{folder}/{shard.documents}" for shard in manifest.shards]
-    line = Line(tokens, ends, np.dtype(manifest.dtype), files)
+    line = Line(tokens, ends, np.dtype(manifest.dtype), files, counts)
     store = TokenStore(line, eos_id=manifest.eos_id, fingerprint=manifest.fingerprint)
     store.path, store.manifest, store._tokenizer = folder, manifest, tokenizer
     return store
@@ -75,11 +76,13 @@ class TokenStore:
         tokenizer: str | Tokenizer | None = None,
         eos_id: int | None = None,
         document_ends: ArrayLike | None = None,
+        counts: ArrayLike | None = None,
     ) -> "TokenStore":
         """A store in memory over ``ids`` (n,), any integers in 0 .. 2**32 - 1; uint16 when they and eos fit.
 
         An array that already is uint16 or uint32 is not copied. ``document_ends`` are rising end offsets, the last
-        one n; without them the ids are one document. ``eos_id`` defaults to the tokenizer's.
+        one n; without them the ids are one document. ``eos_id`` defaults to the tokenizer's. ``counts`` (n,), bool or
+        0 and 1, says which tokens count as targets; without it all do.
         """
         if tokenizer is not None and eos_id is None:
             eos_id = load_tokenizer(tokenizer).eos_id
@@ -88,7 +91,8 @@ class TokenStore:
             ends = np.array([len(tokens)] if len(tokens) else [], dtype=np.int64)
         else:
             ends = _checked_ends(np.asarray(document_ends), len(tokens))
-        store = cls(Line([tokens], [ends], tokens.dtype), eos_id=eos_id)
+        counting = [] if counts is None else [_checked_counts(np.asarray(counts), len(tokens))]
+        store = cls(Line([tokens], [ends], tokens.dtype, counts=counting), eos_id=eos_id)
         store._tokenizer = tokenizer
         return store
 
@@ -126,6 +130,26 @@ class TokenStore:
             raise IndexError(f"stretches from {starts.min()} to {stops.max()} leave the store, {self!r}")
         starts = np.where(starts < 0, self._line.num_tokens, starts + self._start)
         return self._line.stretches(starts, lengths, fill)
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether the data chooses which tokens count as targets."""
+        return self._line.counts is not None
+
+    def counts_at(self, starts: Int64, lengths: Int64) -> Mask:
+        """Which of the tokens of ``stretches`` count as targets, (lengths.sum(),); all where the store has no counts.
+
+        Raises ``StoreError`` for a file that holds anything but 0 and 1.
+        """
+        if self._line.counts is None:
+            return np.ones(int(lengths.sum()), dtype=np.bool_)
+        counts = self._line.counts.stretches(starts + self._start, lengths)
+        if counts.max(initial=0) > 1:
+            raise StoreError(
+                f"the counts of {self!r} hold {counts.max()}, and they are 0 and 1: they are damaged. Restore them "
+                "from a copy, or prepare the store again."
+            )
+        return counts.view(np.bool_)
 
     def tokens(self, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens ``[start, stop)``: (stop - start,) in the store's dtype, clipped to the store like a slice."""
@@ -187,12 +211,18 @@ class TokenStore:
         last = self.document_ends(np.arange(self.num_documents)) - 1
         return int(np.count_nonzero(self.gather(last, 1) == self.eos_id))
 
+    @property
+    def boundary(self) -> str:
+        """What prepare wrote around documents: "eos", "bos", "both" or "none"; of a store in memory "eos" is said."""
+        return self.manifest.boundary if self.manifest else "eos"
+
     # -- meaning ---------------------------------------------------------------------------------------------------
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of tokens and boundaries; in memory it is computed once, at its first use."""
-        return _digest(self.dtype.str, *self._line.tokens, *self._line.ends)
+        """sha256 (hex) of tokens, boundaries and counts; in memory it is computed once, at its first use."""
+        counts = self._line.counts.tokens if self._line.counts else []
+        return _digest(self.dtype.str + "counts" * len(counts), *self._line.tokens, *self._line.ends, *counts)
 
     @cached_property
     def boundaries(self) -> str:
@@ -280,6 +310,15 @@ def _checked_ends(given: NDArray[Any], num_tokens: int) -> Int64:
     ends = given.astype(np.int64)
     require_rising("document_ends", ends, num_tokens)
     return ends
+
+
+def _checked_counts(given: NDArray[Any], num_tokens: int) -> Tokens:
+    if given.shape != (num_tokens,) or given.dtype.kind not in "biu" or not np.isin(given, (0, 1)).all():
+        raise ValueError(
+            f"counts must be {num_tokens} times 0 or 1, one for each id, and these are {given.shape} {given.dtype}"
+            + f" from {given.min()} to {given.max()}" * (given.size > 0 and given.dtype.kind in "biu")
+        )
+    return given.astype(np.uint8)
 
 
 def open_splits(path: Path) -> dict[str, TokenStore]:
