@@ -36,9 +36,11 @@ def targets_shifted(subject: Subject) -> str:
         ids = np.array([sample.window for sample in samples])
         spans = windows.starts(ids)[:, None] + np.arange(windows.max_length + 1)
         tokens = subject.train.gather(spans.reshape(-1), 1).reshape(spans.shape).astype(np.int64)
+        counting = subject.train.counts_at(spans.reshape(-1), np.ones(spans.size, dtype=np.int64))
+        expected = tokens[:, :-1], np.where(counting.reshape(spans.shape), tokens, IGNORE_INDEX)[:, 1:]
         for shift, part in ((0, batch.inputs), (1, batch.targets)):
             found = np.asarray(part)
-            if not np.array_equal(found, tokens[:, shift : shift + windows.max_length]):
+            if not np.array_equal(found, expected[shift]):
                 raise Failed(f"step {step}: {'targets' if shift else 'inputs'} are not the tokens {shift} further on")
         seen += found.size
     return f"{counted(seen, 'target')}: each is the token after its input, in the store and in the row"
@@ -135,12 +137,13 @@ def padding_counts(subject: Subject) -> str:
     batch = Loader(windows, 1, shuffle=False, drop_last=False, dp_rank=0, dp_world_size=1)[windows.num_samples - 1]
     left = (n - 1) - (windows.num_samples - 1) * length
     targets = np.asarray(batch.targets)[0]
-    expected = subject.train.tokens(n - left, n).astype(np.int64)
+    tokens = subject.train.tokens(n - left, n).astype(np.int64)
+    expected = np.where(subject.train.counts_at(np.array([n - left]), np.array([left])), tokens, IGNORE_INDEX)
     if not np.array_equal(targets[:left], expected):
         raise Failed(f"the last window's {left} targets of text are not all there: is eos masked as padding?")
-    if (targets[left:] != IGNORE_INDEX).any() or batch.num_targets != left:
+    if (targets[left:] != IGNORE_INDEX).any() or batch.num_targets != np.count_nonzero(expected >= 0):
         raise Failed(f"{np.count_nonzero(targets[left:] != IGNORE_INDEX)} targets of padding count")
-    num_eos = int(np.count_nonzero(expected == subject.tokenizer.eos_id))
+    num_eos = int(np.count_nonzero(tokens == subject.tokenizer.eos_id))
     return f"the last window has {counted(left, 'target')} of text, {num_eos} of them eos, and {length - left} of none"
 
 

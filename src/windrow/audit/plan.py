@@ -2,9 +2,11 @@
 
 Guarantee: two sums that always balance. Of a store, every token once: a target at least once + context only + dropped,
 by reason. Of the rows, every place once: targets that count + masked, by reason + padded. Cost: arithmetic over rows
-and documents, vectorised; no token is read and no batch is made. It does not do: any training, or a guess.
+and documents, vectorised; no token is read, only which of them count where the data says so, and no batch is made. It
+does not do: any training, or a guess.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -14,10 +16,13 @@ from windrow.arrays import Int64
 from windrow.audit.draw_counts import DrawCounts
 from windrow.errors import whole_number
 from windrow.loader.loader import Loader
+from windrow.store.store import TokenStore
 from windrow.windows.spans import Key, document_bounds
 from windrow.windows.windows import Windows
 
 __all__ = ["MemberPlan", "Plan", "plan"]
+
+_AT_A_TIME = 1 << 22  # tokens
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,11 @@ def _member_plan(drawn: DrawCounts) -> MemberPlan:
     }
     if elsewhere := int((all_times * np.maximum(context - 1, 0)).sum()):
         masked["counted in another row"] = elsewhere
-    trained = int((spans.times * (within - edges)).sum())
+    used = _tokens(windows, spans, drawn.masks_edges)
+    never = used.pop("never")
+    if windows.store.has_counts:
+        masked["context by the data"] = never - masked["document edges"]
+    trained = int((spans.times * (within - edges)).sum()) - masked.get("context by the data", 0)
     read = int((all_times * (spans.stops - spans.starts)).sum())
     made = MemberPlan(
         policy=windows.policy,
@@ -164,8 +173,8 @@ def _member_plan(drawn: DrawCounts) -> MemberPlan:
         trained=trained,
         masked=masked,
         padded=num_rows * (length + 1) - read,
-        nbytes_read=read * windows.store.dtype.itemsize,
-        **_tokens(windows, spans, drawn.masks_edges),
+        nbytes_read=read * (windows.store.dtype.itemsize + windows.store.has_counts),
+        **used,
     )
     made.check()
     return made
@@ -180,21 +189,21 @@ def _spans(windows: Windows, key: Key, epoch: int, times: Int64, excluded: Int64
 
 
 def _tokens(windows: Windows, spans: _Drawn, masks_edges: bool) -> dict[str, Any]:
-    """Each token of the store once: how often it is a target, or why not."""
+    """Each token of the store once: how often it is a target, or why not; and targets that never count."""
     starts, stops, n = spans.starts, spans.stops, windows.num_tokens
     targets = _Coverage(spans.targets, stops, spans.times, n)
     read = _Coverage(starts, stops, spans.times, n)
     drawn = _Coverage(starts, stops, spans.times + spans.excluded, n)
     there = _Coverage(starts, stops, np.ones_like(starts), n)
-    times, only_masked = targets.histogram(), 0
-    if masks_edges:
-        firsts = document_bounds(windows.store)[0]
-        masked_times = targets.at(firsts)
+    inputs = _Coverage(starts, spans.inputs, spans.times, n)
+    times, only_masked, never = targets.histogram(), 0, 0
+    for places in _never_targets(windows.store, masks_edges):
+        masked_times = targets.at(places)
+        never += int(masked_times.sum())
         for level, count in zip(*map(np.ndarray.tolist, np.unique(masked_times, return_counts=True)), strict=True):
             times[level] -= count
             times[0] += count
-        inputs = _Coverage(starts, spans.inputs, spans.times, n)
-        only_masked = int(np.count_nonzero((masked_times > 0) & (inputs.at(firsts) == 0)))
+        only_masked += int(np.count_nonzero((masked_times > 0) & (inputs.at(places) == 0)))
     dropped = {
         **_not_in_rows(windows, spans, n - there.num_covered),
         "samples not drawn": there.num_covered - drawn.num_covered,
@@ -206,7 +215,20 @@ def _tokens(windows: Windows, spans: _Drawn, masks_edges: bool) -> dict[str, Any
         "times_target": {level: count for level, count in times.items() if count or not level},
         "context_only": context_only,
         "dropped": dropped,
+        "never": never,
     }
+
+
+def _never_targets(store: TokenStore, masks_edges: bool) -> Iterator[Int64]:
+    """The tokens that do not count wherever they stand, some at a time: by the data, or as the first of a document."""
+    firsts = document_bounds(store)[0] if masks_edges else np.empty(0, dtype=np.int64)
+    if not store.has_counts:
+        yield firsts
+        return
+    for begin in range(0, store.num_tokens, _AT_A_TIME):
+        counts = store.counts_at(np.array([begin]), np.array([min(_AT_A_TIME, store.num_tokens - begin)]))
+        counts[firsts[slice(*np.searchsorted(firsts, (begin, begin + _AT_A_TIME)))] - begin] = False
+        yield begin + np.flatnonzero(~counts)
 
 
 def _not_in_rows(windows: Windows, spans: _Drawn, left_out: int) -> dict[str, int]:

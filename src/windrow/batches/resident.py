@@ -34,7 +34,7 @@ class ResidentDraw(Draw):
         if any(member.may_mask or member.document_order == "epoch" for member in members.values()):
             raise ValueError(
                 "resident=True gathers plain windows on the device: give Windows of policy='concat' without tail='pad' "
-                "and documents='epoch'."
+                "and documents='epoch', over a store without counts."
             )
         if len({member.dtype for member in members.values()}) > 1:
             raise ValueError("resident=True needs members of one dtype, and some have 2-byte tokens, others 4-byte.")

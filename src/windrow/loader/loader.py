@@ -301,6 +301,6 @@ class Loader:
         if dtype == narrow and (may_mask or any(member.may_mask for member in self.members.values())):
             raise ValueError(
                 f"dtype {dtype} cannot hold -100, and some targets here do not count (padding, another document's "
-                "token, or ranks with drop_last=False). Use dtype='int32' or 'int64'."
+                "token, context by the data, or ranks with drop_last=False). Use dtype='int32' or 'int64'."
             )
         return dtype

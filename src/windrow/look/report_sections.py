@@ -178,7 +178,7 @@ def _windows(facts: Facts) -> Iterator[str]:
 
 def _is_plain(facts: Facts) -> bool:
     """Whether window w starts at token w * stride, in every epoch, and every sample is such a window."""
-    return len(facts.loader.members) == 1 and facts.windows.phase == 0 and not facts.windows.may_mask
+    return len(facts.loader.members) == 1 and not (facts.windows.moves or facts.windows.may_mask)
 
 
 def _order(facts: Facts) -> Iterator[str]:

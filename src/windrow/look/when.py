@@ -19,6 +19,7 @@ from windrow.shown import counted, table, visible
 from windrow.store.origins import Origins
 from windrow.store.search import find_text
 from windrow.store.store import TokenStore
+from windrow.windows.spans import num_counting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,8 +31,8 @@ __all__ = ["Sighting", "Stretch", "print_sightings", "sightings", "stretches"]
 class Sighting:
     """A row that holds tokens of the stretch: tokens ``[first, stop)`` of the store, ``place`` the first one's place.
 
-    ``num_targets`` of them are the target of an input in this row. ``step`` None: the order holds the row, but no step
-    takes it: it is in a tail that is dropped, or was skipped.
+    ``num_targets`` of them are the target of an input in this row, and count by the data. ``step`` None: the order
+    holds the row, but no step takes it: it is in a tail that is dropped, or was skipped.
     """
 
     position: int
@@ -87,7 +88,7 @@ def _sightings_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) 
     first = np.maximum(spans.starts, span[0])
     stop = np.minimum(spans.starts + spans.lengths, span[1])
     place = spans.in_row() + first - spans.starts
-    targets = np.maximum(stop - np.maximum(first, spans.starts + spans.context), 0)
+    targets = num_counting(windows.store, np.maximum(first, spans.starts + spans.context), stop)
     found = np.stack([spans.row, ids[spans.row], first, stop, place, targets], axis=1)  # (n, 6)
     for row, window, *held in found[first < stop].tolist():
         yield Sighting(*places[int(row)], epoch, name, window, *held)

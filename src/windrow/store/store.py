@@ -125,11 +125,14 @@ class TokenStore:
 
         A start of -1 stands for as many of ``fill``.
         """
+        return self._line.stretches(self._in_line(starts, lengths), lengths, fill)
+
+    def _in_line(self, starts: Int64, lengths: Int64) -> Int64:
+        """``starts`` of stretches counted from the line's beginning; of what is to be filled, the line's end."""
         stops = np.where(starts < 0, 0, starts + lengths)
         if len(starts) and not (starts.min() >= -1 and stops.max() <= self.num_tokens):
             raise IndexError(f"stretches from {starts.min()} to {stops.max()} leave the store, {self!r}")
-        starts = np.where(starts < 0, self._line.num_tokens, starts + self._start)
-        return self._line.stretches(starts, lengths, fill)
+        return np.where(starts < 0, self._line.num_tokens, starts + self._start)
 
     @property
     def has_counts(self) -> bool:
@@ -143,7 +146,7 @@ class TokenStore:
         """
         if self._line.counts is None:
             return np.ones(int(lengths.sum()), dtype=np.bool_)
-        counts = self._line.counts.stretches(starts + self._start, lengths)
+        counts = self._line.counts.stretches(self._in_line(starts, lengths), lengths)
         if counts.max(initial=0) > 1:
             raise StoreError(
                 f"the counts of {self!r} hold {counts.max()}, and they are 0 and 1: they are damaged. Restore them "
@@ -314,9 +317,9 @@ def _checked_ends(given: NDArray[Any], num_tokens: int) -> Int64:
 
 def _checked_counts(given: NDArray[Any], num_tokens: int) -> Tokens:
     if given.shape != (num_tokens,) or given.dtype.kind not in "biu" or not np.isin(given, (0, 1)).all():
+        held = f" from {given.min()} to {given.max()}" if given.size and given.dtype.kind in "biu" else ""
         raise ValueError(
-            f"counts must be {num_tokens} times 0 or 1, one for each id, and these are {given.shape} {given.dtype}"
-            + f" from {given.min()} to {given.max()}" * (given.size > 0 and given.dtype.kind in "biu")
+            f"counts must be {num_tokens} times 0 or 1, one an id, and these are {given.shape} {given.dtype}{held}"
         )
     return given.astype(np.uint8)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from windrow.arrays import Int64, Mask, runs
 from windrow.store.store import TokenStore
 
-__all__ = ["Key", "Spans", "document_bounds", "most_documents", "most_short_documents"]
+__all__ = ["Key", "Spans", "document_bounds", "most_documents", "most_short_documents", "num_counting"]
 
 Key = tuple[int, str]  # seed and member name: what draws by chance within a member is keyed by
 _AT_A_TIME = 1 << 20
@@ -69,13 +69,15 @@ class Spans(NamedTuple):
         starts, lengths = np.insert(self.starts, behind, -1), np.insert(self.lengths, behind, padding[short])
         return store.stretches(starts, lengths, fill).reshape(-1, width)
 
-    def targets(self, width: int) -> Mask:
-        """Which places of the rows but the first are the target of the place before: (B, width - 1)."""
+    def targets(self, store: TokenStore, width: int) -> Mask:
+        """Which places of the rows but the first are the target of the place before, and count: (B, width - 1)."""
         narrow = np.min_scalar_type(width)  # a comparison of narrow numbers takes a third of the time
         counts = np.arange(1, width, dtype=narrow) < self.per_row(self.lengths).astype(narrow)[:, None]
         hidden = np.minimum(self.context, self.lengths)
         row, place = self.row.repeat(hidden), runs(self.in_row(), hidden)
         counts[row[place > 0], place[place > 0] - 1] = False
+        if store.has_counts:
+            counts &= self.laid_out(store.counts_at(self.starts, self.lengths), width, False)[:, 1:]
         return counts
 
     def documents(self, store: TokenStore, width: int) -> Int64:
@@ -102,6 +104,15 @@ def document_bounds(store: TokenStore) -> tuple[Int64, Int64]:
     """``(starts, ends)``, each (num_documents,), of all documents of ``store``."""
     ends = store.document_ends(np.arange(store.num_documents))
     return np.concatenate([[0], ends[:-1]]) if len(ends) else ends, ends
+
+
+def num_counting(store: TokenStore, starts: Int64, stops: Int64) -> Int64:
+    """How many of the tokens of each stretch (n,) count as targets by the data; none where it is empty: (n,)."""
+    out: Int64 = np.maximum(stops - starts, 0)
+    if store.has_counts and (held := np.flatnonzero(out)).size:
+        counts, lengths = store.counts_at(starts[held], out[held]), out[held]
+        out[held] = np.add.reduceat(counts, np.cumsum(lengths) - lengths, dtype=np.int64)
+    return out
 
 
 def most_documents(store: TokenStore, length: int) -> int:

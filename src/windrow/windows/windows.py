@@ -125,7 +125,7 @@ class Windows:
     @property
     def may_mask(self) -> bool:
         """Whether there is a row in which some target does not count."""
-        return self.layout.may_mask
+        return self.layout.may_mask or self.store.has_counts
 
     @property
     def moves(self) -> bool:
@@ -168,13 +168,12 @@ class Windows:
         The tokens are a fresh array of the store's dtype; the mask is (B, max_length), or None when all count.
         """
         width, layout = self.max_length + 1, self.layout
-        if isinstance(layout, Sliding) and layout.is_plain:  # an id that is none leaves the store
+        if isinstance(layout, Sliding) and layout.is_plain and not self.may_mask:  # an id that is none leaves the store
             return self.store.gather(whole_numbers("window ids", ids) * layout.stride, width), None
         spans = self.spans(ids, epoch, key=key)
         tokens = spans.tokens(self.store, width, self.eos_id)
-        if not layout.may_mask or (spans.are_whole(width) and (spans.context == 1).all()):
-            return tokens, None
-        return tokens, spans.targets(width)
+        all_whole = not self.store.has_counts and spans.are_whole(width) and (spans.context == 1).all()
+        return tokens, spans.targets(self.store, width) if self.may_mask and not all_whole else None
 
     def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
         """The tokens of ``rows``."""
