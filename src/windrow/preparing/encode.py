@@ -5,6 +5,7 @@ a file that is there and whole is not made again. Cost: one block of text and it
 """
 
 import errno
+import json
 import os
 import pickle
 import time
@@ -12,11 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from windrow.errors import PrepareError, SourceError, WindrowError
 from windrow.preparing.items import Item, Job
+from windrow.preparing.kept import KeptRows
 from windrow.preparing.unfinished import ItemFile, ItemWriter, write_item
 from windrow.text.blocks import Block
 from windrow.text.json_forms import is_array
@@ -100,6 +105,10 @@ def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
         "dtype": token_dtype(tokenizer.vocab_size).name,
     }
     writer.write(table)
+    if job.reading.keep and not item.only_hashed:
+        values = np.frombuffer(json.dumps(reader.kept.columns()).encode(), np.uint8)
+        writer.write(values)
+        about |= {"kept_nbytes": len(values), "fields": [field.about for field in reader.kept.fields]}
     writer.finish(about)
     seconds = {"start": ready - started, "encode": encoder.seconds, "write": writer.seconds}
     seconds["hash" if item.only_hashed else "read"] = time.perf_counter() - started - sum(seconds.values())
@@ -111,6 +120,7 @@ class _Reader:
 
     def __init__(self, job: Job, item: Item, encoder: Encoder) -> None:
         self._job, self._item, self._encoder = job, item, encoder
+        self.kept = KeptRows(job.reading.keep)
         self.about: dict[str, Any] = {
             "num_skipped": 0,
             "skipped": [],  # [source, line, start, reason]
@@ -146,12 +156,12 @@ class _Reader:
         assert self._item.block is not None
         assert isinstance(self._item.data, list)
         start = self._item.block.start
-        for line, text in enumerate(self._item.data, 1):
+        for line, (text, kept) in enumerate(zip(self._item.data, self._item.kept or repeat(()), strict=False), 1):
             stop = start + len(text.encode("utf-8", "surrogatepass"))
             if not text.isascii() and text.encode("utf-8", "replace") != text.encode("utf-8", "surrogatepass"):
                 yield Bad("half a surrogate pair, which UTF-8 has none of", line, start, stop)
             else:
-                yield Document(text, line, start, stop)
+                yield Document(text, line, start, stop, kept)
             start = stop
         self.about["lines"] = len(self._item.data)
 
@@ -189,7 +199,7 @@ class _Reader:
             self._began, self._is_bad = (self._number, self.about["lines"] + 1, block.start), False
         (found,) = documents(data, "text", block.start, Reading())
         if isinstance(found, Document) and self._job.reading.literal_eos == "error" and EOT in found.text:
-            found = Bad(_LITERAL, *found[1:])
+            found = Bad(_LITERAL, *found[1:4])
         text = found.text if isinstance(found, Document) else ""
         if isinstance(found, Bad):
             self._skip(found)
@@ -211,13 +221,13 @@ class _Reader:
             elif not looks or EOT not in document.text:
                 self._document(document, above)
             elif policy == "error":
-                self._skip(Bad(_LITERAL, *document[1:]))
+                self._skip(Bad(_LITERAL, *document[1:4]))
             else:
                 for part in split_literal(document):
                     self._document(part, above)
 
     def _document(self, document: Document, above: int) -> None:
-        text, line, start, stop = document
+        text, line, start, stop, kept = document
         self.about["text_nbytes"] += len(text) if text.isascii() else len(text.encode())
         try:
             self._encoder.document(text, (self._number, line + above, start, stop))
@@ -225,17 +235,26 @@ class _Reader:
             if isinstance(error, WindrowError):
                 raise
             self._skip(Bad(str(error), line, start, stop))
+            return
+        try:
+            self.kept.add(kept)
+        except ValueError as error:
+            raise self._failure(line, str(error)) from error
 
     def _skip(self, bad: Bad) -> None:
         """Count what cannot be a document; raise when nothing may be skipped."""
-        line = bad.line + self.about["lines"]
         if bad.is_fatal or self._job.reading.on_error != "skip":
-            where = _where(self._source, line + _lines_before(self._item))
             remedy = "Download or copy it again" if bad.is_fatal else _LEAVE_OUT
-            raise SourceError(f"{where}: {bad.reason}. {remedy}.")
+            raise self._failure(bad.line, f"{bad.reason}. {remedy}")
         self.about["num_skipped"] += 1
         if len(self.about["skipped"]) < _PLACES:
+            line = bad.line + self.about["lines"]
             self.about["skipped"].append([self._number, line, bad.start, bad.reason[:200]])
+
+    def _failure(self, line: int, what: str) -> SourceError:
+        """The error for a line of the block, with its place in the source."""
+        line += self.about["lines"] + _lines_before(self._item)
+        return SourceError(f"{_where(self._source, line)}: {what}.")
 
 
 _LEAVE_OUT = 'To leave such documents out and count them: on_error="skip"'

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, SourceError
+from windrow.preparing.kept import Value, kept_values
 from windrow.preparing.unfinished import ItemFile, write_item
 from windrow.text.blocks import Block, blocks
 from windrow.text.json_forms import LINE_FORMS
@@ -87,6 +88,7 @@ class Item:
     line: int | None = None
     nbytes: int = 0  # on disk, for progress
     only_hashed: bool = False
+    kept: Sequence[tuple[Value, ...]] = ()  # of each document that came with the item
 
     @property
     def piece(self) -> tuple[bool, bool] | None:
@@ -101,6 +103,7 @@ class Item:
             for part in [self.data] if isinstance(self.data, bytes) else self.data:
                 data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
                 digest.update(len(data).to_bytes(8, "little") + data)
+            digest.update(repr(self.kept).encode() if self.kept else b"")
         return digest.hexdigest()[:32]
 
     def __str__(self) -> str:
@@ -185,8 +188,9 @@ class Tasks:
 
     def _documents(self, number: int, source: Source) -> Iterator[Item]:
         digest, start, line = sha256(), 0, 0
-        for texts, stop in batches(source, self._job.reading.key, digest.update):
-            yield Item(number, (source,), Block(start, stop, stop), texts, line=line, nbytes=stop - start)
+        for texts, kept, stop in batches(source, self._job.reading, digest.update):
+            block = Block(start, stop, stop)
+            yield Item(number, (source,), block, texts, line=line, nbytes=stop - start, kept=kept)
             start, line = stop, line + len(texts)
         self.digests[number] = digest.hexdigest(), start
 
@@ -216,21 +220,35 @@ def _before(content: Bytes, block: Block) -> bytes:
     return content.read(max(block.start - _BEFORE, 0), block.start)
 
 
-def batches(source: Source, text_key: str, seen: Callable[[bytes], object]) -> Iterator[tuple[list[str], int]]:
-    """Lists of texts of about ITEM / 2 bytes, and where the last one ends."""
-    texts: list[str] = []
+def batches(
+    source: Source, reading: Reading, seen: Callable[[bytes], object]
+) -> Iterator[tuple[list[str], list[tuple[Value, ...]], int]]:
+    """Lists of texts of about ITEM / 2 bytes, what is kept beside each, and where the last one ends."""
+    texts, kept = list[str](), list[tuple[Value, ...]]()
     held = stop = 0
     for number, document in enumerate(source.documents or ()):
-        text = _text_of(document, text_key, number)
+        text = _text_of(document, reading.key, number)
         data = text.encode("utf-8", "surrogatepass")
         seen(data)
         texts.append(text)
+        if reading.keep:
+            kept.append(_kept_of(document, reading.keep, number))
+            seen(repr(kept[-1]).encode())
         held, stop = held + len(data), stop + len(data)
         if held >= ITEM >> 1 or len(texts) >= 1 << 16:
-            yield texts, stop
-            texts, held = [], 0
+            yield texts, kept, stop
+            texts, kept, held = [], [], 0
     if texts:
-        yield texts, stop
+        yield texts, kept, stop
+
+
+def _kept_of(document: object, keep: Sequence[str], number: int) -> tuple[Value, ...]:
+    try:
+        if not isinstance(document, Mapping):
+            raise ValueError(f"keep={[*keep]} names fields of rows. Yield dicts, or leave keep out")
+        return kept_values(keep, map(document.get, keep))
+    except ValueError as error:
+        raise SourceError(f"document {number} of the iterable: {error}.") from error
 
 
 def _text_of(document: object, text_key: str, number: int) -> str:

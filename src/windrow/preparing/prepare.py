@@ -8,7 +8,7 @@ The path: ``sources`` finds the inputs, ``items`` cuts them into work, workers `
 ``split`` divides the documents, ``publish`` makes the stores.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from numbers import Real
@@ -46,6 +46,7 @@ def prepare(
     text_key: str | None = None,
     separator: str | None = None,
     literal_eos: Literal["text", "split", "special", "error"] = "text",
+    keep: Sequence[str] = (),
     dedupe: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
     workers: int | None = None,
@@ -71,6 +72,8 @@ def prepare(
         separator: a line that stands between documents in .txt files; without one a file is a document.
         literal_eos: what ``<|endoftext|>`` in text means: ``"text"`` is plain text, ``"split"`` separates documents,
             ``"special"`` is the token itself, ``"error"`` forbids it.
+        keep: names of fields of dicts, objects of JSON or tables to keep beside the tokens, for ``store.column(name)``:
+            numbers, bools, or strings of up to 65,536 kinds, of one type in all rows.
         dedupe: leave out documents that came before, character for character, and count them.
         on_error: ``"skip"`` leaves out and counts documents that cannot be read (bad JSON, null, not UTF-8). A file
             that cannot be read to its end is always an error.
@@ -97,7 +100,7 @@ def prepare(
     if not isinstance(dest, str | PathLike):
         raise ValueError(f'dest is {dest!r}, and it is the folder that the stores go to, for example "corpus"')
     folder = Path(dest)
-    reading = Reading(text_key, separator, literal_eos, on_error, form)
+    reading = Reading(text_key, separator, literal_eos, on_error, form, keep)
     sources, passed_over = find_sources(inputs, reading)
     policy = {"eos": "after each document", "split": split, "valid_fraction": valid_fraction, "dedupe": dedupe}
     policy |= reading.recipe | told_form(sources, reading)
@@ -110,7 +113,7 @@ def prepare(
             if is_finished(folder, names, policy, loaded, sources, reading):
                 remove_left_over(folder)
             else:
-                tally = Tally(sources, on_report)
+                tally = Tally(sources, on_report, reading.keep)
                 tally.passed_over |= passed_over
                 with locked(folder, _checked_part(part, sources)) as work:
                     hashed = dedupe or (valid_fraction > 0 and split == "documents")

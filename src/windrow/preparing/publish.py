@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from windrow.arrays import Int64, Mask, Tokens
 from windrow.errors import PrepareError
 from windrow.preparing.crew import Crew
+from windrow.preparing.kept import ColumnValues, column_values
 from windrow.preparing.split import ItemPart
 from windrow.preparing.tally import Tally
 from windrow.preparing.unfinished import ItemFile
-from windrow.store.manifest import MANIFEST, Manifest, Shard, describe
+from windrow.store.manifest import MANIFEST, Column, ColumnFile, Manifest, Shard, describe
 from windrow.store.whole import write_whole
 from windrow.tokens.protocol import Tokenizer, token_dtype
 
@@ -31,7 +33,8 @@ __all__ = ["publish_side"]
 
 SHARD_TOKENS = 1 << 27
 _FILES = ("tokens-{:05d}.bin", "documents-{:05d}.npy", "origins-{:05d}.npy")  # of a shard
-_LEFT_OVER = re.compile(r"(tokens|documents|origins)-\d+\.(bin|npy)(\.tmp)?")
+_COLUMN_FILE = "column-{:03d}-{:05d}.npy"
+_LEFT_OVER = re.compile(r"(tokens|documents|origins|column-\d+)-\d+\.(bin|npy)(\.tmp)?")
 
 
 def publish_side(
@@ -44,8 +47,8 @@ def publish_side(
     tally: Tally,
 ) -> None:
     """Make the store ``folder`` of ``parts``, whose items are in the folder of unfinished ``work``."""
-    eos_id = tokenizer.eos_id
-    tasks = (ShardTask(folder, number, work, eos_id, taken) for number, taken in enumerate(_shards(parts)))
+    eos_id, columns = tokenizer.eos_id, [field.column() for field in tally.fields]
+    tasks = (ShardTask(folder, number, work, eos_id, taken, columns) for number, taken in enumerate(_shards(parts)))
     shards = [done for _, _, done in sorted(crew.map(write_shard, tasks), key=lambda numbered: numbered[0])]
     num_tokens = sum(part.stop - part.start for part in parts)
     _require_whole(folder, num_tokens, shards)
@@ -63,6 +66,10 @@ def publish_side(
         shards=tuple(done.shard for done in shards),
         sources={"file": "sources.jsonl", "sha256": sha256(listing).hexdigest()},
         ledger=_counts(folder, shards, num_tokens) | tally.counts(),
+        columns=tuple(
+            replace(column, missing=sum(missing))
+            for column, *missing in zip(columns, *(done.missing for done in shards), strict=True)
+        ),
     )
     write_whole(folder / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
 
@@ -70,6 +77,7 @@ def publish_side(
 def _remove_others(folder: Path, shards: Sequence["ShardDone"]) -> None:
     """What an earlier run of another recipe left unfinished."""
     named = {name for done in shards for name in (done.shard.file, done.shard.documents, done.shard.origins)}
+    named |= {column.file for done in shards for column in done.shard.columns}
     for path in folder.iterdir():
         if path.name not in named and _LEFT_OVER.fullmatch(path.name):
             path.unlink()
@@ -117,6 +125,7 @@ class ShardTask:
     work: Path
     eos_id: int
     parts: Sequence[ItemPart]
+    columns: Sequence[Column] = ()
 
     def __str__(self) -> str:
         return f"shard {self.number} of {self.folder}"
@@ -129,6 +138,7 @@ class ShardDone:
     shard: Shard
     max_token_id: int
     num_eos: int  # at the ends of documents
+    missing: Sequence[int]  # in each column
 
 
 def _shards(parts: Sequence[ItemPart]) -> Iterator[list[ItemPart]]:
@@ -145,29 +155,38 @@ def _shards(parts: Sequence[ItemPart]) -> Iterator[list[ItemPart]]:
 
 
 def write_shard(task: ShardTask) -> ShardDone:
-    """Write the three files of a shard."""
+    """Write the files of a shard."""
     task.folder.mkdir(parents=True, exist_ok=True)
     file, documents, origins = (form.format(task.number) for form in _FILES)
-    tokens, num_eos, ends, places = write_whole(task.folder / file, partial(_write_tokens, task))
+    tokens, num_eos, ends, places, kept = write_whole(task.folder / file, partial(_write_tokens, task))
     documents_sha256 = _write_array(task.folder / documents, ends)
     origins_sha256 = _write_array(task.folder / origins, places)
     named = (documents, documents_sha256, origins, origins_sha256)
-    shard = Shard(file, tokens.num_tokens, len(ends), tokens.digest.hexdigest(), *named)
-    return ShardDone(shard, tokens.max_token_id, num_eos)
+    columns = tuple(_write_column(task, number, [*values]) for number, values in enumerate(zip(*kept, strict=True)))
+    shard = Shard(file, tokens.num_tokens, len(ends), tokens.digest.hexdigest(), *named, columns=columns)
+    missing = [sum(values.missing for values in column) for column in zip(*kept, strict=True)]
+    return ShardDone(shard, tokens.max_token_id, num_eos, missing)
 
 
-def _write_tokens(task: ShardTask, file: BinaryIO) -> tuple["_TokenFile", int, Int64, Int64]:
-    """What was written, the number of eos at the ends of documents, the ends, and the origins (num_documents, 4)."""
+def _write_column(task: ShardTask, number: int, values: Sequence[ColumnValues]) -> ColumnFile:
+    name = _COLUMN_FILE.format(number, task.number)
+    return ColumnFile(name, _write_array(task.folder / name, np.concatenate([part.values for part in values])))
+
+
+def _write_tokens(task: ShardTask, file: BinaryIO) -> tuple["_TokenFile", int, Int64, Int64, list[list[ColumnValues]]]:
+    """What was written, the number of eos at the ends of documents, the ends, origins (num_documents, 4), columns."""
     num_eos, all_ends, all_origins = 0, [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
+    all_kept = list[list[ColumnValues]]()
     with ThreadPoolExecutor(1) as hashing:
         written = _TokenFile(file, hashing)
         for part in task.parts:
-            tokens, ends, origins = _read(task.work, part)
+            tokens, ends, origins, kept = _read(task.work, part)
+            all_kept.append([column_values(*each) for each in zip(task.columns, kept, strict=True)])
             num_eos += _count_eos(task, part, tokens, ends)
             all_ends.append(ends + written.num_tokens)
             all_origins.append(origins)
             written.write(tokens)
-    return written, num_eos, np.concatenate(all_ends), np.concatenate(all_origins)
+    return written, num_eos, np.concatenate(all_ends), np.concatenate(all_origins), all_kept
 
 
 class _TokenFile:
@@ -199,22 +218,23 @@ def _count_eos(task: ShardTask, part: ItemPart, tokens: Tokens, ends: Int64) -> 
     return num_eos
 
 
-def _read(work: Path, part: ItemPart) -> tuple[Tokens, Int64, Int64]:
-    """Tokens, ends (counted from the part's start) and origins of a part."""
+def _read(work: Path, part: ItemPart) -> tuple[Tokens, Int64, Int64, list[NDArray[Any]]]:
+    """Tokens, ends (counted from the part's start), origins and kept values of a part."""
     item = ItemFile.open(work, part.key)
     rows = item.rows()[:, :5]
     if part.row is not None:
         rows = np.array([(item.about["num_tokens"], *part.row)], np.int64)
-    ends, origins = rows[:, 0] if part.ends else rows[:0, 0], _placed(rows[:, 1:], part)
+    ends, about = rows[:, 0] if part.ends else rows[:0, 0], [_placed(rows[:, 1:], part), *item.kept()]
     if part.keep is None:
         tokens = item.tokens(part.start, part.stop)
     else:
         tokens = _runs(item, ends, part.keep)[part.start : part.stop]
-        origins, ends = origins[part.keep], np.cumsum(np.diff(ends, prepend=0)[part.keep])
+        about, ends = [of[part.keep] for of in about], np.cumsum(np.diff(ends, prepend=0)[part.keep])
     first, last = np.searchsorted(ends, [part.start, part.stop], side="right")
     if part.closing and (not last or ends[last - 1] != part.stop):
         last, ends = last + 1, np.concatenate([ends[:last], [part.stop]])  # the side ends within a document
-    return tokens, ends[first:last] - part.start, origins[first:last]
+    origins, *kept = (of[first:last] for of in about)
+    return tokens, ends[first:last] - part.start, origins, kept
 
 
 def _placed(origins: Int64, part: ItemPart) -> Int64:
@@ -231,9 +251,9 @@ def _runs(item: ItemFile, ends: Int64, keep: Mask) -> Tokens:
     return np.concatenate([tokens[edges[first] : edges[last]] for first, last in runs])
 
 
-def _write_array(path: Path, array: Int64) -> str:
+def _write_array(path: Path, array: NDArray[Any]) -> str:
     """Write an array; its file's sha256."""
     buffer = BytesIO()
-    np.save(buffer, array.astype("<i8"), allow_pickle=False)
+    np.save(buffer, array.astype(array.dtype.newbyteorder("<")), allow_pickle=False)
     write_whole(path, lambda file: file.write(buffer.getbuffer()))
     return sha256(buffer.getbuffer()).hexdigest()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.preparing.encode import Done
 from windrow.preparing.items import Item
+from windrow.preparing.kept import Field
 from windrow.shown import counted
 from windrow.text.sources import Source
 
@@ -73,13 +74,19 @@ class Result(NamedTuple):
 def _slim(item: Item, done: Done) -> tuple[Item, Done]:
     """What is needed to the end: not the text, which is on disk as tokens, nor what is counted already."""
     about = {name: done.about.get(name, 0) for name in ("num_tokens", "lines", "piece", "skipped", "num_marks")}
-    return replace(item, data=None, before=b""), Done(done.key, about)
+    return replace(item, data=None, before=b"", kept=()), Done(done.key, about)
 
 
 class Tally:
-    """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes). ``passed_over`` is a report's."""
+    """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes). ``passed_over`` is a report's.
 
-    def __init__(self, sources: Sequence[Source], on_report: Callable[[Report], None] | None) -> None:
+    ``fields`` are those that are kept of rows.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], on_report: Callable[[Report], None] | None, keep: Sequence[str] = ()
+    ) -> None:
+        self.fields = [*map(Field, keep)]
         self.sources, self.digests = sources, dict[int, tuple[str, int]]()
         self.passed_over = dict[str, int]()
         self._on_report = on_report
@@ -91,6 +98,8 @@ class Tally:
         self._total = sum(source.nbytes for source in sources) if known else None
 
     def add(self, number: int, item: Item, done: Done) -> None:
+        for kept, about in zip(self.fields, done.about.get("fields", ()), strict=False):
+            kept.add(about, str(item))
         self._seconds.update(done.seconds)
         self._numbered.append((number, *_slim(item, done)))
         for source, hexdigest, nbytes in done.about["sha256"]:

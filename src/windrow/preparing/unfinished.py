@@ -65,7 +65,7 @@ class ItemWriter:
 
 @dataclass(frozen=True)
 class ItemFile:
-    """A finished item on disk. ``about`` is its footer, before which lie ``nbytes`` of tokens and documents."""
+    """A finished item on disk. ``about`` is its footer; ``nbytes`` of tokens, documents, kept values lie before it."""
 
     path: Path
     about: Mapping[str, Any]
@@ -101,7 +101,14 @@ class ItemFile:
     def rows(self) -> Int64:
         """The table of its documents, (num_documents, 8)."""
         nbytes = int(self.about["num_documents"]) * len(COLUMNS) * 8
-        return np.fromfile(self.path, "<i8", nbytes // 8, offset=self.nbytes - nbytes).reshape(-1, len(COLUMNS))
+        offset = self.nbytes - int(self.about.get("kept_nbytes", 0)) - nbytes
+        return np.fromfile(self.path, "<i8", nbytes // 8, offset=offset).reshape(-1, len(COLUMNS))
+
+    def kept(self) -> list[NDArray[Any]]:
+        """The values that it keeps of its rows, (num_documents,) of Python's own for each field."""
+        nbytes = int(self.about.get("kept_nbytes", 0))
+        values = np.fromfile(self.path, np.uint8, offset=self.nbytes - nbytes, count=nbytes).tobytes()
+        return [np.array(column, object) for column in json.loads(values or b"[]")]
 
 
 def _footer(file: BinaryIO) -> tuple[dict[str, Any], int]:

@@ -101,6 +101,6 @@ def _digest(source: Source, reading: Reading) -> str:
     if source.path is not None:
         return hash_file(source.path)[0]
     digest = sha256()
-    for _ in batches(source, reading.key, digest.update):
+    for _ in batches(source, reading, digest.update):
         pass
     return digest.hexdigest()

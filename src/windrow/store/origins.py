@@ -6,7 +6,6 @@ search is binary. It does not do: opening the sources themselves.
 """
 
 from bisect import bisect_left, bisect_right
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ import numpy as np
 
 from windrow.arrays import Int64
 from windrow.errors import WindrowError
-from windrow.store.manifest import read_sources
 from windrow.store.shards import map_origins
 from windrow.store.store import TokenStore
 
@@ -51,7 +49,7 @@ class Origins:
             rows = self._rows(shard) if shard < len(self._shards) else ()
             if row < len(rows):  # a split's last document ends in the other side
                 source, *place = rows[row].tolist()
-                name = self._sources[source] if 0 <= source < len(self._sources) else f"source {source}"
+                name = self._store.sources[source] if 0 <= source < len(self._store.sources) else f"source {source}"
                 found[document] = Origin(name, *place)
         return found
 
@@ -82,15 +80,8 @@ class Origins:
             self._mapped[shard] = map_origins(self._folder, self._shards[shard])
         return self._mapped[shard]
 
-    @cached_property
-    def _sources(self) -> list[str]:
-        """The name of each source."""
-        if not self._store.manifest:
-            return []
-        return [line["path"] for line in read_sources(self._folder, self._store.manifest)]
-
     def _numbered(self, wanted: str) -> tuple[int, str]:
-        names = self._sources
+        names = self._store.sources
         named = [(n, name) for n, name in enumerate(names) if name == wanted]
         named = named or [(n, name) for n, name in enumerate(names) if name.endswith(f"/{wanted}")]
         if len(named) == 1:

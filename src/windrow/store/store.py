@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from windrow.arrays import Int64, Mask, Tokens, whole_numbers
 from windrow.errors import NotEnoughTokensError, StoreError, brief, whole_number
 from windrow.store.line import Line
-from windrow.store.manifest import MANIFEST, Manifest, read_manifest
-from windrow.store.shards import map_documents, map_tokens, require_rising
+from windrow.store.manifest import MANIFEST, Manifest, read_manifest, read_sources
+from windrow.store.shards import map_column, map_documents, map_origins, map_tokens, of_documents, require_rising
 from windrow.tokens.protocol import Tokenizer, token_dtype
 from windrow.tokens.tokenizer import load_tokenizer
 
@@ -195,6 +195,11 @@ class TokenStore:
         start, stop = self.document_ends(np.array([number - 1, number]))
         return int(start), int(stop)
 
+    @property
+    def document_lengths(self) -> Int64:
+        """How many tokens each document has, (num_documents,), what the boundary wrote included."""
+        return np.diff(self.document_ends(np.arange(-1, self.num_documents)))
+
     def document(self, number: int) -> Tokens:
         """The tokens of document ``number`` (n,), its eos included; negative numbers count from the end."""
         return self.tokens(*self.document_span(number))
@@ -218,6 +223,40 @@ class TokenStore:
     def boundary(self) -> str:
         """What prepare wrote around documents: "eos", "bos", "both" or "none"; of a store in memory "eos" is said."""
         return self.manifest.boundary if self.manifest else "eos"
+
+    # -- what prepare kept of documents ----------------------------------------------------------------------------
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The fields of rows that ``prepare(keep=...)`` kept, and their types: int64, float64, bool or category."""
+        return {column.name: column.type for column in self.manifest.columns} if self.manifest else {}
+
+    def column(self, name: str) -> NDArray[Any]:
+        """What each document's row had under ``name``, (num_documents,): int64, float64, bool, or str as objects.
+
+        What is missing is -1, NaN or "missing". Raises ``StoreError`` when the store kept no such field.
+        """
+        return self._of_documents(map_column(*self._prepared, name))
+
+    @property
+    def document_sources(self) -> Int64:
+        """Which of ``sources`` each document came from, (num_documents,). Raises ``StoreError`` in memory."""
+        folder, manifest = self._prepared
+        return self._of_documents([map_origins(folder, shard)[:, 0] for shard in manifest.shards])
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """The names of the inputs that the store was made of; none for a store in memory."""
+        return [line["path"] for line in read_sources(*self._prepared)] if self.manifest else []
+
+    @property
+    def _prepared(self) -> tuple[Path, Manifest]:
+        if self.path is None or self.manifest is None:
+            raise StoreError("this store was made from ids, without sources and columns: only prepare makes those.")
+        return self.path, self.manifest
+
+    def _of_documents(self, of_shards: list[NDArray[Any]]) -> NDArray[Any]:
+        return of_documents(of_shards, *self.places_in_shards(np.arange(self.num_documents)))
 
     # -- meaning ---------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,10 @@ Guarantee: rows come in the order of the file, null texts and those that are not
 from 1, stands where text files have a line. Cost: some thousand rows in memory. Needs pyarrow (extra ``io``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import islice
+from itertools import islice, repeat
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
@@ -38,8 +38,15 @@ def rows(source: Source, block: Block, reading: Reading) -> Iterator[Document | 
     """The documents of some row groups; ``line`` is the row within the file."""
     read = _parquet_columns if source.form == "parquet" else _arrow_columns
     with _opened(source) as file, _damage_named(source):
-        for column, first in read(file, source, block, reading):
-            yield from _documents(column, first, reading.key)
+        for batch, first in read(file, source, block, reading):
+            found = _documents(batch.column(reading.key), first, reading.key)
+            yield from _with_kept(found, batch, reading.keep) if reading.keep else found
+
+
+def _with_kept(found: Iterator[Document | Bad], batch: Any, keep: Sequence[str]) -> Iterator[Document | Bad]:
+    columns = [_texts(batch.column(name)) if name in batch.schema.names else repeat(None) for name in keep]
+    for document, kept in zip(found, zip(*columns, strict=False), strict=False):
+        yield document._replace(kept=kept) if isinstance(document, Document) else document
 
 
 def _pyarrow() -> Any:
@@ -65,9 +72,9 @@ def _opened(source: Source) -> BinaryIO:
 def _sizes(source: Source, reading: Reading) -> list[int]:
     with _opened(source) as file, _damage_named(source):
         if source.form == "arrow":
-            return [_checked(batch, reading.key).nbytes for batch in _batches(file, source, reading)]
+            return [_checked(batch, reading).nbytes for batch in _batches(file, source, reading)]
         parquet = _pyarrow().parquet.ParquetFile(file)
-        _require_column(source, parquet.schema_arrow, reading.key)
+        _require_columns(source, parquet.schema_arrow, reading)
         names = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
         leaf = names.index(reading.key) if reading.key in names else 0
         groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
@@ -75,24 +82,24 @@ def _sizes(source: Source, reading: Reading) -> list[int]:
 
 
 def _parquet_columns(file: BinaryIO, source: Source, block: Block, reading: Reading) -> Iterator[tuple[Any, int]]:
-    """Texts of some rows, and the number of rows before them."""
+    """Some rows, and the number of rows before them."""
     parquet = _pyarrow().parquet.ParquetFile(file)
     first = sum(parquet.metadata.row_group(number).num_rows for number in range(block.start))
     groups = list(range(block.start, block.stop))
-    found = parquet.iter_batches(_ROWS, row_groups=groups, columns=[reading.key], use_threads=False)
-    for batch in found:
-        yield batch.column(0), first
+    names = [name for name in (reading.key, *reading.keep) if name in parquet.schema_arrow.names]
+    for batch in parquet.iter_batches(_ROWS, row_groups=groups, columns=names, use_threads=False):
+        yield batch, first
         first += batch.num_rows
 
 
 def _arrow_columns(file: BinaryIO, source: Source, block: Block, reading: Reading) -> Iterator[tuple[Any, int]]:
-    """Texts of some rows, and the number of rows before them."""
+    """Some rows, and the number of rows before them."""
     first = 0
     for number, batch in enumerate(islice(_batches(file, source, reading), block.stop)):
         if number >= block.start:
-            column = _checked(batch, reading.key).column(reading.key)
+            checked = _checked(batch, reading)
             for start in range(0, batch.num_rows, _ROWS):
-                yield column.slice(start, _ROWS), first + start
+                yield checked.slice(start, _ROWS), first + start
         first += batch.num_rows
 
 
@@ -104,7 +111,7 @@ def _batches(file: BinaryIO, source: Source, reading: Reading) -> Iterator[Any]:
     mapped.seek(0)
     opener = arrow.ipc.open_file if is_file else arrow.ipc.open_stream
     reader = opener(mapped)
-    _require_column(source, reader.schema, reading.key)
+    _require_columns(source, reader.schema, reading)
     return map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
 
 
@@ -115,15 +122,18 @@ def _damage_named(source: Source) -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+    except (OSError, ValueError, OverflowError) as error:  # ArrowInvalid is a ValueError
         raise SourceError(
             f"{source.path} is no whole {source.form} file ({error}). Download or copy it again."
         ) from error
 
 
-def _require_column(source: Source, schema: Any, key: str) -> None:
-    """Raise ``SourceError`` unless there is one column of strings under ``key``."""
-    names = schema.names
+def _require_columns(source: Source, schema: Any, reading: Reading) -> None:
+    """Raise ``SourceError`` unless there is one column of strings for the text, and no two of a name to keep."""
+    key, names = reading.key, schema.names
+    for name in reading.keep:
+        if names.count(name) > 1:
+            raise SourceError(f"{source.path} has {names.count(name)} columns {name!r}. Take it out of keep.")
     if names.count(key) != 1:
         has = f"has {names.count(key)} columns" if key in names else "has no column"
         raise SourceError(
@@ -139,10 +149,12 @@ def _require_column(source: Source, schema: Any, key: str) -> None:
         )
 
 
-def _checked(batch: Any, key: str) -> Any:
+def _checked(batch: Any, reading: Reading) -> Any:
     """A batch that leads nowhere out of it. Whether its texts are UTF-8 is asked row by row."""
     batch.validate()
-    column = batch.column(key)
+    for name in {*reading.keep} & {*batch.schema.names}:
+        batch.column(name).validate(full=True)
+    column = batch.column(reading.key)
     column.view(_as_bytes(column.type)).validate(full=True)
     return batch
 

@@ -7,7 +7,7 @@ Only lines of white space between lines of JSON are nothing at all. Cost: one bl
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,16 +21,21 @@ from windrow.tokens.protocol import EOT
 
 __all__ = ["Bad", "Document", "documents", "read_text", "split_literal"]
 
+_WITH_NUMBERS = json.JSONDecoder(parse_int=lambda digits: int(digits[:40]))  # Python refuses those of 5000 digits
 _Decode = Callable[[bytes], str | None]
 
 
 class Document(NamedTuple):
-    """A text and where it lies: ``line`` counts from 1 within the block (0: it has none)."""
+    """A text and where it lies: ``line`` counts from 1 within the block (0: it has none).
+
+    ``kept`` are the values of the fields that are kept of its row, as they were read.
+    """
 
     text: str
     line: int
     start: int
     stop: int
+    kept: tuple[object, ...] = ()
 
 
 class Bad(NamedTuple):
@@ -47,9 +52,9 @@ def documents(data: bytes, form: str, start: int, reading: Reading) -> Iterator[
     """The documents of a block of whole documents that starts at byte ``start`` of its source."""
     if form not in LINE_FORMS:
         return _texts(data, start, reading)
-    if form == "json" and start <= len(BOM) and re.match(rb"\s*\[", data):
-        return _array(data, start, reading.key)
-    return _lines(data, start, reading.key)
+    is_array = form == "json" and start <= len(BOM) and re.match(rb"\s*\[", data)
+    rows = (_array if is_array else _lines)(data, start, reading.key)
+    return _with_kept(rows, data, start, reading.keep) if reading.keep else rows
 
 
 def split_literal(document: Document) -> Iterator[Document]:
@@ -180,3 +185,16 @@ def _decoder(key: str) -> _Decode:
 def _plain_text(row: Any, key: str) -> str | None:
     text = row.get(key) if isinstance(row, dict) else None
     return text if isinstance(text, str) else None
+
+
+def _with_kept(
+    rows: Iterator[Document | Bad], data: bytes, start: int, keep: Sequence[str]
+) -> Iterator[Document | Bad]:
+    for row in rows:
+        try:
+            if isinstance(row, Document):
+                fields = _WITH_NUMBERS.decode(data[row.start - start : row.stop - start].decode())
+                row = row._replace(kept=tuple(map(fields.get, keep)))
+        except (ValueError, RecursionError):  # a faster decoder passed over it
+            row = Bad("not JSON that can be read", *row[1:4])
+        yield row

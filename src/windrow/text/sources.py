@@ -64,7 +64,8 @@ class Reading:
     """How documents are found in sources: the part of the recipe that concerns reading.
 
     ``literal_eos`` is what a literal ``<|endoftext|>`` in text means: text | split | special | error. ``form`` is that
-    of all sources, whatever their names; ``text_key`` and ``form`` are None unless given.
+    of all sources, whatever their names; ``text_key`` and ``form`` are None unless given. ``keep`` names the fields of
+    rows whose values are kept beside the tokens.
     """
 
     text_key: str | None = None
@@ -72,6 +73,7 @@ class Reading:
     literal_eos: str = "text"
     on_error: str = "raise"
     form: Form | None = None
+    keep: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -79,7 +81,13 @@ class Reading:
                 raise ValueError(f"{name} is {value!r}, and it is one of {', '.join(map(repr, allowed))}")
         if self.separator is not None and (not self.separator or "\n" in self.separator):
             raise ValueError(f"separator is {self.separator!r}, and it is one line of text, without its line break")
-        for name, text in (("separator", self.separator or ""), ("text_key", self.key)):
+        if not isinstance(self.keep, (list, tuple)) or len({*self.keep, self.key, ""}) < len(self.keep) + 2:
+            raise ValueError(
+                f"keep is {self.keep!r}, and it is a list of names of fields, each once, without {self.key!r}, the text"
+            )
+        object.__setattr__(self, "keep", tuple(map(str, self.keep)))  # readings are keys of caches
+        keep = [("keep", name) for name in self.keep]
+        for name, text in (("separator", self.separator or ""), ("text_key", self.key), *keep):
             if text.encode("utf-8", "replace") != text.encode("utf-8", "surrogateescape"):
                 raise ValueError(f"{name} is {text!r}, which is not UTF-8, and texts are. Give it as UTF-8")
 
@@ -91,7 +99,8 @@ class Reading:
     @property
     def recipe(self) -> dict[str, Any]:
         """What stores and unfinished work keep of it. The form is kept with each source, and see ``told_form``."""
-        return {name: value for name, value in asdict(self).items() if name != "form"} | {"text_key": self.key}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("form", "keep")}
+        return fields | {"text_key": self.key} | ({"keep": [*self.keep]} if self.keep else {})
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,11 @@ def find_sources(inputs: Inputs, reading: Reading) -> tuple[list[Source], dict[s
     root = os.path.commonpath([os.path.dirname(path) for path in absolute]) if absolute else ""
     sources = [_source(path, root, reading) for path in paths]
     _require_names(sources)
+    if texts := [source.path for source in sources if source.form == "text" and reading.keep]:
+        raise SourceError(
+            f"{texts[0]} is plain text, which has no fields, and keep={[*reading.keep]} is of rows. Give JSON lines or "
+            "tables, or leave keep out."
+        )
     passed_over = {path for _, passed in found for path in passed} - set(paths)
     return sources, dict(Counter(sorted(map(_suffix, passed_over))).most_common())
 
