@@ -18,6 +18,12 @@ def store_of(lengths: list[int], first: int = 0) -> TokenStore:
     return TokenStore.from_ids(ids, eos_id=EOS, document_ends=np.cumsum(lengths))
 
 
+def counting(store: TokenStore, counts: Any) -> TokenStore:
+    """The same tokens and documents, with these counts."""
+    ends = store.document_ends(np.arange(store.num_documents))
+    return TokenStore.from_ids(store.tokens(), eos_id=store.eos_id, document_ends=ends, counts=counts)
+
+
 def document_lengths(max_length: int) -> Any:
     """Empty, one-token and tiny documents, exactly L and L + 1 tokens, and huge ones. (An empty text is one eos.)"""
     edge = st.sampled_from([1, 2, max_length, max_length + 1, 2 * max_length, 2 * max_length + 1])

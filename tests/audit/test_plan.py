@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from conftest import shared_text
-from corpora import EOS, corpora, store_of
+from corpora import EOS, corpora, counting, store_of
 from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.plan import MemberPlan, plan
 from windrow.audit.sizes import RunSizes, step_memory, suggest
@@ -77,6 +77,8 @@ def as_counted(member: MemberPlan) -> dict[str, Any]:
 @st.composite
 def recipes(draw: Any) -> tuple[Windows, dict[str, Any]]:
     store, lengths, max_length = draw(corpora())
+    if draw(st.booleans()):
+        store = counting(store, draw(st.lists(st.booleans(), min_size=sum(lengths), max_size=sum(lengths))))
     policy: Policy = draw(st.sampled_from(POLICIES))
     choices: dict[str, Any] = {"policy": policy}
     if policy == "concat":
@@ -117,6 +119,7 @@ def test_ledger(recipe: Any, batch_size: int, world: int, epochs: int, data: Any
     (member,) = made.members.values()
     assert as_counted(member) == counted(loaders, made.num_steps, 0, windows.num_tokens)
     assert made.places == sum(loader[step].inputs.size for loader in loaders for step in range(made.num_steps))
+    assert ("context by the data" in member.masked) == windows.store.has_counts
 
 
 def test_ledger_holds_for_each_member_of_a_mixture() -> None:
@@ -169,6 +172,27 @@ def test_documents_cut_are_those_that_no_row_holds_whole() -> None:
         cut = [d for d in touched if not any(d <= row for row in rows)]
         (member,) = plan(Loader(windows, 1)).members.values()
         assert member.documents_cut == len(cut), policy
+
+
+def test_the_ledger_says_what_is_context_by_the_data_and_what_at_document_edges() -> None:
+    store = counting(store_of([4, 4, 4, 1]), [0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1])
+    (member,) = plan(Loader(Windows(store, 4, 2), 1)).members.values()
+    assert member.masked == {"document edges": 0, "between pieces": 0, "excluded": 0, "context by the data": 8}
+    assert (member.trained, member.times_target) == (12, {0: 5, 1: 4, 2: 4})
+    assert member.nbytes_read == 25 * 3
+    (member,) = plan(Loader(Windows(store, 4, 2), 1, mask_targets="document_edges")).members.values()
+    assert (member.masked["document edges"], member.masked["context by the data"]) == (5, 6)
+    (member,) = plan(Loader(Windows(store, 4, policy="pack"), 1)).members.values()
+    assert member.masked == {"document edges": 0, "between pieces": 0, "excluded": 0, "context by the data": 3}
+
+
+def test_what_counts_is_read_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    store = counting(store_of(LENGTHS), random.integers(0, 2, sum(LENGTHS)))
+    loader = Loader(Windows(store, 6, 4), 2, mask_targets="document_edges")
+    whole = plan(loader)
+    monkeypatch.setattr("windrow.audit.plan._AT_A_TIME", 7)
+    assert plan(loader) == whole
 
 
 def test_an_unbalanced_ledger_is_an_assertion_error() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpora import EOS, corpora, store_of
+from corpora import EOS, corpora, counting, store_of
 from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.errors import StoreError
 from windrow.look.explain import explain
@@ -21,12 +21,6 @@ from windrow.windows.windows import POLICIES, Policy
 
 KEY = (3, "talk")
 LENGTHS = [4, 9, 1, 2, 17, 6]
-
-
-def counting(store: TokenStore, counts: Any) -> TokenStore:
-    """The same tokens and documents, with these counts."""
-    ends = store.document_ends(np.arange(store.num_documents))
-    return TokenStore.from_ids(store.tokens(), eos_id=store.eos_id, document_ends=ends, counts=counts)
 
 
 @st.composite
