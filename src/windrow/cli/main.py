@@ -94,8 +94,12 @@ def prepare(
     split: o.Split = "documents",
     form: o.GivenForm = None,
     text_key: o.TextKey = None,
+    parts_key: o.PartsKey = None,
+    ids_key: o.IdsKey = None,
+    mask_key: o.MaskKey = None,
     separator: o.Separator = None,
     literal_eos: o.LiteralEos = "text",
+    boundary: o.GivenBoundary = None,
     dedupe: o.Dedupe = False,
     on_error: o.OnError = "raise",
     workers: o.Workers = None,
@@ -124,7 +128,8 @@ def prepare(
     if memory is not None and not 0 < memory < 1e9:
         raise typer.BadParameter(f"--memory is {memory}, and it is a number of GB above 0")
     nbytes = None if memory is None else int(memory * 1e9)
-    reading = Reading(text_key, separator, literal_eos, on_error, form)
+    keys = (parts_key, ids_key, mask_key)
+    reading = Reading(text_key, separator, literal_eos, on_error, form, (), *keys, boundary=boundary)
     made: dict[str, Any] = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe, **asdict(reading)}
     shared: dict[str, Any] = {"tokenizer": tokenizer, "workers": workers, "memory": nbytes, "as_json": as_json}
     if dry_run:

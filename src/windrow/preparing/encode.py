@@ -29,7 +29,7 @@ from windrow.text.parse import Bad, Document, documents, split_literal
 from windrow.text.sources import BOM, Reading, Source
 from windrow.text.streams import STEP, FileBytes, StreamBytes, hash_file, num_lines, read_span
 from windrow.tokens.cuts import PIECE
-from windrow.tokens.encoder import Encoder
+from windrow.tokens.encoder import EMPTY, Encoder
 from windrow.tokens.protocol import EOT, Tokenizer, token_dtype
 
 __all__ = ["Done", "cannot_write", "do"]
@@ -91,7 +91,12 @@ def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
         tokenizer.expect(2 * nbytes)
     ready = time.perf_counter()
     encoder = Encoder(
-        tokenizer, writer.write, literal_eos=job.reading.literal_eos, cuttable=job.cuttable, hashed=job.hashed
+        tokenizer,
+        writer.write,
+        literal_eos=job.reading.literal_eos,
+        cuttable=job.cuttable,
+        hashed=job.hashed,
+        boundary=job.reading.boundary or "eos",
     )
     reader = _Reader(job, item, encoder)
     for number, source in enumerate(item.sources):
@@ -104,6 +109,9 @@ def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
         "max_token_id": encoder.max_token_id,
         "dtype": token_dtype(tokenizer.vocab_size).name,
     }
+    if job.reading.has_counts:
+        about["num_counting"] = int(np.count_nonzero(encoder.counts))
+        writer.write(encoder.counts)
     writer.write(table)
     if job.reading.keep and not item.only_hashed:
         values = np.frombuffer(json.dumps(reader.kept.columns()).encode(), np.uint8)
@@ -152,10 +160,13 @@ class _Reader:
             self._block(block, read_span(str(source.path), block.start, block.stop))
 
     def _given(self) -> Iterator[Document | Bad]:
-        """The texts that came with the item."""
+        """The texts that came with the item, or the rows as lines of JSON."""
         assert self._item.block is not None
         assert isinstance(self._item.data, list)
         start = self._item.block.start
+        if self._job.reading.has_rows:
+            yield from documents("".join(self._item.data).encode(), "jsonl", start, self._job.reading)
+            return
         for line, (text, kept) in enumerate(zip(self._item.data, self._item.kept or repeat(()), strict=False), 1):
             stop = start + len(text.encode("utf-8", "surrogatepass"))
             if not text.isascii() and text.encode("utf-8", "replace") != text.encode("utf-8", "surrogatepass"):
@@ -200,6 +211,8 @@ class _Reader:
         (found,) = documents(data, "text", block.start, Reading())
         if isinstance(found, Document) and self._job.reading.literal_eos == "error" and EOT in found.text:
             found = Bad(_LITERAL, *found[1:4])
+        if not data and is_first and is_last and self._job.reading.boundary == "none":
+            found = Bad(EMPTY, *found[1:4])
         text = found.text if isinstance(found, Document) else ""
         if isinstance(found, Bad):
             self._skip(found)
@@ -227,10 +240,16 @@ class _Reader:
                     self._document(part, above)
 
     def _document(self, document: Document, above: int) -> None:
-        text, line, start, stop, kept = document
+        text, line, start, stop, kept, row = document
         self.about["text_nbytes"] += len(text) if text.isascii() else len(text.encode())
+        place = self._number, line + above, start, stop
         try:
-            self._encoder.document(text, (self._number, line + above, start, stop))
+            if row is None:
+                self._encoder.document(text, place)
+            elif self._job.reading.ids_key is None:
+                self._encoder.parts(row, place)
+            else:
+                self._encoder.ids(row[0], row[1] if self._job.reading.has_counts else None, place)
         except ValueError as error:
             if isinstance(error, WindrowError):
                 raise

@@ -21,7 +21,7 @@ from windrow.text.blocks import Block, blocks
 from windrow.text.json_forms import LINE_FORMS
 from windrow.text.sources import Reading, Source
 from windrow.text.streams import Bytes, FileBytes, StreamBytes, num_lines
-from windrow.tokens.protocol import Tokenizer
+from windrow.tokens.protocol import Tokenizer, bos_id_of
 
 __all__ = ["ITEM", "Item", "Job", "Tasks", "job_for"]
 
@@ -56,6 +56,8 @@ def job_for(
     cuttable = getattr(tokenizer, "pattern", None) in _CUT_ALIKE or getattr(tokenizer, "name", "") == "bytes"
     recipe: dict[str, Any] = {"version": 1, "tokenizer": tokenizer.fingerprint, "eos_id": tokenizer.eos_id}
     recipe |= {"reading": reading.recipe, "cuttable": cuttable, "hashed": hashed}
+    if reading.boundary in ("bos", "both"):
+        recipe["bos_id"] = bos_id_of(tokenizer)
     shared = (json.dumps(recipe, sort_keys=True), reading, _pickled(tokenizer), cuttable, hashed)
     return Job(work, *shared, nbytes, memory or 1 << 30)
 
@@ -223,11 +225,11 @@ def _before(content: Bytes, block: Block) -> bytes:
 def batches(
     source: Source, reading: Reading, seen: Callable[[bytes], object]
 ) -> Iterator[tuple[list[str], list[tuple[Value, ...]], int]]:
-    """Lists of texts of about ITEM / 2 bytes, what is kept beside each, and where the last one ends."""
+    """Lists of texts (of lines of JSON) of about ITEM / 2 bytes, what is kept beside each, and where the last ends."""
     texts, kept = list[str](), list[tuple[Value, ...]]()
     held = stop = 0
     for number, document in enumerate(source.documents or ()):
-        text = _text_of(document, reading.key, number)
+        text = _line_of(document, reading, number) if reading.has_rows else _text_of(document, reading, number)
         data = text.encode("utf-8", "surrogatepass")
         seen(data)
         texts.append(text)
@@ -251,7 +253,22 @@ def _kept_of(document: object, keep: Sequence[str], number: int) -> tuple[Value,
         raise SourceError(f"document {number} of the iterable: {error}.") from error
 
 
-def _text_of(document: object, text_key: str, number: int) -> str:
+def _line_of(document: object, reading: Reading, number: int) -> str:
+    """What is wanted of a dict of parts or of ids, as a line of JSON."""
+    try:
+        row = {key: document[key] for key in reading.keys.values()}  # type: ignore[index]  # TypeError is the answer
+        row |= {name: document.get(name) for name in reading.keep}  # type: ignore[attr-defined]
+        return json.dumps(row, default=lambda array: array.tolist()) + "\n"
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        wanted = " and ".join(f"{name}={key!r}" for name, key in reading.keys.items())
+        raise SourceError(
+            f"document {number} of the iterable, a {type(document).__name__}, cannot be read ({type(error).__name__}: "
+            f"{error}), and documents are dicts with lists under {wanted}."
+        ) from None
+
+
+def _text_of(document: object, reading: Reading, number: int) -> str:
+    text_key = reading.keys["text_key"]
     text = document.get(text_key) if isinstance(document, Mapping) else document
     if isinstance(text, str):
         return text

@@ -26,7 +26,7 @@ from windrow.preparing.tally import Report, Tally
 from windrow.preparing.unfinished import locked, remove_left_over, remove_work
 from windrow.preparing.verify import is_finished
 from windrow.store.store import TokenStore, open_store
-from windrow.text.sources import Form, Inputs, Reading, Source, find_sources, require_unchanged, told_form
+from windrow.text.sources import Boundary, Form, Inputs, Reading, Source, find_sources, require_unchanged, told_form
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
@@ -49,6 +49,10 @@ def prepare(
     keep: Sequence[str] = (),
     dedupe: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
+    boundary: Boundary | None = None,
+    parts_key: str | None = None,
+    ids_key: str | None = None,
+    mask_key: str | None = None,
     workers: int | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
@@ -77,6 +81,14 @@ def prepare(
         dedupe: leave out documents that came before, character for character, and count them.
         on_error: ``"skip"`` leaves out and counts documents that cannot be read (bad JSON, null, not UTF-8). A file
             that cannot be read to its end is always an error.
+        boundary: what is written around documents: ``"eos"`` after each, the default; ``"bos"`` before it, ``"both"``,
+            or ``"none"``, the default with ``ids_key``. The tokenizer says which ids. A row of ids that begins or ends
+            with its own gets no other.
+        parts_key: where rows hold ``[[text, counts], ...]``: each text is tokenized by itself, and its tokens count as
+            targets (1) or are context only (0). The eos counts as the last token before it does, a bos never.
+        ids_key: where rows hold tokens, lists of ids of the tokenizer's vocabulary.
+        mask_key: where rows with ``ids_key`` say which tokens count: 0 or 1 for each; or labels, -100 or the id at the
+            same place. Without it all count.
         workers: number of processes; as many as cores by default, fewer where ``memory`` is short.
         memory: bytes that all of it may take, 1 GiB by default (256 MiB for each core, if that is more).
         executor: runs the work instead of processes of our own; its workers must see the same folders. A
@@ -100,10 +112,11 @@ def prepare(
     if not isinstance(dest, str | PathLike):
         raise ValueError(f'dest is {dest!r}, and it is the folder that the stores go to, for example "corpus"')
     folder = Path(dest)
-    reading = Reading(text_key, separator, literal_eos, on_error, form, keep)
+    keys = (parts_key, ids_key, mask_key)
+    reading = Reading(text_key, separator, literal_eos, on_error, form, keep, *keys, boundary=boundary)
     sources, passed_over = find_sources(inputs, reading)
-    policy = {"eos": "after each document", "split": split, "valid_fraction": valid_fraction, "dedupe": dedupe}
-    policy |= reading.recipe | told_form(sources, reading)
+    policy = {"split": split, "valid_fraction": valid_fraction, "dedupe": dedupe, **reading.recipe}
+    policy |= told_form(sources, reading) | ({} if "boundary" in policy else {"eos": "after each document"})
     names = ["train", "valid"] if valid_fraction else ["train"]
     nbytes = sum(source.nbytes for source in sources)
     try:
@@ -122,9 +135,10 @@ def prepare(
                     if part:
                         return {}
                     sides = divide(work, tally, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
-                    tally.require_documents(sides, valid_fraction, split)
+                    tally.require_documents(sides, valid_fraction, split, reading)
                     for name, parts in sides.items():
-                        publish_side(folder / name, parts, work, crew, loaded, {**policy, "side": name}, tally)
+                        made = {**policy, "side": name}
+                        publish_side(folder / name, parts, work, crew, loaded, reading, made, tally)
                     remove_work(folder)
                     tally.report(finished=True)
     except OSError as error:

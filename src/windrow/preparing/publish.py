@@ -6,14 +6,14 @@ and the manifest comes last. Cost: one item in memory; each token is copied once
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,15 @@ from windrow.preparing.tally import Tally
 from windrow.preparing.unfinished import ItemFile
 from windrow.store.manifest import MANIFEST, Column, ColumnFile, Manifest, Shard, describe
 from windrow.store.whole import write_whole
-from windrow.tokens.protocol import Tokenizer, token_dtype
+from windrow.text.sources import Reading
+from windrow.tokens.protocol import Tokenizer, bos_id_of, token_dtype
 
 __all__ = ["publish_side"]
 
 SHARD_TOKENS = 1 << 27
-_FILES = ("tokens-{:05d}.bin", "documents-{:05d}.npy", "origins-{:05d}.npy")  # of a shard
+_FILES = ("tokens-{:05d}.bin", "documents-{:05d}.npy", "origins-{:05d}.npy", "counts-{:05d}.bin")  # of a shard
 _COLUMN_FILE = "column-{:03d}-{:05d}.npy"
-_LEFT_OVER = re.compile(r"(tokens|documents|origins|column-\d+)-\d+\.(bin|npy)(\.tmp)?")
+_LEFT_OVER = re.compile(r"(tokens|counts|documents|origins|column-\d+)-\d+\.(bin|npy)(\.tmp)?")
 
 
 def publish_side(
@@ -43,12 +44,15 @@ def publish_side(
     work: Path,
     crew: Crew,
     tokenizer: Tokenizer,
+    reading: Reading,
     policy: Mapping[str, Any],
     tally: Tally,
 ) -> None:
     """Make the store ``folder`` of ``parts``, whose items are in the folder of unfinished ``work``."""
     eos_id, columns = tokenizer.eos_id, [field.column() for field in tally.fields]
-    tasks = (ShardTask(folder, number, work, eos_id, taken, columns) for number, taken in enumerate(_shards(parts)))
+    bos_id = bos_id_of(tokenizer) if reading.boundary in ("bos", "both") else None
+    shared = (Edges(eos_id, reading.boundary in ("eos", "both"), bos_id), columns, reading.has_counts)
+    tasks = (ShardTask(folder, number, work, taken, *shared) for number, taken in enumerate(_shards(parts)))
     shards = [done for _, _, done in sorted(crew.map(write_shard, tasks), key=lambda numbered: numbered[0])]
     num_tokens = sum(part.stop - part.start for part in parts)
     _require_whole(folder, num_tokens, shards)
@@ -70,13 +74,15 @@ def publish_side(
             replace(column, missing=sum(missing))
             for column, *missing in zip(columns, *(done.missing for done in shards), strict=True)
         ),
+        boundary=reading.boundary or "eos",
+        bos_id=bos_id,
     )
     write_whole(folder / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
 
 
 def _remove_others(folder: Path, shards: Sequence["ShardDone"]) -> None:
     """What an earlier run of another recipe left unfinished."""
-    named = {name for done in shards for name in (done.shard.file, done.shard.documents, done.shard.origins)}
+    named = {name for s in (done.shard for done in shards) for name in (s.file, s.documents, s.origins, s.counts)}
     named |= {column.file for done in shards for column in done.shard.columns}
     for path in folder.iterdir():
         if path.name not in named and _LEFT_OVER.fullmatch(path.name):
@@ -84,11 +90,12 @@ def _remove_others(folder: Path, shards: Sequence["ShardDone"]) -> None:
 
 
 def _counts(folder: Path, shards: Sequence["ShardDone"], num_tokens: int) -> dict[str, int]:
-    num_eos = sum(done.num_eos for done in shards)
+    num_eos, num_bos = sum(done.num_eos for done in shards), sum(done.num_bos for done in shards)
     lengths = _extreme_lengths(folder, [done.shard for done in shards])
     return {
-        "text_tokens": num_tokens - num_eos,
+        "text_tokens": num_tokens - num_eos - num_bos,
         "eos_tokens": num_eos,
+        **({"bos_tokens": num_bos} if num_bos else {}),
         "longest_document_tokens": max(lengths),
         "shortest_document_tokens": min(lengths),
     }
@@ -116,6 +123,14 @@ def _require_whole(folder: Path, num_tokens: int, shards: Sequence["ShardDone"])
         )
 
 
+class Edges(NamedTuple):
+    """The ids that stand around documents; ``ends``: each ends with ``eos_id``; with a ``bos_id`` each begins so."""
+
+    eos_id: int
+    ends: bool = True
+    bos_id: int | None = None
+
+
 @dataclass(frozen=True)
 class ShardTask:
     """Shard ``number`` of the store in ``folder``, to be made of ``parts`` in the folder of unfinished ``work``."""
@@ -123,9 +138,10 @@ class ShardTask:
     folder: Path
     number: int
     work: Path
-    eos_id: int
     parts: Sequence[ItemPart]
+    edges: Edges
     columns: Sequence[Column] = ()
+    has_counts: bool = False
 
     def __str__(self) -> str:
         return f"shard {self.number} of {self.folder}"
@@ -138,6 +154,7 @@ class ShardDone:
     shard: Shard
     max_token_id: int
     num_eos: int  # at the ends of documents
+    num_bos: int  # at their beginnings
     missing: Sequence[int]  # in each column
 
 
@@ -157,15 +174,18 @@ def _shards(parts: Sequence[ItemPart]) -> Iterator[list[ItemPart]]:
 def write_shard(task: ShardTask) -> ShardDone:
     """Write the files of a shard."""
     task.folder.mkdir(parents=True, exist_ok=True)
-    file, documents, origins = (form.format(task.number) for form in _FILES)
-    tokens, num_eos, ends, places, kept = write_whole(task.folder / file, partial(_write_tokens, task))
+    file, documents, origins, counts = (form.format(task.number) for form in _FILES)
+    tokens, nums, ends, places, kept = write_whole(task.folder / file, partial(_write_tokens, task))
     documents_sha256 = _write_array(task.folder / documents, ends)
     origins_sha256 = _write_array(task.folder / origins, places)
     named = (documents, documents_sha256, origins, origins_sha256)
     columns = tuple(_write_column(task, number, [*values]) for number, values in enumerate(zip(*kept, strict=True)))
     shard = Shard(file, tokens.num_tokens, len(ends), tokens.digest.hexdigest(), *named, columns=columns)
+    if task.has_counts:
+        digest = write_whole(task.folder / counts, partial(_write_counts, task))
+        shard = replace(shard, counts=counts, counts_sha256=digest)
     missing = [sum(values.missing for values in column) for column in zip(*kept, strict=True)]
-    return ShardDone(shard, tokens.max_token_id, num_eos, missing)
+    return ShardDone(shard, tokens.max_token_id, int(nums[0]), int(nums[1]), missing)
 
 
 def _write_column(task: ShardTask, number: int, values: Sequence[ColumnValues]) -> ColumnFile:
@@ -173,20 +193,31 @@ def _write_column(task: ShardTask, number: int, values: Sequence[ColumnValues]) 
     return ColumnFile(name, _write_array(task.folder / name, np.concatenate([part.values for part in values])))
 
 
-def _write_tokens(task: ShardTask, file: BinaryIO) -> tuple["_TokenFile", int, Int64, Int64, list[list[ColumnValues]]]:
-    """What was written, the number of eos at the ends of documents, the ends, origins (num_documents, 4), columns."""
-    num_eos, all_ends, all_origins = 0, [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
+def _write_counts(task: ShardTask, file: BinaryIO) -> str:
+    """The sha256 of what was written: a byte for each token."""
+    with ThreadPoolExecutor(1) as hashing:
+        written = _TokenFile(file, hashing)
+        for part in task.parts:
+            written.write(_read(task.work, part, ItemFile.counts)[0])
+    return written.digest.hexdigest()
+
+
+def _write_tokens(
+    task: ShardTask, file: BinaryIO
+) -> tuple["_TokenFile", Int64, Int64, Int64, list[list[ColumnValues]]]:
+    """What was written, how many eos and bos are around documents, the ends, origins (num_documents, 4), columns."""
+    nums, all_ends, all_origins = np.zeros(2, np.int64), [np.empty(0, np.int64)], [np.empty((0, 4), np.int64)]
     all_kept = list[list[ColumnValues]]()
     with ThreadPoolExecutor(1) as hashing:
         written = _TokenFile(file, hashing)
         for part in task.parts:
             tokens, ends, origins, kept = _read(task.work, part)
             all_kept.append([column_values(*each) for each in zip(task.columns, kept, strict=True)])
-            num_eos += _count_eos(task, part, tokens, ends)
+            nums += _count_edges(task, part, tokens, ends)
             all_ends.append(ends + written.num_tokens)
             all_origins.append(origins)
             written.write(tokens)
-    return written, num_eos, np.concatenate(all_ends), np.concatenate(all_origins), all_kept
+    return written, nums, np.concatenate(all_ends), np.concatenate(all_origins), all_kept
 
 
 class _TokenFile:
@@ -207,28 +238,37 @@ class _TokenFile:
         self._hashed = self._hashing.submit(self.digest.update, raw)
 
 
-def _count_eos(task: ShardTask, part: ItemPart, tokens: Tokens, ends: Int64) -> int:
-    """The documents that end with an eos: all, but for one that the split cuts."""
-    num_eos = int(np.count_nonzero(tokens[ends - 1] == task.eos_id))
-    if num_eos < len(ends) - part.closing:
-        raise PrepareError(
-            f"{task} would have {len(ends) - num_eos} documents without an eos at their end. Nothing was published; "
-            "please report this."
-        )
-    return num_eos
+def _count_edges(task: ShardTask, part: ItemPart, tokens: Tokens, ends: Int64) -> tuple[int, int]:
+    """How many documents end with an eos, and begin with a bos: where they are to, all but one that the split cuts."""
+    eos_id, ends_so, bos_id = task.edges
+    num_eos = int(np.count_nonzero(tokens[ends - 1] == eos_id))
+    begun = np.append(tokens[: part.start == 0], tokens[ends[ends < len(tokens)]])  # the first may be within one
+    num_bos = 0 if bos_id is None else int(np.count_nonzero(begun == bos_id))
+    for name, wrong in (
+        ("eos at their end", ends_so * (len(ends) - part.closing - num_eos)),
+        ("bos at their beginning", (bos_id is not None) * (len(begun) - 1 - num_bos)),
+    ):
+        if wrong > 0:
+            raise PrepareError(
+                f"{task} would have {wrong} documents without an {name}. Nothing was published; please report this."
+            )
+    return num_eos, num_bos
 
 
-def _read(work: Path, part: ItemPart) -> tuple[Tokens, Int64, Int64, list[NDArray[Any]]]:
-    """Tokens, ends (counted from the part's start), origins and kept values of a part."""
+def _read(
+    work: Path, part: ItemPart, read: Callable[[ItemFile, int, int], Tokens] = ItemFile.tokens
+) -> tuple[Tokens, Int64, Int64, list[NDArray[Any]]]:
+    """Tokens (or what ``read`` gives of them), ends (counted from the part's start), origins and kept values."""
     item = ItemFile.open(work, part.key)
     rows = item.rows()[:, :5]
     if part.row is not None:
         rows = np.array([(item.about["num_tokens"], *part.row)], np.int64)
     ends, about = rows[:, 0] if part.ends else rows[:0, 0], [_placed(rows[:, 1:], part), *item.kept()]
     if part.keep is None:
-        tokens = item.tokens(part.start, part.stop)
+        tokens = read(item, part.start, part.stop)
     else:
-        tokens = _runs(item, ends, part.keep)[part.start : part.stop]
+        whole = read(item, 0, int(item.about["num_tokens"]))
+        tokens = _runs(whole, ends, part.keep)[part.start : part.stop]
         about, ends = [of[part.keep] for of in about], np.cumsum(np.diff(ends, prepend=0)[part.keep])
     first, last = np.searchsorted(ends, [part.start, part.stop], side="right")
     if part.closing and (not last or ends[last - 1] != part.stop):
@@ -244,9 +284,9 @@ def _placed(origins: Int64, part: ItemPart) -> Int64:
     return placed
 
 
-def _runs(item: ItemFile, ends: Int64, keep: Mask) -> Tokens:
+def _runs(tokens: Tokens, ends: Int64, keep: Mask) -> Tokens:
     """The tokens of the documents kept, copied run by run."""
-    tokens, edges = item.tokens(0, int(item.about["num_tokens"])), np.concatenate([[0], ends])
+    edges = np.concatenate([[0], ends])
     runs = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
     return np.concatenate([tokens[edges[first] : edges[last]] for first, last in runs])
 

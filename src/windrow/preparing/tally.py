@@ -17,7 +17,7 @@ from windrow.preparing.encode import Done
 from windrow.preparing.items import Item
 from windrow.preparing.kept import Field
 from windrow.shown import counted
-from windrow.text.sources import Source
+from windrow.text.sources import Reading, Source
 
 __all__ = ["Report", "Result", "Tally"]
 
@@ -93,6 +93,7 @@ class Tally:
         self._numbered: list[tuple[int, Item, Done]] = []
         self._started = time.perf_counter()
         self._num: Counter[str] = Counter()  # fields of a report
+        self._num_counting = 0
         self._seconds: Counter[str] = Counter()
         known = all(source.is_file for source in sources)
         self._total = sum(source.nbytes for source in sources) if known else None
@@ -104,6 +105,7 @@ class Tally:
         self._numbered.append((number, *_slim(item, done)))
         for source, hexdigest, nbytes in done.about["sha256"]:
             self.digests[item.first + source] = hexdigest, nbytes
+        self._num_counting += done.about.get("num_counting", 0)
         counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped", "num_marks")
         self._num.update({name: done.about.get(name, 0) for name in counted})
         self._num.update(nbytes=item.nbytes, reused_nbytes=item.nbytes * done.reused)
@@ -168,14 +170,22 @@ class Tally:
         """Take in what the documents in order tell: duplicates, and bad pieces of a document that has another one."""
         self._num.update(num_duplicates=num_duplicates, num_skipped=-num_counted_again)
 
-    def require_documents(self, sides: Mapping[str, Sequence[object]], valid_fraction: float, split: str) -> None:
+    def require_documents(
+        self, sides: Mapping[str, Sequence[object]], valid_fraction: float, split: str, reading: Reading
+    ) -> None:
         """Raise ``NotEnoughTokensError`` when a side has no parts, or there is no text at all."""
         if not any(sides.values()):
             raise NotEnoughTokensError("the inputs hold no document, so there is nothing to train on. Give some text.")
-        if self._num["num_tokens"] == self._num["num_documents"]:  # an eos each, and nothing else
+        num_around = {"none": 0, "both": 2}.get(reading.boundary or "eos", 1) * self._num["num_documents"]
+        if self._num["num_tokens"] <= num_around:  # eos and bos, and nothing else
             raise NotEnoughTokensError(
                 f"the inputs hold {counted(self._num['num_documents'], 'document')} and no text, so there is nothing "
                 "to train on. Give some."
+            )
+        if reading.has_counts and not self._num_counting:
+            raise NotEnoughTokensError(
+                f"none of {self._num['num_tokens']} tokens counts as a target: what the rows say of them is 0 or -100 "
+                "everywhere, as a chat template without its {% generation %} block makes it. Correct what makes it."
             )
         what, remedy = _OF_EMPTY_SIDES[split]
         for side, parts in sides.items():

@@ -45,7 +45,8 @@ def write_item(folder: Path, key: str, fill: Callable[["ItemWriter"], T]) -> T:
 
 
 class ItemWriter:
-    """Takes one item: tokens as they come, the table of documents (see COLUMNS), and what is known of them."""
+    """Takes one item: tokens as they come, what counts of them where documents say so, the table of documents (see
+    COLUMNS), and what is known of them."""
 
     def __init__(self, file: BinaryIO, key: str) -> None:
         self._file, self._key = file, key
@@ -97,6 +98,11 @@ class ItemFile:
         if start == stop:
             return np.empty(0, dtype)  # nothing cannot be mapped
         return np.memmap(self.path, dtype, "r", start * dtype.itemsize, (stop - start,)).view(np.ndarray)
+
+    def counts(self, start: int, stop: int) -> NDArray[Any]:
+        """Which of these tokens count, (stop - start,) uint8."""
+        before = int(self.about["num_tokens"]) * np.dtype(self.about["dtype"]).itemsize
+        return np.fromfile(self.path, np.uint8, stop - start, offset=before + start)
 
     def rows(self) -> Int64:
         """The table of its documents, (num_documents, 8)."""

@@ -46,8 +46,8 @@ def _require_recipe(folder: Path, manifest: Manifest, policy: Mapping[str, Any],
         each["fingerprint"]: f"{each['name']}, fingerprint {each['fingerprint'][:16]}"
         for each in (manifest.tokenizer, tokenizer)
     }
-    wanted = {**policy, "tokenizer": tokenizer["fingerprint"]}
-    there = {**manifest.policy, "tokenizer": manifest.tokenizer["fingerprint"]}
+    wanted = {"boundary": "eos", **policy, "tokenizer": tokenizer["fingerprint"]}
+    there = {"boundary": "eos", **manifest.policy, "tokenizer": manifest.tokenizer["fingerprint"]}
     for name in sorted(wanted | there):
         here, was = wanted.get(name), there.get(name)
         if here != was:

@@ -4,6 +4,7 @@ Guarantee: rows come in the order of the file, null texts and those that are not
 from 1, stands where text files have a line. Cost: some thousand rows in memory. Needs pyarrow (extra ``io``).
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,6 +22,12 @@ from windrow.text.streams import chunks, open_binary
 __all__ = ["row_groups", "rows"]
 
 _ROWS = 1024
+_LIST = r"(large_|fixed_size_)?list<\w+: (u?int\d+|bool)( not null)?>(\[\d+\])?"
+_WANTED = {  # what stands under a key, what it is, and its type
+    "text_key": ("text", "text is a string", r"(large_)?string(_view)?"),
+    "ids_key": ("ids", "ids are lists of whole numbers", _LIST),
+    "mask_key": ("masks", "masks are lists of whole numbers", _LIST),
+}
 
 
 def row_groups(source: Source, reading: Reading, target: int) -> Iterator[tuple[Block, int]]:
@@ -39,7 +46,7 @@ def rows(source: Source, block: Block, reading: Reading) -> Iterator[Document | 
     read = _parquet_columns if source.form == "parquet" else _arrow_columns
     with _opened(source) as file, _damage_named(source):
         for batch, first in read(file, source, block, reading):
-            found = _documents(batch.column(reading.key), first, reading.key)
+            found = _documents(batch, first, reading)
             yield from _with_kept(found, batch, reading.keep) if reading.keep else found
 
 
@@ -76,7 +83,9 @@ def _sizes(source: Source, reading: Reading) -> list[int]:
         parquet = _pyarrow().parquet.ParquetFile(file)
         _require_columns(source, parquet.schema_arrow, reading)
         names = [parquet.schema.column(number).path for number in range(len(parquet.schema))]
-        leaf = names.index(reading.key) if reading.key in names else 0
+        key = next(iter(reading.keys.values()))
+        within = [number for number, name in enumerate(names) if name.startswith(f"{key}.")]
+        leaf = names.index(key) if key in names else [*within, 0][0]
         groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
         return [group.column(leaf).total_uncompressed_size for group in groups]
 
@@ -86,7 +95,7 @@ def _parquet_columns(file: BinaryIO, source: Source, block: Block, reading: Read
     parquet = _pyarrow().parquet.ParquetFile(file)
     first = sum(parquet.metadata.row_group(number).num_rows for number in range(block.start))
     groups = list(range(block.start, block.stop))
-    names = [name for name in (reading.key, *reading.keep) if name in parquet.schema_arrow.names]
+    names = [name for name in (*reading.keys.values(), *reading.keep) if name in parquet.schema_arrow.names]
     for batch in parquet.iter_batches(_ROWS, row_groups=groups, columns=names, use_threads=False):
         yield batch, first
         first += batch.num_rows
@@ -129,24 +138,24 @@ def _damage_named(source: Source) -> Iterator[None]:
 
 
 def _require_columns(source: Source, schema: Any, reading: Reading) -> None:
-    """Raise ``SourceError`` unless there is one column of strings for the text, and no two of a name to keep."""
-    key, names = reading.key, schema.names
+    """Raise ``SourceError`` unless there is one column of the right type under each key, and no two of one to keep."""
+    names = schema.names
     for name in reading.keep:
         if names.count(name) > 1:
             raise SourceError(f"{source.path} has {names.count(name)} columns {name!r}. Take it out of keep.")
-    if names.count(key) != 1:
-        has = f"has {names.count(key)} columns" if key in names else "has no column"
-        raise SourceError(
-            f"{source.path} {has} {key!r}; it has {', '.join(map(repr, names[:12]))}. Name the one column of "
-            "text with text_key (--text-key)."
-        )
-    kind = schema.field(key).type
-    texts = kind.value_type if _pyarrow().types.is_dictionary(kind) else kind
-    if str(texts) not in ("string", "large_string", "string_view"):
-        raise SourceError(
-            f"column {key!r} of {source.path} is of type {kind}, and text is a string. Name another column with "
-            "text_key (--text-key)."
-        )
+    for name, key in reading.keys.items():
+        wanted, flag = _WANTED[name], f"{name} (--{name.replace('_', '-')})"
+        if names.count(key) != 1:
+            has = f"has {names.count(key)} columns" if key in names else "has no column"
+            raise SourceError(
+                f"{source.path} {has} {key!r}; it has {', '.join(map(repr, names[:12]))}. Name the one column of "
+                f"{wanted[0]} with {flag}."
+            )
+        kind = schema.field(key).type
+        if not re.fullmatch(wanted[2], str(kind.value_type if _pyarrow().types.is_dictionary(kind) else kind)):
+            raise SourceError(
+                f"column {key!r} of {source.path} is of type {kind}, and {wanted[1]}. Name another column with {flag}."
+            )
 
 
 def _checked(batch: Any, reading: Reading) -> Any:
@@ -154,8 +163,9 @@ def _checked(batch: Any, reading: Reading) -> Any:
     batch.validate()
     for name in {*reading.keep} & {*batch.schema.names}:
         batch.column(name).validate(full=True)
-    column = batch.column(reading.key)
-    column.view(_as_bytes(column.type)).validate(full=True)
+    for name, key in reading.keys.items():
+        column = batch.column(key)
+        (column.view(_as_bytes(column.type)) if name == "text_key" else column).validate(full=True)
     return batch
 
 
@@ -166,8 +176,14 @@ def _as_bytes(kind: Any) -> Any:
     return getattr(arrow, str(kind).replace("string", "binary"))()
 
 
-def _documents(column: Any, first: int, key: str) -> Iterator[Document | Bad]:
-    for row, text in enumerate(_texts(column), first + 1):
+def _documents(batch: Any, first: int, reading: Reading) -> Iterator[Document | Bad]:
+    if reading.has_rows:
+        columns = [batch.column(key).to_pylist() for key in reading.keys.values()]
+        for row, ids in enumerate(zip(*columns, strict=True), first + 1):
+            yield Document("", row, 0, 0, row=ids)
+        return
+    key = reading.keys["text_key"]
+    for row, text in enumerate(_texts(batch.column(key)), first + 1):
         if isinstance(text, str):
             yield Document(text, row, 0, 0)
         elif text is None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from windrow.errors import SourceError
 from windrow.text.blocks import delimiter
 from windrow.text.json_forms import JSON, LINE_FORMS, elements
+from windrow.text.rows import row_of
 from windrow.text.sources import BOM, Reading
 from windrow.text.streams import num_lines
 from windrow.tokens.protocol import EOT
@@ -28,7 +29,8 @@ _Decode = Callable[[bytes], str | None]
 class Document(NamedTuple):
     """A text and where it lies: ``line`` counts from 1 within the block (0: it has none).
 
-    ``kept`` are the values of the fields that are kept of its row, as they were read.
+    ``kept`` are the values of the fields that are kept of its row, as they were read. ``row`` holds its parts, each a
+    text and whether it counts; or instead of a text ids and their mask, not looked at.
     """
 
     text: str
@@ -36,6 +38,7 @@ class Document(NamedTuple):
     start: int
     stop: int
     kept: tuple[object, ...] = ()
+    row: tuple[Any, ...] | None = None
 
 
 class Bad(NamedTuple):
@@ -53,7 +56,7 @@ def documents(data: bytes, form: str, start: int, reading: Reading) -> Iterator[
     if form not in LINE_FORMS:
         return _texts(data, start, reading)
     is_array = form == "json" and start <= len(BOM) and re.match(rb"\s*\[", data)
-    rows = (_array if is_array else _lines)(data, start, reading.key)
+    rows = (_array if is_array else _lines)(data, start, reading)
     return _with_kept(rows, data, start, reading.keep) if reading.keep else rows
 
 
@@ -104,23 +107,23 @@ def read_text(path: Path) -> str:
         raise SourceError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
 
 
-def _lines(data: bytes, start: int, key: str) -> Iterator[Document | Bad]:
-    decode, is_utf8 = _decoder(key), _is_utf8(data)
+def _lines(data: bytes, start: int, reading: Reading) -> Iterator[Document | Bad]:
+    decode, is_utf8 = _decoder(reading), _is_utf8(data)
     for number, line in enumerate(data.split(b"\n"), 1):
         if line and not line.isspace():
-            yield _document(line, number, start, key, decode if is_utf8 or _is_utf8(line) else None)
+            yield _document(line, number, start, reading, decode if is_utf8 or _is_utf8(line) else None)
         start += len(line) + 1
 
 
-def _array(data: bytes, start: int, key: str) -> Iterator[Document | Bad]:
+def _array(data: bytes, start: int, reading: Reading) -> Iterator[Document | Bad]:
     """The elements of one JSON array, each at the line where it starts."""
-    decode, is_utf8 = _decoder(key), _is_utf8(data)
+    decode, is_utf8 = _decoder(reading), _is_utf8(data)
     here, line = 0, 1
     try:
         for first, stop in elements(data):
             line += num_lines(data, here, first)
             here, row = first, data[first:stop]
-            yield _document(row, line, start + first, key, decode if is_utf8 or _is_utf8(row) else None)
+            yield _document(row, line, start + first, reading, decode if is_utf8 or _is_utf8(row) else None)
     except (ValueError, RecursionError) as error:
         yield Bad(f"no whole JSON array: {error}", line, start + here, start + len(data), True)
 
@@ -133,21 +136,21 @@ def _is_utf8(data: bytes) -> bool:
         return False
 
 
-def _document(row: bytes, line: int, start: int, key: str, decode: _Decode | None) -> Document | Bad:
+def _document(row: bytes, line: int, start: int, reading: Reading, decode: _Decode | None) -> Document | Bad:
     try:
         text = decode(row) if decode else None
     except (ValueError, RecursionError):
         text = None
     if text is None:
-        return _looked_at(row, line, start, key)
+        return _looked_at(row, line, start, reading)
     return Document(text, line, start, start + len(row))
 
 
-def _looked_at(data: bytes, line: int, start: int, key: str) -> Document | Bad:
+def _looked_at(data: bytes, line: int, start: int, reading: Reading) -> Document | Bad:
     """A row that the fast decoder does not take, by the json module, which has the last word on any row."""
     stop = start + len(data)
     try:
-        row = JSON.decode(data.decode("utf-8"))
+        row = (_WITH_NUMBERS if reading.has_rows else JSON).decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         return Bad(not_utf8(data, error, start), line, start, stop)
     except json.JSONDecodeError as error:
@@ -156,23 +159,19 @@ def _looked_at(data: bytes, line: int, start: int, key: str) -> Document | Bad:
         return Bad("not JSON that can be read: nested too deep", line, start, stop)
     if not isinstance(row, dict):
         return Bad(f"a JSON {type(row).__name__}, and each document is an object", line, start, stop)
-    if key not in row:
-        held = ", ".join(map(repr, list(row)[:8]))
-        return Bad(f"no key {key!r} (it has {held}). Name the right one with text_key", line, start, stop)
-    text = row[key]
-    if not isinstance(text, str):
-        kind = "null" if text is None else type(text).__name__
-        return Bad(f"{key!r} is {kind}, and text is a string", line, start, stop)
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return Bad(f"{key!r} has half a surrogate pair, and UTF-8 has none", line, start, stop)
-    return Document(text, line, start, stop)
+        text, values = row_of(row, reading)
+    except ValueError as error:
+        return Bad(str(error), line, start, stop)
+    return Document(text, line, start, stop, row=values)
 
 
 @cache
-def _decoder(key: str) -> _Decode:
+def _decoder(reading: Reading) -> _Decode:
     """The text of a row; None or ValueError when it takes a closer look."""
+    if reading.has_rows:
+        return lambda row: None
+    key = reading.keys["text_key"]
     try:
         import msgspec
     except ImportError:

@@ -20,6 +20,7 @@ from windrow.errors import SourceError
 __all__ = [
     "BOM",
     "FORM_REMEDY",
+    "Boundary",
     "Form",
     "Inputs",
     "Reading",
@@ -33,6 +34,7 @@ __all__ = [
 
 BOM = b"\xef\xbb\xbf"  # the byte order mark of UTF-8, which is no text at the head of a file
 Form = Literal["text", "jsonl", "json", "parquet", "arrow"]
+Boundary = Literal["eos", "bos", "both", "none"]
 Documents = Iterable[str] | Iterable[Mapping[str, Any]]
 Inputs = str | Path | list[str] | list[Path] | tuple[str, ...] | tuple[Path, ...] | Documents
 FORMS = {
@@ -46,13 +48,14 @@ FORMS = {
     ".feather": "arrow",
 }
 _OURS = re.compile(  # what lies in stores and in unfinished work
-    r"(tokens|documents|origins)-\d{5}\.(bin|npy)(\.tmp)?|[0-9a-f]{32}\.item(\..+\.tmp)?|lock(-\d+-of-\d+)?"
+    r"(tokens|counts|documents|origins)-\d{5}\.(bin|npy)(\.tmp)?|[0-9a-f]{32}\.item(\..+\.tmp)?|lock(-\d+-of-\d+)?"
 )
 _LISTS = {f"{name}{tmp}" for name in ("sources.jsonl", "manifest.json") for tmp in ("", ".tmp")}  # a store's own
 _CHOICES = {
     "literal_eos": ("text", "split", "special", "error"),
     "on_error": ("raise", "skip"),
     "form": (None, *get_args(Form)),
+    "boundary": get_args(Boundary),
 }
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 FORM_REMEDY = f"Or say what it is with form= (--form): {', '.join(get_args(Form)[:-1])} or {get_args(Form)[-1]}."
@@ -61,11 +64,13 @@ _KNOWN = f"Names that tell a form end in {', '.join(FORMS)}, each plain, .gz or 
 
 @dataclass(frozen=True)
 class Reading:
-    """How documents are found in sources: the part of the recipe that concerns reading.
+    """How documents are found in sources, and what is written around them: the part of the recipe for each document.
 
     ``literal_eos`` is what a literal ``<|endoftext|>`` in text means: text | split | special | error. ``form`` is that
-    of all sources, whatever their names; ``text_key`` and ``form`` are None unless given. ``keep`` names the fields of
-    rows whose values are kept beside the tokens.
+    of all sources, whatever their names; it and the keys are None unless given. ``keep`` names the fields of rows whose
+    values are kept beside the tokens. A document is a text, or with a ``parts_key`` texts of which some count, or with
+    an ``ids_key`` tokens, of which the ``mask_key`` says which count. ``boundary`` is "eos" unless given, with an
+    ``ids_key`` "none".
     """
 
     text_key: str | None = None
@@ -74,33 +79,72 @@ class Reading:
     on_error: str = "raise"
     form: Form | None = None
     keep: Sequence[str] = ()
+    parts_key: str | None = None
+    ids_key: str | None = None
+    mask_key: str | None = None
+    boundary: Boundary | None = None
 
     def __post_init__(self) -> None:
+        if self.boundary is None:
+            object.__setattr__(self, "boundary", "eos" if self.ids_key is None else "none")
         for name, allowed in _CHOICES.items():
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} is {value!r}, and it is one of {', '.join(map(repr, allowed))}")
         if self.separator is not None and (not self.separator or "\n" in self.separator):
             raise ValueError(f"separator is {self.separator!r}, and it is one line of text, without its line break")
-        if not isinstance(self.keep, (list, tuple)) or len({*self.keep, self.key, ""}) < len(self.keep) + 2:
+        first, *others = self.keys
+        if others and (first, *others) != ("ids_key", "mask_key"):
             raise ValueError(
-                f"keep is {self.keep!r}, and it is a list of names of fields, each once, without {self.key!r}, the text"
+                f"{others[-1]} is given with {first}, and a document is a text, parts, or ids and their mask. Give "
+                "text_key, or parts_key, or ids_key with or without a mask_key"
+            )
+        if first == "mask_key":
+            raise ValueError("mask_key is given and says which ids count, but no ids_key says where the ids are")
+        if first != "text_key" and self.literal_eos != "text":
+            raise ValueError(
+                f"literal_eos is {self.literal_eos!r}, and with {first} a literal eos is text. Leave it out"
+            )
+        keys = [*self.keys.values()]
+        if not isinstance(self.keep, (list, tuple)) or len({*self.keep, *keys, ""}) < len([*self.keep, *keys]) + 1:
+            raise ValueError(
+                f"keep is {self.keep!r}, and it is a list of names of fields, each once, and no key of a document"
             )
         object.__setattr__(self, "keep", tuple(map(str, self.keep)))  # readings are keys of caches
         keep = [("keep", name) for name in self.keep]
-        for name, text in (("separator", self.separator or ""), ("text_key", self.key), *keep):
+        for name, text in (("separator", self.separator or ""), *self.keys.items(), *keep):
             if text.encode("utf-8", "replace") != text.encode("utf-8", "surrogateescape"):
                 raise ValueError(f"{name} is {text!r}, which is not UTF-8, and texts are. Give it as UTF-8")
 
     @property
-    def key(self) -> str:
-        """Where the text is in an object or a table."""
-        return "text" if self.text_key is None else self.text_key
+    def keys(self) -> dict[str, str]:
+        """Where a document is in an object or a table: its text, its parts, or its ids and their mask."""
+        names = ("text_key", "parts_key", "ids_key", "mask_key")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given or {"text_key": "text"}
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether documents are parts or ids."""
+        return self.parts_key is not None or self.ids_key is not None
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether documents tell which of their tokens count."""
+        return self.parts_key is not None or self.mask_key is not None
 
     @property
     def recipe(self) -> dict[str, Any]:
         """What stores and unfinished work keep of it. The form is kept with each source, and see ``told_form``."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("form", "keep")}
-        return fields | {"text_key": self.key} | ({"keep": [*self.keep]} if self.keep else {})
+        unless = {
+            "form": self.form,
+            "keep": (),
+            "parts_key": None,
+            "ids_key": None,
+            "mask_key": None,
+            "boundary": "eos",
+        }
+        fields = {name: value for name, value in asdict(self).items() if name not in unless or value != unless[name]}
+        return fields | {"text_key": self.keys.get("text_key", "text")} | ({"keep": [*self.keep]} if self.keep else {})
 
 
 @dataclass(frozen=True)
@@ -158,7 +202,7 @@ def find_sources(inputs: Inputs, reading: Reading) -> tuple[list[Source], dict[s
 
 def told_form(sources: Sequence[Source], reading: Reading) -> dict[str, str]:
     """The form that a store keeps: one that was told, where the names of the sources tell another or none."""
-    usual = {"-": "text" if reading.key == "text" else "jsonl", None: "documents"}
+    usual = {"-": "text" if reading.keys == {"text_key": "text"} else "jsonl", None: "documents"}
     forms = {source.form for source in sources if source.form != (usual.get(source.path) or form_of(source.name)[0])}
     return {"form": forms.pop()} if forms else {}
 
@@ -241,7 +285,8 @@ def _suffix(path: str) -> str:
 
 def _source(path: str, root: str, reading: Reading) -> Source:
     if path == "-":
-        return Source("-", "-", reading.form or ("text" if reading.text_key is None else "jsonl"))
+        is_text = reading.text_key is None and not reading.has_rows
+        return Source("-", "-", reading.form or ("text" if is_text else "jsonl"))
     named, compression = form_of(path)
     form = reading.form or named
     name = Path(os.path.relpath(path, root) if os.path.isabs(path) else path).as_posix()
@@ -256,7 +301,19 @@ def _source(path: str, root: str, reading: Reading) -> Source:
         )
     if not form:
         raise SourceError(f"{path} has a name that does not tell its form, and none is guessed. {_KNOWN}")
+    _require_keys(path, form, reading)
     return Source(name, path, form, compression, status.st_size, status.st_mtime_ns)
+
+
+def _require_keys(path: str, form: str, reading: Reading) -> None:
+    """Raise ``SourceError`` for a form that cannot hold what the ``reading`` looks for."""
+    if (form == "text" and reading.has_rows) or (form in ("parquet", "arrow") and reading.parts_key is not None):
+        first = next(iter(reading.keys))
+        others = "JSON" if reading.parts_key is not None else "JSON or a table"
+        raise SourceError(
+            f"{path} is read as {form}, which has no rows with {first}={reading.keys[first]!r}. Give "
+            f"rows of {others}, or leave {first} out."
+        )
 
 
 def require_unchanged(sources: Iterable[Source]) -> None:

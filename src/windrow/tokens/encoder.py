@@ -1,32 +1,42 @@
 """Documents -> tokens and a table of documents, batch by batch: the inner loop of ``prepare``.
 
-Guarantee: exactly one eos after each document, written here and never by the tokenizer; every id below
+Guarantee: exactly one eos after each document (or what the boundary says), written here, never by
+the tokenizer; every id below
 ``vocab_size``; a document that comes in pieces has the ids of the whole. The first document of an item and the seam
 before each piece are compared with the reference tokenizer. Cost: one batch of about a million characters.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from itertools import pairwise
 from struct import unpack
+from typing import Any
 
 import numpy as np
 
-from windrow.arrays import Int64, Tokens
+from windrow.arrays import Int64, Mask, Tokens
 from windrow.errors import PrepareError, TokenizerError
 from windrow.tokens.cuts import PIECE, cut_long, cuts_of
-from windrow.tokens.protocol import EOT, Tokenizer, encode_documents
+from windrow.tokens.given import counts_given, ids_given
+from windrow.tokens.protocol import EOT, Tokenizer, bos_id_of, encode_documents
 
-__all__ = ["COLUMNS", "Encoder", "digest_of_pieces"]
+__all__ = ["COLUMNS", "EMPTY", "Encoder", "digest_of_pieces"]
 
 _BATCH = 1 << 20  # characters
 _CHECKED = 2000  # characters of each item, and at each side of a seam, that are compared
-_NONE = -1  # after a piece that is not the last
+_NONE = -1  # where no id is written: after a piece that is not the last
+EMPTY = 'it has no token, and with boundary="none" no place in a store'
 Place = tuple[int, int, int, int]  # source (within the item), line, start, stop
 
 
 def _digest(text: str) -> bytes:
     return sha256(b"windrow document 1\n" + text.encode()).digest()[:16]
+
+
+def _digest_of(arrays: list[Tokens]) -> bytes:
+    """Of tokens and what counts of them."""
+    return sha256(b"windrow tokens 1\n" + b"".join(array.tobytes() for array in arrays)).digest()[:16]
 
 
 def digest_of_pieces(digests: list[bytes]) -> bytes:
@@ -35,14 +45,29 @@ def digest_of_pieces(digests: list[bytes]) -> bytes:
 
 
 class Encoder:
-    """Takes documents in order; ``write`` gets the tokens, ``table`` is (num_documents, 8), see ``COLUMNS``."""
+    """Takes documents in order; ``write`` gets the tokens, ``table`` is (num_documents, 8), see ``COLUMNS``.
+
+    ``counts`` is (num_tokens,) uint8 once there is a table: 1 where a token counts, of documents that say so.
+    """
 
     def __init__(
-        self, tokenizer: Tokenizer, write: Callable[[Tokens], None], *, literal_eos: str, cuttable: bool, hashed: bool
+        self,
+        tokenizer: Tokenizer,
+        write: Callable[[Tokens], None],
+        *,
+        literal_eos: str,
+        cuttable: bool,
+        hashed: bool,
+        boundary: str = "eos",
     ) -> None:
         self._tokenizer, self._write, self._cuttable, self._hashed = tokenizer, write, cuttable, hashed
+        self._bos = bos_id_of(tokenizer) if boundary in ("bos", "both") else _NONE
+        self._eos = tokenizer.eos_id if boundary in ("eos", "both") else _NONE
+        self._flags: list[Any] = []  # of each text whether it counts; of each row of ids, (n,) which of them do
+        self._counts = [np.empty(0, np.uint8)]
+        self._has_rows, self._closed = False, 0  # where the last document ended
         self._special = dict(getattr(tokenizer, "specials", {})).get(EOT) if literal_eos == "special" else None
-        self._texts: list[str] = []
+        self._texts: list[Any] = []  # or ids
         self._after: list[int] = []  # the id after each text
         self._closing: list[int] = []  # numbers of the texts that end a document
         self._rows: list[tuple[int, ...]] = []  # of each document that ended, all of ``COLUMNS`` but the end
@@ -54,15 +79,39 @@ class Encoder:
 
     def document(self, text: str, place: Place) -> None:
         """One document. Raises ``ValueError`` when it has no place to be cut and is too long to be done whole."""
-        if len(text) > PIECE >> 2 and len(data := text.encode()) > PIECE:
-            pieces = cut_long(data, self._cuttable)
-            if pieces is None:
-                raise ValueError("too long, with no place to cut it")
+        self._require_some(text)
+        pieces = self._cut(text)
+        if len(pieces) > 1:
             for number, piece in enumerate(pieces):
-                self.piece(piece.decode(), place, number == 0, number == len(pieces) - 1)
+                self.piece(piece, place, number == 0, number == len(pieces) - 1)
             return
         self._rows.append((*place, *unpack("<2q", _digest(text) if self._hashed else bytes(16)), False))
-        self._text(text, self._tokenizer.eos_id)
+        self._text(text)
+
+    def parts(self, parts: Sequence[tuple[str, int]], place: Place) -> None:
+        """A document of texts that count (1) or not (0), each tokenized by itself. Raises ``ValueError`` likewise."""
+        self._require_some("".join(text for text, _ in parts))
+        cut = [(self._cut(text), flag) for text, flag in parts]
+        if self._bos != _NONE:
+            self._add("", self._bos)
+        for pieces, flag in cut:
+            for before, piece in zip(["", *pieces], pieces, strict=False):
+                self._check_seam(before, piece)
+                self._add(piece, _NONE, flag)
+        self._add("", self._eos)
+        self._end_row(place)
+
+    def ids(self, ids: object, mask: object, place: Place) -> None:
+        """A document of tokens; ``mask`` says which count, None for none. Raises ``ValueError`` for what is neither."""
+        taken = ids_given(ids, self._tokenizer.vocab_size)
+        counts = np.zeros(len(taken), np.bool_) if mask is None else counts_given(mask, taken)
+        if self._bos not in (_NONE, *taken[:1].tolist()):
+            taken, counts = np.append(taken.dtype.type(self._bos), taken), np.append(False, counts)
+        if self._eos not in (_NONE, *taken[-1:].tolist()):
+            taken, counts = np.append(taken, taken.dtype.type(self._eos)), np.append(counts, counts[-1:].any())
+        self._require_some(taken)
+        self._add(taken, _NONE, counts)
+        self._end_row(place)
 
     def piece(
         self, text: str, place: Place, is_first: bool, is_last: bool, before: str = "", bad: bool = False
@@ -75,41 +124,107 @@ class Encoder:
         self.digests.append(_digest(text))
         if is_last:
             self._rows.append((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad))
-        self._text(text, self._tokenizer.eos_id if is_last else _NONE)
+        self._text(text, opens=is_first, closes=is_last)
 
     def table(self) -> Int64:
         """The rows of all documents that ended, once everything is encoded."""
         self._flush()
         return np.concatenate(self._tables)
 
-    def _text(self, text: str, after: int) -> None:
+    @property
+    def counts(self) -> Tokens:
+        """1 for each token that counts and 0 for others, (num_tokens,) uint8; nothing where documents do not say."""
+        return np.concatenate(self._counts)
+
+    def _require_some(self, content: str | Tokens) -> None:
+        if not len(content) and self._bos == self._eos == _NONE:
+            raise ValueError(EMPTY)
+
+    def _cut(self, text: str) -> list[str]:
+        """A text, or the pieces of a long one. Raises ``ValueError`` where it has no place to be cut."""
+        if len(text) <= PIECE >> 2 or len(data := text.encode()) <= PIECE:
+            return [text]
+        pieces = cut_long(data, self._cuttable)
+        if pieces is None:
+            raise ValueError("too long, with no place to cut it")
+        return [piece.decode() for piece in pieces]
+
+    def _text(self, text: str, *, opens: bool = True, closes: bool = True) -> None:
+        if opens and self._bos != _NONE:
+            self._add("", self._bos)
         if self._special is not None and EOT in text:
             *parts, text = text.split(EOT)
-            self._texts += parts
-            self._after += [self._special] * len(parts)
-        if after != _NONE:
-            self._closing.append(len(self._texts))
+            for part in parts:
+                self._add(part, self._special)
+        self._add(text, self._eos if closes else _NONE)
+        self._end(closes)
+
+    def _add(self, text: str | Tokens, after: int, flag: int | Mask = 0) -> None:
         self._texts.append(text)
         self._after.append(after)
+        self._flags.append(flag)
         self._num_chars += len(text) + 1
+
+    def _end(self, closes: bool = True) -> None:
+        if closes:
+            self._closing.append(len(self._texts) - 1)
         if self._num_chars >= _BATCH:
             self._flush()
+
+    def _end_row(self, place: Place) -> None:
+        """The digest of parts and ids comes when all their tokens are there."""
+        self._has_rows = True
+        self._rows.append((*place, 0, 0, False))
+        self._end()
 
     def _flush(self) -> None:
         if not self._texts:
             return
         started = time.perf_counter()
-        ids, ends = self._encode(self._texts)
-        if self.max_token_id < 0:  # these are the first of the item
-            self._check_sample(self._texts[0])
-        self.max_token_id = max(self.max_token_id, self._highest(ids), *self._after)
+        if are_ids := not isinstance(self._texts[0], str):
+            ids, ends = np.concatenate(self._texts), np.cumsum([len(row) for row in self._texts], dtype=np.int64)
+        else:
+            ids, ends = self._encode(self._texts)
+            if self.max_token_id < 0:  # these are the first of the item
+                self._check_sample(next(filter(None, self._texts), ""))
+        highest = int(ids.max(initial=0)) if are_ids else self._highest(ids)
+        self.max_token_id = max(self.max_token_id, highest, *self._after)
         tokens, ends = self._with_after(ids, ends)
         if self._rows:
-            self._tables.append(np.column_stack([self.num_tokens + ends[self._closing], self._rows]))
+            self._tables.append(self._table_of(tokens, ends))
         self.num_tokens += len(tokens)
-        self._texts, self._after, self._closing, self._rows, self._num_chars = [], [], [], [], 0
+        self._texts, self._after, self._flags, self._closing, self._rows, self._num_chars = [], [], [], [], [], 0
         self.seconds += time.perf_counter() - started
         self._write(tokens)
+
+    def _table_of(self, tokens: Tokens, ends: Int64) -> Int64:
+        """The rows of the documents that end among ``tokens``; what counts of parts and ids is found, too."""
+        closed = ends[self._closing]
+        table: Int64 = np.column_stack([self.num_tokens + closed, self._rows])
+        lengths = np.diff(table[:, 0], prepend=self._closed)
+        if not (lengths | table[:, 7]).all():
+            line = table[np.argmin(lengths | table[:, 7]), 2]
+            raise TokenizerError(f"the tokenizer makes no token of the document at line {line} of its block: {EMPTY}.")
+        self._closed = int(table[-1, 0])
+        if self._has_rows:
+            counts = self._counted(ends, closed)
+            self._counts.append(counts)
+            if self._hashed:
+                both = (tokens, counts)
+                edges = [0, *closed.tolist()]
+                found = [_digest_of([each[a:b] for each in both]) for a, b in pairwise(edges)]
+                table[:, 5:7] = np.frombuffer(b"".join(found), "<i8").reshape(-1, 2)
+        return table
+
+    def _counted(self, ends: Int64, closed: Int64) -> Tokens:
+        """What counts, (num_tokens,): an eos that is written here does as the token before it in its document does."""
+        if isinstance(self._flags[0], np.ndarray):
+            return np.concatenate(self._flags).view(np.uint8)
+        counts = np.repeat(np.array(self._flags, np.uint8), np.diff(ends, prepend=0))
+        if self._eos != _NONE:
+            last, begun = closed - 1, np.append(0, closed[:-1])
+            counts[last] = counts[last - 1] & (last > begun)
+        return counts
 
     def _encode(self, texts: list[str]) -> tuple[Tokens, Int64]:
         """The ids of all texts in a row, and where each ends."""
@@ -127,15 +242,16 @@ class Encoder:
         return tokens, ends + np.cumsum(has)
 
     def _highest(self, ids: Tokens) -> int:
-        """The highest id of text. Raises when one is no id, or the eos."""
-        vocab_size, eos_id = self._tokenizer.vocab_size, self._tokenizer.eos_id
+        """The highest id of text. Raises when one is no id, or one that is written around documents."""
+        vocab_size = self._tokenizer.vocab_size
         if (highest := int(ids.max(initial=0))) >= vocab_size:
             raise TokenizerError(f"id {highest} is not below vocab_size = {vocab_size}. Correct the tokenizer.")
-        if num := int(np.count_nonzero(ids == eos_id)):
-            raise PrepareError(
-                f"the tokenizer itself made {num} eos tokens (id {eos_id}) out of text, and prepare writes exactly one "
-                "after each document: they would end documents that do not end. Turn off what adds special tokens."
-            )
+        for name, edge in (("eos", self._tokenizer.eos_id), ("bos", self._bos)):
+            if num := int(np.count_nonzero(ids == edge)) if edge != _NONE else 0:
+                raise PrepareError(
+                    f"the tokenizer itself made {num} {name} tokens (id {edge}) out of text, and prepare alone writes "
+                    "what stands around documents: they would divide one. Turn off what adds special tokens."
+                )
         return highest
 
     # -- checks against the reference --------------------------------------------------------------------------------

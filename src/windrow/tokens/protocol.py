@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from windrow.errors import TokenizerError
 
-__all__ = ["EOT", "PROTOCOL", "Tokenizer", "encode_documents", "token_dtype"]
+__all__ = ["EOT", "PROTOCOL", "Tokenizer", "bos_id_of", "encode_documents", "token_dtype"]
 
 PROTOCOL = ("encode", "decode", "vocab_size", "eos_id", "fingerprint")
 
@@ -47,6 +47,21 @@ def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[npt.NDArray
     if len(rows) != len(texts):
         raise TokenizerError(f"encode_batch made {len(rows)} rows of {len(texts)} texts. It must make one each.")
     return [_checked(row, number, tokenizer.vocab_size) for number, row in enumerate(rows)]
+
+
+def bos_id_of(tokenizer: Tokenizer) -> int:
+    """The id that begins a document, of those tokenizers that have a ``bos_id``. Raises TokenizerError for others."""
+    bos_id: int | None = getattr(tokenizer, "bos_id", None)
+    if bos_id is None:
+        raise TokenizerError(
+            f"the tokenizer {getattr(tokenizer, 'name', type(tokenizer).__name__)!r} has no bos_id for a document "
+            'to begin with. Use boundary="eos", or a tokenizer that has one.'
+        )
+    if not 0 <= bos_id < tokenizer.vocab_size:
+        raise TokenizerError(
+            f"bos_id is {bos_id}, and it must be in [0, {tokenizer.vocab_size}). Correct the tokenizer."
+        )
+    return bos_id
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:

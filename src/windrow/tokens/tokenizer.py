@@ -39,6 +39,7 @@ __all__ = [
     "load_tokenizer",
 ]
 
+BOS_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|bos|>", "<|startoftext|>", "[BOS]", "<|beginoftext|>")
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 
 
@@ -70,9 +71,10 @@ class TextTokenizer:
     """A tokenizer of windrow's own.
 
     ``name`` holds no folder and goes into manifests. ``pattern`` is "gpt2", "cl100k_base" or "o200k_base" when
-    text is cut that way before the merges, else None. ``specials`` maps control tokens to ids. It pickles as
-    its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never as an engine. ``n_vocab``,
-    ``eot_token``, ``special_tokens_set`` and the names of methods are also those of a ``tiktoken.Encoding``.
+    text is cut that way before the merges, else None. ``specials`` maps control tokens to ids; ``bos_id`` is None where
+    none has a usual name. It pickles as its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never
+    as an engine. ``n_vocab``, ``eot_token``, ``special_tokens_set`` and the names of methods are also those of a
+    ``tiktoken.Encoding``.
     """
 
     def __init__(self, model: "BPE | HuggingFace | SingleBytes", spec: str | None = None) -> None:
@@ -80,6 +82,7 @@ class TextTokenizer:
         self.vocab_size = self.n_vocab = model.vocab_size
         self.specials, self.special_tokens_set = model.specials, set(model.specials)
         self.eos_id = self.eot_token = model.specials[model.eos]
+        self.bos_id = next((model.specials[name] for name in BOS_NAMES if name in model.specials), None)
         self.pattern = model.pattern
         self.fingerprint = hashlib.sha256(json.dumps(model.digest, sort_keys=True).encode()).hexdigest()
         self._model, self._spec = model, spec
