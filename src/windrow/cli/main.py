@@ -100,6 +100,7 @@ def prepare(
     separator: o.Separator = None,
     literal_eos: o.LiteralEos = "text",
     boundary: o.GivenBoundary = None,
+    keep: o.Keep = "",
     dedupe: o.Dedupe = False,
     on_error: o.OnError = "raise",
     workers: o.Workers = None,
@@ -129,7 +130,7 @@ def prepare(
         raise typer.BadParameter(f"--memory is {memory}, and it is a number of GB above 0")
     nbytes = None if memory is None else int(memory * 1e9)
     keys = (parts_key, ids_key, mask_key)
-    reading = Reading(text_key, separator, literal_eos, on_error, form, (), *keys, boundary=boundary)
+    reading = Reading(text_key, separator, literal_eos, on_error, form, keep.split(",") if keep else (), *keys, boundary=boundary)
     made: dict[str, Any] = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe, **asdict(reading)}
     shared: dict[str, Any] = {"tokenizer": tokenizer, "workers": workers, "memory": nbytes, "as_json": as_json}
     if dry_run:
@@ -147,14 +148,17 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
     windrow info corpus
     windrow info corpus/train --json
     """
-    from windrow.look.info import print_stores, store_facts
+    from windrow.look.info import print_stores, print_summary, store_facts, store_summary
     from windrow.store.store import open_splits
 
-    facts = {name: store_facts(opened) for name, opened in open_splits(store).items()}
+    stores = open_splits(store)
+    facts = {name: store_facts(opened) | store_summary(opened) for name, opened in stores.items()}
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
-    else:
-        print_stores(output_console(), facts)
+        return
+    print_stores(output_console(), facts)
+    for name, summary in facts.items():
+        print_summary(output_console(), name, summary)
 
 
 for body in (show, when, trace, report, plan, check, bench):

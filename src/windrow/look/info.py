@@ -1,18 +1,25 @@
-"""What ``windrow info`` prints: the facts of a store.
+"""What ``windrow info`` prints: the facts of a store, its columns, and tokens by source and by category.
 
-Guarantee: every figure is the manifest's. Cost: opening the stores.
+Guarantee: facts are the manifest's, at the cost of opening the store; a summary reads what is kept of each document.
 """
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from windrow.arrays import Int64
 from windrow.shown import size, table, visible
+from windrow.store.manifest import Column
 from windrow.store.store import TokenStore
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_stores", "store_facts"]
+__all__ = ["print_stores", "print_summary", "store_facts", "store_summary"]
+
+_MOST = 10  # sources, or categories, that are printed
 
 
 def store_facts(store: TokenStore) -> dict[str, Any]:
@@ -54,3 +61,53 @@ def _store_lines(fact: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "split", f"{policy.get('split', '-')}, valid_fraction {policy.get('valid_fraction', '-')}"
     yield "fingerprint", f"{fact['fingerprint'][:16]}..."
     yield "path", fact["path"]
+
+
+def store_summary(store: TokenStore) -> dict[str, Any]:
+    """Tokens by source; of each column its type, how many miss, and its range and mean, or tokens by what it holds."""
+    assert store.manifest is not None
+    lengths, names = store.document_lengths, dict(enumerate(store.sources))
+    by_source = {names.get(n, f"source {n}"): num for n, num in _tokens_by(store.document_sources, lengths)}
+    columns = {
+        column.name: _column_facts(column, store.column(column.name), lengths) for column in store.manifest.columns
+    }
+    return {"tokens_by_source": by_source, "columns": columns}
+
+
+def _column_facts(column: Column, values: NDArray[Any], lengths: Int64) -> dict[str, Any]:
+    facts: dict[str, Any] = {"type": column.type, "missing": column.missing}
+    if column.type in ("bool", "category"):
+        return facts | {"tokens": {str(value): num for value, num in _tokens_by(values, lengths)}}
+    is_missing = np.isnan(values) if column.type == "float64" else values == -1
+    there = values[~is_missing] if np.count_nonzero(is_missing) == column.missing else values
+    if not len(there):
+        return facts
+    return facts | {"least": there.min().item(), "mean": there.mean().item(), "highest": there.max().item()}
+
+
+def _tokens_by(values: NDArray[Any], lengths: Int64) -> list[tuple[Any, int]]:
+    """The values, and the tokens of the documents that have each, the most first."""
+    numbers = dict[Any, int]()
+    which = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values.tolist()), np.int64, len(values))
+    tokens = np.bincount(which, lengths, len(numbers)).astype(np.int64).tolist()
+    return sorted(zip(numbers, tokens, strict=True), key=lambda pair: -pair[1])
+
+
+def print_summary(console: "Console", side: str, summary: dict[str, Any]) -> None:
+    """A table for each way to divide the tokens of a store, and a line for each column of numbers."""
+    if len(summary["tokens_by_source"]) > 1:
+        _print_tokens(console, f"{side}: source", summary["tokens_by_source"])
+    for name, facts in summary["columns"].items():
+        missing = f", {facts['missing']:,} missing" * (facts["missing"] > 0)
+        if "tokens" in facts:
+            _print_tokens(console, f"{side}: {name}, {facts['type']}{missing}", facts["tokens"])
+        elif "mean" in facts:
+            span = f"from {facts['least']:,} to {facts['highest']:,}, {facts['mean']:,.6g} on average"
+            console.print(visible(f"{side}: {name}, {facts['type']}{missing}: {span}"), soft_wrap=True)
+
+
+def _print_tokens(console: "Console", heading: str, tokens: dict[str, int]) -> None:
+    rows, rest = list(tokens.items())[:_MOST], list(tokens.values())[_MOST:]
+    rows += [(f"{len(rest):,} more", sum(rest))] if rest else []
+    shares = [(name, f"{num:,}", f"{num / sum(tokens.values()):.1%}") for name, num in rows]
+    console.print(table([visible(heading), "tokens", "share"], shares, left=[0]))

@@ -63,7 +63,7 @@ def map_column(folder: Path, manifest: Manifest, name: str) -> list[NDArray[Any]
             return [_values(path, num_documents, column) for path, num_documents in paths]
     names = ", ".join(repr(column.name) for column in manifest.columns)
     raise StoreError(
-        f"{folder} has no column {name!r}; it has {names or 'none'}. To have it, prepare the store with keep=[{name!r}]."
+        f"{folder} has no column {name!r}; it has {names or 'none'}. Prepare it with keep=[{name!r}] to have it."
     )
 
 
@@ -76,8 +76,8 @@ def _values(path: Path, num_documents: int, column: Column) -> NDArray[Any]:
             f"{path} holds codes from {codes.min()} to {codes.max()}, and {column.name!r} has "
             f"{len(column.categories)} categories. Restore it from a copy, or prepare the store again."
         )
-    names: NDArray[Any] = np.array([*column.categories, "missing"], object)
-    return names[codes]
+    texts: NDArray[Any] = np.array([*column.categories, "missing"], object)[codes]
+    return texts
 
 
 def of_documents(of_shards: Sequence[NDArray[Any]], shards: Int64, rows: Int64) -> NDArray[Any]:

@@ -17,10 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from windrow.arrays import Int64, Mask, Tokens, whole_numbers
 from windrow.errors import NotEnoughTokensError, StoreError, brief, whole_number
+from windrow.store.given import checked_counts, checked_ends, narrow
 from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest, read_sources
-from windrow.store.shards import map_column, map_documents, map_origins, map_tokens, of_documents, require_rising
-from windrow.tokens.protocol import Tokenizer, token_dtype
+from windrow.store.shards import map_column, map_documents, map_origins, map_tokens, of_documents
+from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["TokenStore", "open_splits", "open_store"]
@@ -86,12 +87,12 @@ class TokenStore:
         """
         if tokenizer is not None and eos_id is None:
             eos_id = load_tokenizer(tokenizer).eos_id
-        tokens = _narrow(np.asarray(ids), eos_id)
+        tokens = narrow(np.asarray(ids), eos_id)
         if document_ends is None:
             ends = np.array([len(tokens)] if len(tokens) else [], dtype=np.int64)
         else:
-            ends = _checked_ends(np.asarray(document_ends), len(tokens))
-        counting = [] if counts is None else [_checked_counts(np.asarray(counts), len(tokens))]
+            ends = checked_ends(np.asarray(document_ends), len(tokens))
+        counting = [] if counts is None else [checked_counts(np.asarray(counts), len(tokens))]
         store = cls(Line([tokens], [ends], tokens.dtype, counts=counting), eos_id=eos_id)
         store._tokenizer = tokenizer
         return store
@@ -330,37 +331,6 @@ def _digest(about: str, *arrays: NDArray[Any]) -> str:
     for array in arrays:
         content.update(np.ascontiguousarray(array).data)
     return content.hexdigest()
-
-
-def _narrow(ids: NDArray[Any], eos_id: int | None) -> Tokens:
-    if ids.ndim != 1 or not (ids.dtype.kind in "iu" or not len(ids)):
-        raise ValueError(f"ids must be one row of integers, and these are {ids.shape} {ids.dtype}")
-    eos_id = 0 if eos_id is None else whole_number("eos_id", eos_id, at_least=0)
-    if ids.dtype in (np.uint16, np.uint32):
-        if eos_id > (most := np.iinfo(ids.dtype).max):
-            raise StoreError(f"eos_id is {eos_id}, and ids of {ids.dtype} end at {most}. Give ids.astype(np.uint32).")
-        return ids
-    low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
-    if low < 0 or max(high, eos_id) >= 2**32:
-        raise ValueError(f"ids run from {low} to {high}, eos_id is {eos_id}, and a store holds 0 to 2**32 - 1")
-    return ids.astype(token_dtype(max(high, eos_id) + 1))
-
-
-def _checked_ends(given: NDArray[Any], num_tokens: int) -> Int64:
-    if given.ndim != 1 or (len(given) and given.dtype.kind not in "iu"):
-        raise ValueError(f"document_ends must be one row of whole numbers, and these are {given.shape} {given.dtype}")
-    ends = given.astype(np.int64)
-    require_rising("document_ends", ends, num_tokens)
-    return ends
-
-
-def _checked_counts(given: NDArray[Any], num_tokens: int) -> Tokens:
-    if given.shape != (num_tokens,) or given.dtype.kind not in "biu" or not np.isin(given, (0, 1)).all():
-        held = f" from {given.min()} to {given.max()}" if given.size and given.dtype.kind in "biu" else ""
-        raise ValueError(
-            f"counts must be {num_tokens} times 0 or 1, one an id, and these are {given.shape} {given.dtype}{held}"
-        )
-    return given.astype(np.uint8)
 
 
 def open_splits(path: Path) -> dict[str, TokenStore]:

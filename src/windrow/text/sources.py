@@ -48,7 +48,8 @@ FORMS = {
     ".feather": "arrow",
 }
 _OURS = re.compile(  # what lies in stores and in unfinished work
-    r"(tokens|counts|documents|origins)-\d{5}\.(bin|npy)(\.tmp)?|[0-9a-f]{32}\.item(\..+\.tmp)?|lock(-\d+-of-\d+)?"
+    r"(tokens|counts|documents|origins|column-\d{3})-\d{5}\.(bin|npy)(\.tmp)?|"
+    r"[0-9a-f]{32}\.item(\..+\.tmp)?|lock(-\d+-of-\d+)?"
 )
 _LISTS = {f"{name}{tmp}" for name in ("sources.jsonl", "manifest.json") for tmp in ("", ".tmp")}  # a store's own
 _CHOICES = {
@@ -193,8 +194,7 @@ def find_sources(inputs: Inputs, reading: Reading) -> tuple[list[Source], dict[s
     _require_names(sources)
     if texts := [source.path for source in sources if source.form == "text" and reading.keep]:
         raise SourceError(
-            f"{texts[0]} is plain text, which has no fields, and keep={[*reading.keep]} is of rows. Give JSON lines or "
-            "tables, or leave keep out."
+            f"{texts[0]} is plain text, which has no fields to keep. Give JSON lines or tables, or leave keep out."
         )
     passed_over = {path for _, passed in found for path in passed} - set(paths)
     return sources, dict(Counter(sorted(map(_suffix, passed_over))).most_common())
