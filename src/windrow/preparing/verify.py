@@ -51,9 +51,10 @@ def _require_recipe(folder: Path, manifest: Manifest, policy: Mapping[str, Any],
     for name in sorted(wanted | there):
         here, was = wanted.get(name), there.get(name)
         if here != was:
+            here, was = (made.get(str(value), value) for value in (here, was))
             raise PrepareError(
-                f"{folder} holds a store already, made with {name}={made.get(was, was)!r}, and this command has "
-                f"{made.get(here, here)!r}. Stores are never written over. Choose another folder, or remove that one."
+                f"{folder} holds a store already, made with {name}={was!r}, and this command has {here!r}. Stores are "
+                "never written over. Choose another folder, or remove that one."
             )
 
 
