@@ -5,6 +5,7 @@ import json
 import sys
 import sysconfig
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tiktoken
 
+from windrow.store.manifest import Manifest, Shard, read_manifest
 from windrow.store.store import TokenStore, open_store
 from windrow.tokens.tokenizer import load_tokenizer
 
@@ -107,3 +109,22 @@ class Broken(Executor):
         future: Future[Any] = Future()
         future.set_result(call(*args, **kwargs))
         return future
+
+
+def rewritten(folder: Path, **changes: Any) -> Manifest:
+    """The manifest of the store in ``folder`` with these changes, written."""
+    made = replace(read_manifest(folder), **changes)
+    (folder / "manifest.json").write_text(made.to_json())
+    return made
+
+
+def with_counts(folder: Path, counts: Any) -> Manifest:
+    """The manifest of the store in ``folder``, given these counts (num_tokens,): a file for each shard."""
+    shards, flags = list[Shard](), np.asarray(counts, dtype=np.uint8)
+    for number, shard in enumerate(read_manifest(folder).shards):
+        here, flags = np.split(flags, [shard.num_tokens])
+        path = folder / f"counts-{number:05d}.bin"
+        path.write_bytes(here.tobytes())
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        shards.append(replace(shard, counts=path.name, counts_sha256=digest))
+    return rewritten(folder, shards=tuple(shards))

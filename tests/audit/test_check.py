@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import windrow.audit.check_batches
-from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, prepare
+from prepare_helpers import rewritten, with_counts
+from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.check import CHECKS, Certificate, certify, print_certificate
 from windrow.audit.check_store import ids_wrapped
 from windrow.audit.check_subject import Failed, Subject
@@ -59,6 +60,44 @@ def test_a_sound_raw_file_passes_what_can_be_asked_of_it(tmp_path: Path) -> None
     made = certify(raw(tmp_path / "train.bin", ids), SIZES, tokenizer="gpt2")
     assert made.ok
     assert [f.name for f in made.findings if f.status != "ok"] == [NAMES[1], NAMES[12]]
+
+
+def test_a_sound_store_with_counts_passes_all_of_them_too(corpus: Path) -> None:
+    random = np.random.default_rng(0)
+    for side in ("train", "valid"):
+        with_counts(corpus / side, random.integers(0, 2, open_store(corpus / side).num_tokens))
+    assert [(f.name, f.status, f.evidence) for f in certify(corpus, SIZES).findings if f.status != "ok"] == []
+
+
+def test_counts_that_are_lost_on_the_way_to_the_batches_are_found(corpus: Path, monkeypatch: Patch) -> None:
+    with_counts(corpus / "train", np.arange(open_store(corpus / "train").num_tokens) % 2)
+    monkeypatch.setattr(TokenStore, "has_counts", False)
+    assert {NAMES[0], NAMES[9]} <= failing(corpus)
+
+
+def test_counts_that_are_neither_0_nor_1_are_found(corpus: Path) -> None:
+    with_counts(corpus / "train", np.arange(open_store(corpus / "train").num_tokens) % 3)
+    assert NAMES[13] in failing(corpus)
+
+
+def test_counts_written_over_are_found(corpus: Path) -> None:
+    with_counts(corpus / "train", np.ones(open_store(corpus / "train").num_tokens))
+    path = corpus / "train/counts-00000.bin"
+    path.write_bytes(b"\0" + path.read_bytes()[1:])
+    assert NAMES[12] in failing(corpus)
+
+
+def test_each_boundary_is_asked_for_what_it_writes(tmp_path: Path) -> None:
+    prepare(iter(TEXTS), tmp_path, tokenizer="bytes")
+    rewritten(tmp_path / "train", boundary="none")
+    found = {f.name: f for f in certify(tmp_path, SIZES).findings}
+    assert found[NAMES[5]].status == "not applicable"
+    assert "boundary 'none', as asked for" in found[NAMES[5]].evidence
+    rewritten(tmp_path / "train", boundary="both", bos_id=ord("D"))  # each text begins with it
+    assert found[NAMES[14]].status == "failed"  # an eos that was not asked for
+    assert not {NAMES[5], NAMES[10], NAMES[14]} & failing(tmp_path)
+    rewritten(tmp_path / "train", boundary="both", bos_id=ord("E"))
+    assert NAMES[5] in failing(tmp_path)
 
 
 # -- faults, planted one by one ------------------------------------------------------------------------------------

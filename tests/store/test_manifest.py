@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from prepare_helpers import rewritten, with_counts
 from windrow import open_store, prepare
 from windrow.errors import StoreError
 from windrow.store.manifest import Column, ColumnFile, Manifest, read_manifest
@@ -20,22 +21,6 @@ TEXTS = ["First text.", "A second one.", "A third."]
 def folder(tmp_path: Path) -> Path:
     prepare(iter(TEXTS), tmp_path, tokenizer="bytes")
     return tmp_path / "train"
-
-
-def rewritten(folder: Path, **changes: Any) -> Manifest:
-    """The manifest in ``folder`` with these changes, written."""
-    made = replace(read_manifest(folder), **changes)
-    (folder / "manifest.json").write_text(made.to_json())
-    return made
-
-
-def with_counts(folder: Path, counts: Any) -> Manifest:
-    """The store in ``folder`` with these counts."""
-    raw = np.asarray(counts, dtype=np.uint8).tobytes()
-    (folder / "counts-00000.bin").write_bytes(raw)
-    (shard,) = read_manifest(folder).shards
-    shard = replace(shard, counts="counts-00000.bin", counts_sha256=sha256(raw).hexdigest())
-    return rewritten(folder, shards=(shard,))
 
 
 def with_column(folder: Path, column: Column) -> Manifest:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from windrow.arrays import Mask, UInt64, runs
 from windrow.audit.check_subject import Failed, NotApplicable, Subject
 from windrow.shown import counted
+from windrow.store.manifest import BOUNDARIES
 from windrow.store.store import TokenStore
 from windrow.windows.spans import document_bounds
 
@@ -43,11 +44,13 @@ def stale_files(subject: Subject) -> str:
 
 
 def truncated(subject: Subject) -> str:
-    """Sizes and boundaries agree, and no stretch of zeros stands where a shard was cut."""
+    """Sizes and boundaries agree, counts are 0 and 1, and no stretch of zeros stands where a shard was cut."""
     if subject.raw and subject.raw.stat().st_size % 2:
         raise Failed(f"{subject.raw.stat().st_size} bytes are no whole number of 2-byte tokens")
     for name, store in subject.whole.items():
         document_bounds(store)  # an error where they do not agree
+        for first in range(0, store.num_tokens * store.has_counts, _AT_A_TIME):  # and one where counts are none
+            store.counts_at(np.array([first]), np.array([min(_AT_A_TIME, store.num_tokens - first)]))
         run = max((_longest_run(tokens == 0) for tokens in _chunks(store)), default=0)
         if run >= _LONG_RUN:
             raise Failed(f"{name}: {run} zeros in a row, as a file has where it was never written")
@@ -70,14 +73,18 @@ def ids_wrapped(subject: Subject) -> str:
 
 
 def eos(subject: Subject) -> str:
-    """Each document ends with one eos, and there is none but those."""
+    """Each document begins and ends as its boundary says, with one eos, and there is none but those."""
     total, cut = 0, 0
     for name, store in subject.whole.items():
+        cut_by_split = store.manifest is not None and store.manifest.policy.get("split") == "tail"
+        if _has(store, "bos_id") and (unbegun := store.num_documents - _num_begun(store)) > cut_by_split:
+            raise Failed(f"{name}: no bos begins {counted(unbegun, 'document')}")
+        if not _has(store, "eos_id"):
+            raise NotApplicable(f"{name} has boundary {store.boundary!r}, as asked for: no eos ends a document")
         starts, ends = document_bounds(store)
         num_eos, num_ended = _count(store, [subject.tokenizer.eos_id]), store.num_ended
         if subject.raw and not num_eos:
             raise NotApplicable(f"this file has no eos {subject.tokenizer.eos_id} at all")
-        cut_by_split = store.manifest is not None and store.manifest.policy.get("split") == "tail"
         missing = len(ends) - num_ended
         if store.eos_id != subject.tokenizer.eos_id:
             raise Failed(f"{name}: its eos is {store.eos_id}, and the tokenizer's is {subject.tokenizer.eos_id}")
@@ -87,7 +94,7 @@ def eos(subject: Subject) -> str:
             )
         if subject.raw and (doubled := int(np.count_nonzero(ends - starts == 1))):
             raise Failed(f"{counted(doubled, 'document')} of an eos alone: eos was written twice")
-        if num_eos != num_ended and not _special_allowed(store):
+        if num_eos != num_ended and not _asked_for(store):
             raise Failed(f"{name}: {num_eos} eos in {len(ends)} documents")
         total, cut = total + num_ended, cut + missing
     also = f"; {cut} document is cut by the split, as asked for" if cut else ""
@@ -96,12 +103,15 @@ def eos(subject: Subject) -> str:
 
 def control_tokens(subject: Subject) -> str:
     """No text became a control token."""
+    manifest = subject.train.manifest
     specials = {**getattr(subject.tokenizer, "specials", {}), "eos": subject.tokenizer.eos_id}
+    specials |= {"bos": manifest.bos_id} if manifest and manifest.bos_id is not None else {}
     ids = sorted(set(specials.values()))
     for name, store in subject.whole.items():
-        if _special_allowed(store):
-            raise NotApplicable(f"{name} was made with --literal-eos special, as asked for")
-        if forged := _count(store, ids) - store.num_ended:
+        if asked := _asked_for(store):
+            raise NotApplicable(f"{name} was made with {asked}, as asked for")
+        written = store.num_ended * _has(store, "eos_id") + _num_begun(store) * _has(store, "bos_id")
+        if forged := _count(store, ids) - written:
             raise Failed(f"{name}: {counted(forged, 'control token')} inside documents")
     return f"none of {ids} stands inside a document"
 
@@ -111,11 +121,14 @@ def cut_points(subject: Subject) -> str:
     tokenizer = subject.tokenizer
     if getattr(tokenizer, "pattern", None) is None and getattr(tokenizer, "name", "") != "bytes":
         raise NotApplicable("ids of this tokenizer do not give the text back")
+    if any({"ids_key", "parts_key"} & set(store.manifest.policy) for store in subject.whole.values() if store.manifest):
+        raise NotApplicable("rows were ids, or parts of which each was encoded by itself")
     num, tokens = 0, 0
     for name, store in subject.whole.items():
         for document in _sampled(store):
             ids = store.document(document)
             ids = ids[:-1] if len(ids) and ids[-1] == tokenizer.eos_id else ids
+            ids = ids[1:] if len(ids) and store.manifest and ids[0] == store.manifest.bos_id else ids
             again = np.asarray(tokenizer.encode(tokenizer.decode(ids.tolist())), dtype=np.int64)
             if not np.array_equal(again, ids):
                 n = min(len(again), len(ids))
@@ -172,8 +185,22 @@ def _count(store: TokenStore, ids: list[int]) -> int:
     return sum(int(np.count_nonzero(np.isin(tokens, ids))) for tokens in _chunks(store))
 
 
-def _special_allowed(store: TokenStore) -> bool:
-    return store.manifest is not None and store.manifest.policy.get("literal_eos") == "special"
+def _asked_for(store: TokenStore) -> str:
+    """The choice by which control tokens may stand inside documents, if it was made."""
+    policy = store.manifest.policy if store.manifest else {}
+    if policy.get("literal_eos") == "special":
+        return "--literal-eos special"
+    return "--ids-key" if "ids_key" in policy else ""
+
+
+def _has(store: TokenStore, boundary_id: str) -> bool:
+    return boundary_id in BOUNDARIES[store.boundary]
+
+
+def _num_begun(store: TokenStore) -> int:
+    """Documents whose first token is bos."""
+    bos_id = store.manifest.bos_id if store.manifest else None
+    return int(np.count_nonzero(store.gather(document_bounds(store)[0], 1) == bos_id))
 
 
 def _chunks(store: TokenStore) -> Iterator[NDArray[Any]]:
