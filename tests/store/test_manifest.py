@@ -1,6 +1,7 @@
 """What a manifest of version 2 says, and that version 1 stays what it was."""
 
 import json
+import os
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +35,8 @@ def test_a_store_of_nothing_new_is_of_version_1_without_a_field_of_version_2(fol
     before = (folder / "manifest.json").read_bytes()
     rewritten(folder)
     assert (folder / "manifest.json").read_bytes() == before
+    rewritten(folder, bos_id=3)
+    assert (folder / "manifest.json").read_bytes() == before  # which no boundary is made of
     fields = json.loads(before)
     assert fields["version"] == 1
     assert not {"boundary", "bos_id", "columns"} & set(fields)
@@ -117,17 +120,18 @@ def test_columns_of_one_name_are_refused(folder: Path) -> None:
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("change", ["cut", "gone", "half"])
+@pytest.mark.parametrize("change", ["cut", "gone", "half", "pipe"])
 def test_counts_that_are_not_a_byte_for_each_token_are_refused(folder: Path, change: str) -> None:
     made = with_counts(folder, [1] * read_manifest(folder).num_tokens)
     path = folder / "counts-00000.bin"
     if change == "cut":
         path.write_bytes(path.read_bytes()[:-1])
-    elif change == "gone":
+    elif change in ("gone", "pipe"):
         path.unlink()
+        os.mkfifo(path) if change == "pipe" else None
     else:
         rewritten(folder, shards=(replace(made.shards[0], counts_sha256=None),))
-    with pytest.raises(StoreError, match=r"counts-00000\.bin (has|cannot)|are not those of its shards"):
+    with pytest.raises(StoreError, match=r"counts-00000\.bin (has|cannot|is no)|are not those of its shards"):
         read_manifest(folder)
     with pytest.raises(StoreError):
         open_store(folder)

@@ -20,7 +20,6 @@ from windrow.look.explain import Row, rows_of
 from windrow.look.pieces import hues_of, passages, pieces
 from windrow.order.order import MemberOrder
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one
-from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
 
@@ -86,17 +85,11 @@ def coverage(loader: Loader, windows: Windows, name: str, bars: int = 60) -> lis
     edges = np.unique(np.linspace(0, windows.num_tokens, bars + 1).astype(np.int64))
     below = np.array([np.clip(edge - first, 0, stops - first).sum() for edge in edges])
     if windows.store.has_counts:
-        below = np.append(0, np.cumsum(_times_target(windows.store, first, stops)))[edges]
+        begun, ended = (np.bincount(places, minlength=windows.num_tokens + 1) for places in (first, stops))
+        counts = windows.store.counts_at(np.array([0]), np.array([windows.num_tokens]))
+        below = np.append(0, np.cumsum(np.cumsum(begun - ended)[:-1] * counts))[edges]
     parts = zip(edges[:-1].tolist(), edges[1:].tolist(), np.diff(below).tolist(), strict=True)
     return [(start, stop, held / (stop - start)) for start, stop, held in parts]
-
-
-def _times_target(store: TokenStore, first: Int64, stops: Int64) -> Int64:
-    """How often each token that counts is among targets ``[first, stops)`` (n,): (num_tokens,)."""
-    n = store.num_tokens
-    begun = np.cumsum(np.bincount(first, minlength=n + 1) - np.bincount(stops, minlength=n + 1))[:n]
-    times: Int64 = begun * store.counts_at(np.array([0]), np.array([n]))
-    return times
 
 
 def document_lengths(windows: Windows) -> tuple[list[tuple[int, int, int]], str]:

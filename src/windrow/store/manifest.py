@@ -125,8 +125,8 @@ class Manifest:
     def to_json(self) -> str:
         """What is not there has no field; version 1 has none for the boundary either."""
         fields = {"format": FORMAT, "version": self.version, **asdict(self, dict_factory=_there)}
-        if self.version == 1:
-            del fields["boundary"]
+        for name in ("boundary", "bos_id") if self.version == 1 else ():
+            fields.pop(name, None)
         return json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
 

@@ -172,8 +172,9 @@ class Windows:
             return self.store.gather(whole_numbers("window ids", ids) * layout.stride, width), None
         spans = self.spans(ids, epoch, key=key)
         tokens = spans.tokens(self.store, width, self.eos_id)
-        all_whole = not self.store.has_counts and spans.are_whole(width) and (spans.context == 1).all()
-        return tokens, spans.targets(self.store, width) if self.may_mask and not all_whole else None
+        if not self.may_mask or (not self.store.has_counts and spans.are_whole(width) and (spans.context == 1).all()):
+            return tokens, None
+        return tokens, spans.targets(self.store, width)
 
     def gather(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> NDArray[Any]:
         """The tokens of ``rows``."""
