@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -51,6 +52,18 @@ def test_counts_make_version_2_with_a_fingerprint_and_a_sum_of_their_own(folder:
     assert read_manifest(folder) == made
     assert made.fingerprint != plain.fingerprint
     assert set(made.sums) - set(plain.sums) == {"counts-00000.bin"}
+
+
+def test_counts_on_disk_are_read_by_views_and_by_copies_in_another_process(folder: Path) -> None:
+    num = read_manifest(folder).num_tokens
+    counts = np.random.default_rng(0).integers(0, 2, num)
+    with_counts(folder, counts)
+    store = open_store(folder)
+    for one in (store, pickle.loads(pickle.dumps(store))):
+        assert one.counts_at(np.array([0, 3]), np.array([num, 2])).tolist() == [*counts, *counts[3:5]]
+    valid = pickle.loads(pickle.dumps(store.split(0.25)[1]))
+    first = num - valid.num_tokens
+    assert valid.counts_at(np.array([1]), np.array([3])).tolist() == counts[first + 1 : first + 4].tolist()
 
 
 def test_columns_and_boundaries_make_version_2_and_leave_the_fingerprint_as_it_is(folder: Path) -> None:

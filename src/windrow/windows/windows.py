@@ -29,7 +29,7 @@ class Windows:
     """Rows of ``max_length`` inputs from ``store``: sliding windows, or what another ``policy`` makes of documents.
 
     Args:
-        store: the tokens.
+        store: the tokens; where it has counts, a target counts only where its token does.
         max_length: inputs in a window, in tokens; a window spans ``max_length + 1``.
         stride: tokens from one window's start to the next; None is ``max_length``: every token a target once.
         phase: ``"epoch"`` shifts all windows of an epoch by an offset in ``[0, stride)`` drawn by the seed, so that
