@@ -208,6 +208,10 @@ def test_the_ledger_of_an_evaluation_counts_each_target_once(stride: int) -> Non
     (member,) = made.members.values()
     assert member.times_target == {0: 1, 1: member.num_tokens - 1}
     assert member.masked.get("counted in another row", 0) == (member.num_rows - 1) * (6 - stride)
+    counts = np.arange(member.num_tokens) % 3 == 1
+    (chosen,) = plan(Loader.evaluation(Windows(counting(store_of(LENGTHS), counts), 6, stride), 2)).members.values()
+    assert chosen.times_target == {0: member.num_tokens - counts.sum(), 1: counts.sum()}
+    assert chosen.masked == {**member.masked, "context by the data": member.num_tokens - 1 - counts.sum()}
 
 
 TABLE = [  # of the courses: up to so many tokens, max_length, stride as a part of it, batch_size

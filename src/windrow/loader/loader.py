@@ -123,8 +123,8 @@ class Loader:
 
         At ``stride < max_length`` the overlap is context only, its targets -100; the last window is padded. The set
         of targets is the same for any batch size and number of ranks: sum the losses, divide by the sum of
-        ``num_targets`` over all. What ``mask_targets`` masks is not scored. Raises ``ValueError`` at ``stride >
-        max_length``.
+        ``num_targets`` over all. What ``mask_targets`` masks, or the store's counts do, is not scored. Raises
+        ``ValueError`` at ``stride > max_length``.
         """
         return cls(
             data.evaluation(),
