@@ -46,6 +46,8 @@ def test_a_split_names_the_same_sources_as_the_whole(corpus: Path) -> None:
         assert Origins(valid).of([number])[number] == Origins(store).of([whole])[whole]
     line = Origins(valid).of([3])[3].line
     assert Origins(valid).documents_at("web.jsonl", line) == [3]
+    with pytest.raises(WindrowError, match="other side of the split"):
+        Origins(valid).documents_at("web.jsonl", 1)
 
 
 def test_a_store_in_memory_has_no_origins() -> None:

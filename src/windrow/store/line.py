@@ -110,3 +110,8 @@ class Line:
         """``(shard, row)`` of ``documents`` (any shape): where they stand in a shard's own files."""
         shards = np.searchsorted(self.document_edges, documents, side="right") - 1
         return shards, documents - self.document_edges[shards]
+
+    def documents_in_shard(self, shard: int, rows: Int64) -> Int64:
+        """The documents at ``rows`` (n,) of a shard's own files: (n,)."""
+        numbers: Int64 = rows + self.document_edges[shard]
+        return numbers

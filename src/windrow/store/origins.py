@@ -63,13 +63,12 @@ class Origins:
         exact = any(suffix in name.lower() for suffix in _LINE_BY_LINE)
         found: list[int] = []
         for shard in range(len(self._shards)):
-            numbers = self._store.documents_of_shard(shard)
-            found += [numbers[row] for row in _at(self._rows(shard), number, line, exact=exact)]
-        found = [document for document in found if 0 <= document < self._store.num_documents]
+            rows = np.array(_at(self._rows(shard), number, line, exact=exact), dtype=np.int64)
+            found += self._store.documents_in_shard(shard, rows).tolist()
         if not found:
             raise WindrowError(
                 f"no document of this store comes from line {line} of {name}: it may be empty, left out as a "
-                "duplicate, or on the other side of the split (train, valid)."
+                "duplicate, on the other side of the split (train, valid), or not chosen."
             )
         return found
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from windrow.arrays import Int64, Mask, Tokens, whole_numbers
 from windrow.errors import NotEnoughTokensError, StoreError, brief, whole_number
+from windrow.store.chosen import ChosenLine, document_numbers
 from windrow.store.given import checked_counts, checked_ends, narrow
 from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest, read_sources
@@ -101,7 +102,7 @@ class TokenStore:
         return self.num_tokens
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        if self.path is None:
+        if self.path is None or isinstance(self._line, ChosenLine):  # a view pickles what it is of
             return super().__reduce_ex__(protocol)
         return _reopen, (self.path, self._tokenizer, (self._start, self._stop), self.fingerprint)  # not the tokens
 
@@ -209,10 +210,10 @@ class TokenStore:
         """``(shard, row)`` of ``documents`` (any shape): where they stand in a shard's own files."""
         return self._line.places_in_shards(np.asarray(documents, dtype=np.int64) + self._first_document)
 
-    def documents_of_shard(self, shard: int) -> range:
-        """The numbers of the documents that end in ``shard``; of a split, those outside it too (some negative)."""
-        first, last = (int(edge) - self._first_document for edge in self._line.document_edges[shard : shard + 2])
-        return range(first, last)
+    def documents_in_shard(self, shard: int, rows: Int64) -> Int64:
+        """The numbers of those documents at ``rows`` (n,) of a shard's own files that are here: (k,), rising."""
+        numbers = self._line.documents_in_shard(shard, rows) - self._first_document
+        return numbers[(numbers >= 0) & (numbers < self.num_documents)]
 
     @property
     def num_ended(self) -> int:
@@ -311,12 +312,28 @@ class TokenStore:
             )
         return self._part(0, cut), self._part(cut, self.num_tokens)
 
+    def select(self, documents: ArrayLike) -> "TokenStore":
+        """A view of some documents, by number, each once and in any order, or by a mask (num_documents,) of bool.
+
+        It is a store like any other: its documents lie end to end as given and have numbers of its own; ``chosen``
+        has those in this store. Nothing is copied. Raises ``ValueError`` for what names no documents.
+        """
+        numbers = document_numbers(documents, self.num_documents)
+        return self._view(None, _digest(f"{self.fingerprint} select", numbers), ChosenLine(self, numbers))
+
+    @property
+    def chosen(self) -> Int64 | None:
+        """Of a view by ``select``: the number of each document, (num_documents,), in the store it was chosen from."""
+        if not isinstance(self._line, ChosenLine):
+            return None
+        return self._line.documents[self._first_document : self._first_document + self.num_documents]
+
     def _part(self, start: int, stop: int) -> "TokenStore":
         fingerprint = sha256(f"{self.fingerprint} [{start}, {stop})".encode()).hexdigest()
         return self._view((self._start + start, self._start + stop), fingerprint)
 
-    def _view(self, span: tuple[int, int], fingerprint: str) -> "TokenStore":
-        part = TokenStore(self._line, eos_id=self.eos_id, fingerprint=fingerprint, span=span)
+    def _view(self, span: tuple[int, int] | None, fingerprint: str, line: Line | None = None) -> "TokenStore":
+        part = TokenStore(line or self._line, eos_id=self.eos_id, fingerprint=fingerprint, span=span)
         part.path, part.manifest, part._tokenizer = self.path, self.manifest, self._tokenizer
         return part
 
