@@ -34,7 +34,9 @@ def views(draw: st.DrawFn) -> tuple[TokenStore, list[list[int]]]:
     ids, ends = np.arange(sum(lengths), dtype=np.uint16), np.cumsum(lengths)
     edges = [0, *sorted(draw(st.lists(st.integers(0, len(ids)), max_size=3))), len(ids)]
     inside = [ends[(ends > a) & (ends <= b)] - a for a, b in pairwise(edges)]
-    store = TokenStore(Line([ids[a:b] for a, b in pairwise(edges)], inside, ids.dtype), eos_id=EOS)
+    counts = [ids[a:b] % 3 < 2 for a, b in pairwise(edges)] if draw(st.booleans()) else []
+    line = Line([ids[a:b] for a, b in pairwise(edges)], inside, ids.dtype, counts=[c.view(np.uint8) for c in counts])
+    store = TokenStore(line, eos_id=EOS)
     documents = [ids[a:b].tolist() for a, b in pairwise([0, *ends.tolist()])]
     store, documents = draw(chosen(store, documents))
     for step in draw(st.lists(st.sampled_from([chosen, cut]), max_size=3)):
@@ -64,10 +66,11 @@ def cut(draw: st.DrawFn, store: TokenStore, documents: list[list[int]]) -> tuple
     return store.split(0.4)[side], [document for document in held if document]
 
 
-def made_of(documents: list[list[int]]) -> TokenStore:
-    """A store of these documents."""
-    ids = [token for document in documents for token in document]
-    return TokenStore.from_ids(np.array(ids, np.uint16), eos_id=EOS, document_ends=np.cumsum([*map(len, documents)]))
+def made_of(documents: list[list[int]], *, has_counts: bool = False) -> TokenStore:
+    """A store of these documents, in which two of three ids count, or all."""
+    ids = np.array([token for document in documents for token in document], np.uint16)
+    counts = ids % 3 < 2 if has_counts else None
+    return TokenStore.from_ids(ids, eos_id=EOS, document_ends=np.cumsum([*map(len, documents)]), counts=counts)
 
 
 @settings(max_examples=300)
@@ -76,7 +79,7 @@ def test_a_view_reads_like_a_store_of_just_these_documents(made: Any, pickled: b
     view, documents = made
     if pickled:
         view = pickle.loads(pickle.dumps(view))
-    whole = made_of(documents)
+    whole = made_of(documents, has_counts=view.has_counts)
     num, numbers = whole.num_tokens, np.arange(-1, len(documents))
     assert (view.num_tokens, view.num_documents, view.num_ended) == (num, len(documents), 0)
     assert [view.document(number).tolist() for number in range(len(documents))] == documents
@@ -87,6 +90,8 @@ def test_a_view_reads_like_a_store_of_just_these_documents(made: Any, pickled: b
     starts = np.array(data.draw(st.lists(st.integers(0, num - length), max_size=6)), dtype=np.int64)
     gathered = view.gather(starts, length)
     assert (gathered.tolist(), gathered.dtype) == (whole.gather(starts, length).tolist(), np.uint16)
+    counts = view.counts_at(starts, np.full(len(starts), length))
+    assert counts.tolist() == (gathered.ravel() % 3 < 2 if view.has_counts else np.ones(gathered.size, bool)).tolist()
     starts = np.append(starts, data.draw(st.sampled_from([[], [-1], [-1, 0]]))).astype(np.int64)
     lengths = np.full(len(starts), length)
     assert view.stretches(starts, lengths, 7).tolist() == whole.stretches(starts, lengths, 7).tolist()
@@ -120,7 +125,7 @@ def test_rows_of_every_policy_are_those_of_a_store_of_just_these(
         return
     ours, theirs = (
         Windows(store, length, policy=policy, documents="store" if policy == "bos" else order, **tail)
-        for store in (view, made_of(documents))
+        for store in (view, made_of(documents, has_counts=view.has_counts))
     )
     ids = np.arange(len(theirs))
     assert len(ours) == len(theirs)

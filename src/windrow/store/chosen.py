@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from windrow.arrays import Int64, Tokens, cut_at, whole_numbers
+from windrow.arrays import Int64, Mask, Tokens, cut_at, whole_numbers
 from windrow.store.line import Line
 
 __all__ = ["ChosenLine", "document_numbers"]
@@ -20,8 +20,11 @@ class _Parent(Protocol):
 
     dtype: np.dtype[Any]
 
+    @property
+    def has_counts(self) -> bool: ...
     def gather(self, starts: Int64, length: int) -> Tokens: ...
     def stretches(self, starts: Int64, lengths: Int64, fill: int = 0) -> Tokens: ...
+    def counts_at(self, starts: Int64, lengths: Int64) -> Mask: ...
     def document_ends(self, documents: Int64) -> Int64: ...
     def places_in_shards(self, documents: Int64) -> tuple[Int64, Int64]: ...
     def documents_in_shard(self, shard: int, rows: Int64) -> Int64: ...
@@ -36,6 +39,7 @@ class ChosenLine(Line):
         super().__init__([], [bounds[1:]], parent.dtype)
         heads = np.flatnonzero(np.diff(documents, prepend=-2) != 1)  # the first of each run of neighbours
         self.documents, self.token_edges = documents, bounds[[0, -1]]
+        self.has_counts = parent.has_counts
         self._parent, self._edges = parent, np.append(bounds[heads], bounds[-1])
         self._starts = np.append(starts[heads], -1)  # in the parent, where -1 is what lies behind the end
 
@@ -49,6 +53,10 @@ class ChosenLine(Line):
     def stretches(self, starts: Int64, lengths: Int64, fill: int = 0) -> Tokens:
         """``lengths[i]`` tokens from ``starts[i]`` on, one stretch after the other; ``fill`` from ``num_tokens`` on."""
         return self._parent.stretches(*self._in_parent(starts, lengths), fill)
+
+    def counts_at(self, starts: Int64, lengths: Int64) -> Mask | None:
+        """Which tokens of ``stretches`` count as targets, or None where there are no counts."""
+        return self._parent.counts_at(*self._in_parent(starts, lengths)) if self.has_counts else None
 
     def document_ends(self, documents: Int64) -> Int64:
         """Where each of ``documents`` (any shape) ends, same shape; document -1 ends at 0."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from windrow.arrays import Int64, Tokens, cut_at, grouped
+from windrow.arrays import Int64, Mask, Tokens, cut_at, grouped
 from windrow.store.shards import require_rising
 
 __all__ = ["Line"]
@@ -34,6 +34,7 @@ class Line:
         self.tokens, self._unread_ends = [*map(np.asarray, tokens)], [*map(np.asarray, ends)]  # quicker than memmaps
         self.dtype, self._files = dtype, files
         self.counts = Line(counts, (), np.dtype(np.uint8)) if counts else None  # a byte for each token, 0 or 1
+        self.has_counts = bool(counts)
         self.token_edges = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
         self.document_edges = np.cumsum([0, *map(len, ends)])  # likewise for documents
         self._views: dict[int, Tokens] = {}  # of every span of a length: made once, costs nothing to keep
@@ -72,6 +73,10 @@ class Line:
         parts = zip(shards.tolist(), starts.tolist(), stops.tolist(), strict=True)
         joined = bytearray().join([buffers[shard][start:stop] for shard, start, stop in parts])
         return np.frombuffer(joined, dtype=self.dtype)
+
+    def counts_at(self, starts: Int64, lengths: Int64) -> Tokens | Mask | None:
+        """A byte for each token of ``stretches``, 1 where it counts as a target, or None where there are no counts."""
+        return self.counts.stretches(starts, lengths) if self.counts else None
 
     @cached_property
     def _buffers(self) -> list[memoryview]:

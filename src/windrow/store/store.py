@@ -139,16 +139,16 @@ class TokenStore:
     @property
     def has_counts(self) -> bool:
         """Whether the data chooses which tokens count as targets."""
-        return self._line.counts is not None
+        return self._line.has_counts
 
     def counts_at(self, starts: Int64, lengths: Int64) -> Mask:
         """Which of the tokens of ``stretches`` count as targets, (lengths.sum(),); all where the store has no counts.
 
         Raises ``StoreError`` for a file that holds anything but 0 and 1.
         """
-        if self._line.counts is None:
+        counts = self._line.counts_at(self._in_line(starts, lengths), lengths)
+        if counts is None:
             return np.ones(int(lengths.sum()), dtype=np.bool_)
-        counts = self._line.counts.stretches(self._in_line(starts, lengths), lengths)
         if counts.max(initial=0) > 1:
             raise StoreError(
                 f"the counts of {self!r} hold {counts.max()}, and they are 0 and 1: they are damaged. Restore them "
