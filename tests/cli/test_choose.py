@@ -16,6 +16,7 @@ from windrow.training.run import open_run
 
 COMMANDS = ["plan", "check", "show", "when", "report", "bench", "train"]
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(200))
+CHOSEN = ["--max-length", 40, "--stride", 11, "--batch-size", 3, "--seed", 5, "--documents", "epoch"]
 TINY_MODEL = ["--steps", 1, "--width", 8, "--num-heads", 1, "--num-layers", 1]
 
 
@@ -66,6 +67,8 @@ def line(output: str, label: str) -> str:
         (["--max-length", 32], "concat, max_length 32, stride 16, batch_size 4, seed 0"),
         (["--max-length", 9, "--batch-size", 2, "--seed", 7], "concat, max_length 9, stride 4, batch_size 2, seed 7"),
         (["--stride", 64, "--seed", -1], "concat, max_length 256, stride 64, batch_size 4, seed -1"),
+        (["--documents", "store"], "concat, max_length 256, stride 128, batch_size 4, seed 0"),
+        (["--documents", "epoch"], "concat, max_length 256, stride 128, documents epoch, batch_size 4, seed 0"),
     ],
 )
 def test_the_same_flags_or_none_are_the_same_recipe(
@@ -79,14 +82,14 @@ def test_the_same_flags_or_none_are_the_same_recipe(
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "train"])
 def test_a_run_says_its_own_recipe_in_every_command(corpus: Path, command: str) -> None:
-    flags = ["--max-length", 20, "--stride", 5, "--batch-size", 3, "--seed", 8]
+    flags = ["--max-length", 20, "--stride", 5, "--batch-size", 3, "--seed", 8, "--documents", "epoch"]
     assert asked("train", corpus, *flags).exit_code == 0
     done = asked(command, "--run", "run")
     assert done.exit_code == 0, done.output
-    assert line(done.stdout, "recipe") == "concat, max_length 20, stride 5, batch_size 3, seed 8"
+    assert line(done.stdout, "recipe") == "concat, max_length 20, stride 5, documents epoch, batch_size 3, seed 8"
 
 
-@pytest.mark.parametrize("flags", [[], ["--max-length", 40, "--stride", 11, "--batch-size", 3, "--seed", 5]])
+@pytest.mark.parametrize("flags", [[], CHOSEN])
 def test_the_json_recipe_of_every_command_is_that_of_the_run(corpus: Path, flags: list[object]) -> None:
     assert asked("train", corpus, *flags).exit_code == 0
     expected = json.loads(Path("run", "run.json").read_text())["recipe"]
@@ -95,13 +98,23 @@ def test_the_json_recipe_of_every_command_is_that_of_the_run(corpus: Path, flags
         assert json.loads(asked(command, "--run", "run", "--json").stdout)["recipe"] == expected
 
 
+def test_a_run_json_that_says_no_order_of_documents_is_a_run_in_that_of_the_store(corpus: Path) -> None:
+    assert asked("train", corpus, "--max-length", 20).exit_code == 0
+    file = Path("run", "run.json")
+    content = json.loads(file.read_text())
+    assert content["settings"].pop("documents") == "store"
+    file.write_text(json.dumps(content))
+    assert open_run("run").settings.documents == "store"
+    assert invoke("train", "--out", "run", "--resume", "--steps", 2).exit_code == 0
+
+
 def made_by(python: str, store: Path) -> windrow.Loader:
     loader = eval(python, {"windrow": windrow, "store": windrow.open_store(store)})
     assert isinstance(loader, windrow.Loader)
     return loader
 
 
-@pytest.mark.parametrize("flags", [[], ["--max-length", 40, "--stride", 11, "--batch-size", 3, "--seed", 5]])
+@pytest.mark.parametrize("flags", [[], CHOSEN])
 def test_the_python_that_train_prints_makes_the_loader_of_the_run(corpus: Path, flags: list[object]) -> None:
     loader = made_by(line(asked("train", corpus, *flags).stderr, "in Python"), corpus / "train")
     saved = json.loads(Path("run", "run.json").read_text())
@@ -119,8 +132,9 @@ def test_the_python_that_train_prints_makes_the_loader_of_the_run(corpus: Path, 
     "flags",
     [
         [],
-        ["--max-length", 40, "--stride", 11, "--batch-size", 3, "--seed", 5],
+        CHOSEN,
         ["--mask-targets", "document_edges", "--dp-world-size", 2],
+        ["--policy", "pack", "--max-length", 64, "--batch-size", 1, "--documents", "epoch"],
         *(["--policy", policy, "--max-length", 64, "--batch-size", 1] for policy in ("concat", "pad", "pack", "bos")),
     ],
 )

@@ -13,7 +13,7 @@ from windrow.cli.flags import in_flags
 from windrow.cli.main import app, demo, prepare, train
 from windrow.preparing.prepare import Split
 from windrow.preparing.prepare import prepare as library_prepare
-from windrow.windows.windows import POLICIES
+from windrow.windows.windows import POLICIES, Windows
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +71,10 @@ def test_a_command_knows_its_own_flags_only() -> None:
             r"--num-heads 3 equal parts: use --width 129, or another --num-heads\.",
         ),
         (["show", "corpus", "--dp-rank", 3], r"^error: --dp-rank is 3"),
+        (
+            ["plan", "corpus", "--policy", "bos", "--documents", "epoch"],
+            r'^error: --documents is "epoch", and --policy bos takes none: .* or use --policy concat',
+        ),
         (["show", "corpus", "--max-length", 0], r"^error: --max-length is 0"),
         (["show", "corpus", "--tokenizer", "gpt2"], r"was made with tokenizer 'bytes' .* 'gpt2' is another"),
         (
@@ -106,6 +110,7 @@ def test_an_error_names_flag_file_and_remedy_in_one_message(words: list[object],
         (["prepare", "a", "b", "--form", "csv"], ["text", "jsonl", "json", "parquet", "arrow"]),
         (["prepare", "a", "b", "--engine", "slurm"], ["local", "ray"]),
         (["plan", "a", "--policy", "pakc"], POLICIES),
+        (["train", "a", "--documents", "often"], ["store", "epoch"]),
         (["plan", "a", "--mask-targets", "edges"], MASK_TARGETS),
     ],
 )
@@ -127,6 +132,7 @@ def test_the_choices_of_the_flags_are_those_of_the_library() -> None:
     assert choices_of(options.LiteralEos.__origin__) == choices_of(of_prepare["literal_eos"])
     assert choices_of(options.OnError.__origin__) == choices_of(of_prepare["on_error"])
     assert choices_of(options.Policy.__origin__) == set(POLICIES)
+    assert choices_of(options.DocumentOrder.__origin__) == choices_of(get_type_hints(Windows.__init__)["documents"])
     assert choices_of(options.MaskTargets.__origin__) == set(MASK_TARGETS)
 
 

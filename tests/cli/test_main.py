@@ -415,7 +415,8 @@ def test_resume_with_another_text_or_recipe_is_refused_and_changes_nothing(tmp_p
     invoke("train", "--text", text, "--out", run, "--tokenizer", "bytes", *TINY, "--steps", 3)
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     text.write_text(TEXT + "more")
-    for flags, words in (["--text", text], "sha256"), (["--stride", 3], "stride: saved 8, here 3"):
+    stride, order = (["--stride", 3], "stride: saved 8, here 3"), (["--documents", "epoch"], "documents: ")
+    for flags, words in (["--text", text], "sha256"), stride, order:
         result = invoke("train", "--out", run, "--resume", "--steps", 9, *flags)
         assert result.exit_code == 1
         assert words in result.stderr

@@ -9,9 +9,9 @@ import math
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from windrow.audit.plan import Plan, plan
 from windrow.errors import NotEnoughTokensError, whole_number
@@ -27,12 +27,16 @@ _WINDOWS_WORTH_HAVING = 32  # in a text, however small
 
 @dataclass(frozen=True)
 class RunSizes:
-    """Windows and batches of a run: lengths in tokens, ``batch_size`` in samples; ``stride`` None is half a window."""
+    """Windows and batches of a run: lengths in tokens, ``batch_size`` in samples; ``stride`` None is half a window.
+
+    ``documents`` is that of ``Windows``.
+    """
 
     max_length: int = 256
     stride: int | None = None
     batch_size: int = 4
     seed: int = 0
+    documents: Literal["store", "epoch"] = "store"
 
     @property
     def resolved_stride(self) -> int:
@@ -62,7 +66,8 @@ def loader_of(store: TokenStore, sizes: RunSizes, policy: str = "concat", **opti
 def _loader(store: TokenStore, sizes: RunSizes, policy: str, **options: Any) -> Loader:
     """The stride is concat's alone."""
     stride = sizes.resolved_stride if policy == "concat" else None
-    windows = Windows(store, sizes.max_length, stride, policy=cast(Policy, policy))  # a wrong name raises
+    made = cast(Policy, policy)  # a wrong name raises
+    windows = Windows(store, sizes.max_length, stride, policy=made, documents=sizes.documents)
     return Loader(windows, sizes.batch_size, seed=sizes.seed, **options)
 
 
@@ -82,7 +87,8 @@ def _fitting_flags(store: TokenStore, sizes: RunSizes, policy: str, num_ranks: i
     together = [(sizes.batch_size, num_ranks), (1, num_ranks), (1, 1)]
     for (batch_size, ranks), length in product(together, lengths):
         with warnings.catch_warnings(action="ignore"), suppress(NotEnoughTokensError):
-            _loader(store, RunSizes(length, sizes.stride, batch_size), policy, dp_rank=0, dp_world_size=ranks)
+            smaller = replace(sizes, max_length=length, batch_size=batch_size)
+            _loader(store, smaller, policy, dp_rank=0, dp_world_size=ranks)
             flags = {"--max-length": length, "--batch-size": batch_size, "--dp-world-size": ranks}
             given = (sizes.max_length, sizes.batch_size, num_ranks)
             return " ".join(f"{flag} {n}" for (flag, n), was in zip(flags.items(), given, strict=True) if n != was)
@@ -198,7 +204,7 @@ def plans_by_policy(
     for policy in POLICIES:
         try:
             found[policy] = plan(_loader(store, sizes, policy, **options), epochs=epochs, num_steps=num_steps)
-        except NotEnoughTokensError as error:
+        except ValueError as error:  # too few tokens, or a choice that this policy does not take
             found[policy] = str(error)
     return found
 

@@ -29,6 +29,7 @@ def plan(
     epochs: o.PlanEpochs = None,
     steps: o.PlanSteps = None,
     seed: o.Seed = None,
+    documents: o.DocumentOrder = None,
     mask_targets: o.MaskTargets = None,
     width: o.Width = None,
     num_layers: o.NumLayers = None,
@@ -48,8 +49,8 @@ def plan(
 
     lengths = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
     recipe: dict[str, Any] = {"policy": policy, "mask_targets": mask_targets}
-    model = {"width": width, "num_layers": num_layers}
-    chosen = choose(store, run, {**lengths, "seed": seed, **model}, dp_world_size=dp_world_size, **recipe)
+    order, model = {"seed": seed, "documents": documents}, {"width": width, "num_layers": num_layers}
+    chosen = choose(store, run, {**lengths, **order, **model}, dp_world_size=dp_world_size, **recipe)
     until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
     made = plan_of(chosen.loader, **until)
     options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": dp_world_size, "mask_targets": mask_targets}
@@ -87,6 +88,7 @@ def check(
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
+    documents: o.DocumentOrder = None,
     verbose: o.Verbose = False,
     as_json: o.AsJson = False,
 ) -> None:
@@ -103,7 +105,7 @@ def check(
     from windrow.audit.check import certify, print_certificate
     from windrow.audit.sizes import RunSizes
 
-    flags = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    flags = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     require_one(store, run, flags)
     sizes, stores = RunSizes(**given(flags)), None
     if run:
@@ -130,6 +132,7 @@ def bench(
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
+    documents: o.DocumentOrder = None,
     seconds: o.BenchSeconds = 10,
     as_json: o.AsJson = False,
 ) -> None:
@@ -140,7 +143,7 @@ def bench(
     """
     from windrow.audit.bench import as_lines, measure, verdict
 
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     chosen = choose(store, run, sizes)
     figures = measure(chosen.train, chosen.run.settings, seconds=seconds)
     if as_json:

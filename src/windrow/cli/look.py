@@ -44,6 +44,7 @@ def show(
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
+    documents: o.DocumentOrder = None,
     dp_rank: o.DpRank = 0,
     dp_world_size: o.DpWorldSize = 1,
     row: o.Row = None,
@@ -61,7 +62,7 @@ def show(
     from windrow.look.explain import row_facts, rows_of
     from windrow.look.show import print_batch, print_raw
 
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     chosen = choose(store, run, sizes, dp_rank=dp_rank, dp_world_size=dp_world_size, tokenizer=tokenizer)
     decoder, rows = chosen.train.tokenizer, rows_of(chosen.loader, step)
     if row is not None and row >= len(rows):
@@ -93,6 +94,7 @@ def when(
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
+    documents: o.DocumentOrder = None,
     dp_world_size: o.DpWorldSize = 1,
     most: Most = 40,
     tokenizer: o.ShowTokenizer = None,
@@ -109,7 +111,7 @@ def when(
 
     if sum(each is not None for each in (document, source, phrase)) != 1:
         raise typer.BadParameter("give one of --document, --source, --text")
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     chosen = choose(store, run, sizes, dp_world_size=dp_world_size, tokenizer=tokenizer)
     with search_progress(chosen.train.num_tokens) as on_progress:
         wanted = stretches(chosen.train, document=document, source=source, phrase=phrase, on_progress=on_progress)
@@ -169,6 +171,7 @@ def report(
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
+    documents: o.DocumentOrder = None,
     dp_world_size: o.DpWorldSize = 1,
     tokenizer: o.ShowTokenizer = None,
 ) -> None:
@@ -180,7 +183,7 @@ def report(
     """
     from windrow.look.report import write_report
 
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed}
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     chosen = choose(store, run, sizes, dp_world_size=dp_world_size)
     nbytes = write_report(chosen.loader, out, tokenizer=tokenizer)
     typer.echo(f"recipe: {chosen.recipe}")

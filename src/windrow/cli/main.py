@@ -176,6 +176,7 @@ def train(
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
+    documents: o.DocumentOrder = None,
     steps: o.Steps = None,
     epochs: o.Epochs = None,
     lr: o.LearningRate = None,
@@ -201,9 +202,10 @@ def train(
     if (store is not None and text is not None) or (store is None and text is None and not resume):
         raise typer.BadParameter("give either STORE or --text FILE")
     lengths = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
+    order = {"seed": seed, "documents": documents}
     model = {"width": width, "num_layers": num_layers, "num_heads": num_heads}
     often = {"eval_every": eval_every, "eval_batches": eval_batches, "checkpoint_every": checkpoint_every}
-    flags = given({**lengths, "seed": seed, "steps": steps, "epochs": epochs, "lr": lr, **model, **often})
+    flags = given({**lengths, **order, "steps": steps, "epochs": epochs, "lr": lr, **model, **often})
     from windrow.cli.train import new_run, resumed, train_on
     from windrow.training.run import Settings
 

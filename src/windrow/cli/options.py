@@ -74,6 +74,8 @@ DryRun = Annotated[bool, work("Only say what it would take: tokens, disk, time."
 MaxLength = Annotated[int | None, batches("Inputs in a window.", "TOKENS", "256 tokens")]
 Stride = Annotated[int | None, batches("From a window's start to the next.", "TOKENS", "half of max-length: 128")]
 BatchSize = Annotated[int | None, batches("Windows in a batch.", "SAMPLES", "4 samples")]
+_ORDERS = Literal["store", "epoch"]
+DocumentOrder = Annotated[_ORDERS | None, batches("Neighbours: as stored, or fresh each epoch.", None, "store")]
 Seed = Annotated[int | None, batches("What the shuffle is keyed by.", "NUMBER", "0")]
 Step = Annotated[int, batches("Which batch, from 0.", "NUMBER", min=0)]
 DpRank = Annotated[int, batches("Whose batch it is.", "RANK", min=0)]

@@ -139,7 +139,7 @@ def ledger(loader: Loader, windows: Windows) -> tuple[Plan | None, dict[str, Pla
     made = plan(loader) if total <= _PLAN_WINDOWS else None
     if len(loader.members) > 1 or windows.num_tokens > _PLAN_TOKENS:
         return made, {}
-    sizes = RunSizes(windows.max_length, windows.stride, loader.batch_size, loader.seed)
+    sizes = RunSizes(windows.max_length, windows.stride, loader.batch_size, loader.seed, windows.document_order)
     return made, plans_by_policy(windows.store, sizes, dp_rank=0, dp_world_size=loader.dp_world_size)
 
 

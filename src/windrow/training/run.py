@@ -168,7 +168,8 @@ def open_run(path: str | Path) -> Run:
             raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
         require_shape(content, _SHAPE)
         parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
-        settings = Settings(**{field.name: content["settings"][field.name] for field in fields(Settings)})
+        found = {"documents": "store", **content["settings"]}  # older files do not say
+        settings = Settings(**{field.name: found[field.name] for field in fields(Settings)})
     except OSError as error:
         raise ResumeError(f"there is no run at {path}: {file} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError) as error:
