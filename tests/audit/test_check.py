@@ -1,8 +1,9 @@
-"""The certificate: a sound store has one, and each of the sixteen checks fails on the fault it is named for."""
+"""The certificate: a sound store has one, and each of the eighteen checks fails on the fault it is named for."""
 
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,11 +24,14 @@ from windrow.batches.boundaries import Boundaries
 from windrow.batches.delivery import NumpyDelivery
 from windrow.loader.samples import Samples
 from windrow.loader.stream import Stream
-from windrow.order.permutation import Permutation
+from windrow.order import permutation
+from windrow.order.permutation import absorbed
+from windrow.windows.epoch_documents import EpochDocuments
 from windrow.windows.sliding import Sliding
 
 NAMES = list(CHECKS)
 SIZES = RunSizes(max_length=32)
+FRESH = RunSizes(max_length=32, documents="epoch")
 TEXTS = [f"Document {i} speaks of {'hay and rain and ' * (i % 9)}the row number {i}." for i in range(90)]
 Patch = pytest.MonkeyPatch
 
@@ -38,8 +42,8 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
-def failing(path: Path, tokenizer: str | None = None) -> set[str]:
-    return {f.name for f in certify(path, SIZES, tokenizer=tokenizer).findings if f.status == "failed"}
+def failing(path: Path, tokenizer: str | None = None, sizes: RunSizes = SIZES) -> set[str]:
+    return {f.name for f in certify(path, sizes, tokenizer=tokenizer).findings if f.status == "failed"}
 
 
 def raw(path: Path, ids: Any) -> Path:
@@ -47,10 +51,10 @@ def raw(path: Path, ids: Any) -> Path:
     return path
 
 
-def test_a_sound_store_passes_all_sixteen(corpus: Path) -> None:
-    made = certify(corpus, SIZES)
+def test_a_sound_store_passes_all_eighteen(corpus: Path) -> None:
+    made = certify(corpus, FRESH)
     assert [(f.name, f.status, f.evidence) for f in made.findings if f.status != "ok"] == []
-    assert len(made.findings) == 16
+    assert len(made.findings) == 18
     assert json.loads(json.dumps(made.to_json()))["ok"] is True
 
 
@@ -59,7 +63,7 @@ def test_a_sound_raw_file_passes_what_can_be_asked_of_it(tmp_path: Path) -> None
     ids = [token for text in TEXTS for token in (*tokenizer.encode(text), tokenizer.eos_id)]
     made = certify(raw(tmp_path / "train.bin", ids), SIZES, tokenizer="gpt2")
     assert made.ok
-    assert [f.name for f in made.findings if f.status != "ok"] == [NAMES[1], NAMES[12]]
+    assert [f.name for f in made.findings if f.status != "ok"] == [NAMES[1], NAMES[12], NAMES[16]]
 
 
 def test_a_sound_store_with_counts_passes_all_of_them_too(corpus: Path) -> None:
@@ -118,6 +122,7 @@ def change_batches(monkeypatch: Patch, change: Callable[[NDArray[Any], NDArray[A
 def test_targets_shifted_twice_or_not_at_all_are_found(corpus: Path, monkeypatch: Patch, shift: Any) -> None:
     change_batches(monkeypatch, shift)
     assert NAMES[0] in failing(corpus)
+    assert NAMES[0] in failing(corpus, sizes=FRESH)
 
 
 def test_a_document_in_train_and_valid_is_found(tmp_path: Path) -> None:
@@ -170,8 +175,7 @@ def test_a_resume_that_repeats_or_skips_is_found(corpus: Path, monkeypatch: Patc
 
 
 def test_an_epoch_in_the_order_of_the_one_before_is_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Permutation._absorbed
-    monkeypatch.setattr(Permutation, "_absorbed", lambda self, tweaks: real(self, ()))
+    monkeypatch.setattr(permutation, "absorbed", lambda key, tweaks: absorbed(key, ()))
     assert NAMES[7] in failing(corpus)
 
 
@@ -217,6 +221,7 @@ def test_positions_that_run_on_across_documents_are_found(corpus: Path, monkeypa
 
     monkeypatch.setattr(Boundaries, "_of", run_on)
     assert NAMES[11] in failing(corpus)
+    assert NAMES[11] in failing(corpus, sizes=FRESH)
 
 
 def overwrite(path: Path, place: int, token: int) -> None:
@@ -261,6 +266,59 @@ def test_an_evaluation_that_counts_targets_twice_is_found(corpus: Path, monkeypa
     assert NAMES[15] in failing(corpus)
 
 
+def test_documents_that_keep_their_neighbours_are_an_advice_and_no_failure(corpus: Path) -> None:
+    made = certify(corpus, SIZES)
+    found = made.findings[16]
+    assert (found.name, found.status, found.remedy) == (NAMES[16], "advice", "")
+    assert "of 63 pairs of documents side by side in epoch 0, 63 are so in epoch 1" in found.evidence
+    assert "--documents epoch" in found.evidence
+    assert made.ok
+    assert made.to_json()["ok"] is True
+
+
+def test_neighbours_that_were_to_change_and_stay_are_found(corpus: Path, monkeypatch: Patch) -> None:
+    real = EpochDocuments._line
+    monkeypatch.setattr(EpochDocuments, "_line", lambda self, epoch, key: real(self, 0, key))
+    (found,) = (one for one in certify(corpus, FRESH).findings if one.name == NAMES[16])
+    assert found.status == "failed"
+    assert found.evidence.endswith("63 are so in epoch 1, and they were to change")
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 8])
+def test_a_few_documents_may_keep_their_neighbours_by_chance(tmp_path: Path, num: int) -> None:
+    prepare(iter(TEXTS[:num]), tmp_path / "corpus", tokenizer="bytes")
+    for sizes in (SIZES, FRESH):
+        found = certify(tmp_path / "corpus", replace(sizes, max_length=8)).findings[16]
+        assert found.status == ("not applicable" if num == 1 else "advice" if sizes is SIZES else "ok")
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ('{"text": "a line of JSON"}', "JSON"),
+        ('[\n {\n  "text": 3}]', "JSON"),
+        ("\ufeff<!DOCTYPE html><p>", "HTML"),
+        ("  <html lang=en>", "HTML"),
+        ("%PDF-1.7 stream", "PDF"),
+    ],
+)
+def test_documents_of_another_form_than_they_were_read_as_are_found(tmp_path: Path, text: str, form: str) -> None:
+    statuses = {}
+    for share in (0, 1, 10, 80):
+        texts = [text + " and more" * 9 if i % 100 < share else TEXTS[i % 90] for i in range(200)]
+        prepare(iter(texts), tmp_path / str(share), tokenizer="bytes")
+        found = certify(tmp_path / str(share), SIZES).findings[17]
+        statuses[share] = found.status
+        assert share == 0 or f"of 200 documents looked at begin as {form} does" in found.evidence or share == 1
+    assert statuses == {0: "ok", 1: "ok", 10: "advice", 80: "failed"}
+
+
+@pytest.mark.parametrize("text", ["{ a set }", "html is a language", "<p>One", "pdf", "{", "[1, 2]", "", "<htm"])
+def test_text_that_only_looks_like_another_form_is_text(tmp_path: Path, text: str) -> None:
+    prepare(iter([text + " " * 40] * 9), tmp_path / "corpus", tokenizer="bytes")
+    assert certify(tmp_path / "corpus", SIZES).findings[17].status == "ok"
+
+
 def test_a_raw_file_needs_a_tokenizer(tmp_path: Path) -> None:
     made = certify(raw(tmp_path / "train.bin", [1, 2, 3]))
     assert "Give --tokenizer" in made.findings[0].evidence
@@ -277,12 +335,19 @@ def printed(certificate: Certificate, **options: Any) -> list[str]:
 
 
 def test_a_sound_certificate_is_a_line_for_each_state_and_its_details_are_asked_for(corpus: Path) -> None:
-    made = certify(corpus, SIZES)
+    made = certify(corpus, FRESH)
     lines = printed(made)
-    assert lines[:16] == [f"{n:>2} ok     {name}" for n, name in enumerate(NAMES, 1)]
+    assert lines[:18] == [f"{n:>2} ok     {name}" for n, name in enumerate(NAMES, 1)]
     assert lines[-1] == "no check failed"
     detailed = printed(made, verbose=True)
-    assert detailed[1:32:2] == [f"          {finding.evidence}" for finding in made.findings]
+    assert detailed[1:36:2] == [f"          {finding.evidence}" for finding in made.findings]
+
+
+def test_an_advice_is_one_line_with_a_mark_of_its_own(corpus: Path) -> None:
+    lines = printed(certify(corpus, SIZES))
+    assert lines[16].startswith(f"17 advice {NAMES[16]}: of 63 pairs of documents side by side in epoch 0, 63 are so")
+    assert lines[17] == f"18 ok     {NAMES[17]}"
+    assert lines[-1] == "no check failed"
 
 
 def test_a_check_that_cannot_be_made_says_why_in_its_line(tmp_path: Path) -> None:
@@ -298,7 +363,7 @@ def test_a_failed_check_says_what_to_do_by_where_the_fault_is(corpus: Path, monk
     assert "this is a defect of windrow" in lines[at + 2]
     at = lines.index("13 FAILED files are those that were written")
     assert lines[at + 2] == "          Prepare the text again into a new folder, or restore the store from a copy."
-    assert lines[-1].endswith(" of 16 checks failed")
+    assert lines[-1].endswith(" of 18 checks failed")
 
 
 def test_a_failed_check_of_a_raw_file_asks_for_its_tokenizer(tmp_path: Path) -> None:

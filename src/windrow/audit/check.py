@@ -1,4 +1,4 @@
-"""The certificate: sixteen bugs that real projects shipped in silence, each looked for in this store and this recipe.
+"""The certificate: eighteen bugs that real projects shipped in silence, each looked for in this store and this recipe.
 
 A check is named for what it finds where all is well.
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from windrow.audit import check_batches as check_stream
 from windrow.audit import check_store
-from windrow.audit.check_subject import Failed, NotApplicable, Subject, open_subject
+from windrow.audit.check_subject import Advice, Failed, NotApplicable, Subject, open_subject
 from windrow.audit.sizes import RunSizes, recipe_line
 from windrow.distribution import __version__
 from windrow.errors import WindrowError
@@ -43,6 +43,8 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "no file is cut short": check_store.truncated,
     "no text became a control token": check_store.control_tokens,
     "an evaluation is the same for all sizes": check_stream.evaluation,
+    "documents have other neighbours in each epoch": check_stream.neighbours,
+    "documents are text, and no other form": check_store.forms,
 }
 
 
@@ -51,7 +53,7 @@ class Finding:
     """What one check saw, and what to do about it where it failed."""
 
     name: str
-    status: Literal["ok", "failed", "not applicable"]
+    status: Literal["ok", "advice", "failed", "not applicable"]
     evidence: str
     remedy: str = ""
 
@@ -82,7 +84,7 @@ def certify(
     tokenizer: str | None = None,
     stores: dict[str, TokenStore] | None = None,
 ) -> Certificate:
-    """Look for all sixteen in what lies at ``path``; of a run in its own ``stores`` by name, train first.
+    """Look for all eighteen in what lies at ``path``; of a run in its own ``stores`` by name, train first.
 
     A store that cannot be opened has a certificate too: it says so, and fails. Raises ``NotEnoughTokensError`` when
     the train part is too short for ``sizes``.
@@ -101,6 +103,8 @@ def certify(
 def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Finding:
     try:
         return Finding(name, "ok", check(subject))
+    except Advice as found:
+        return Finding(name, "advice", str(found))
     except NotApplicable as reason:
         return Finding(name, "not applicable", str(reason))
     except Failed as fault:
@@ -118,7 +122,12 @@ def _remedy(check: Callable[[Subject], str], subject: Subject) -> str:
     return "Prepare the text again into a new folder, or restore the store from a copy."
 
 
-_MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "not applicable": ("-", "dim")}
+_MARKS = {
+    "ok": ("ok", "green"),
+    "advice": ("advice", "yellow"),
+    "failed": ("FAILED", "bold red"),
+    "not applicable": ("-", "dim"),
+}
 
 
 def print_certificate(console: "Console", certificate: Certificate, batch_size: int, *, verbose: bool = False) -> None:
@@ -128,7 +137,7 @@ def print_certificate(console: "Console", certificate: Certificate, batch_size: 
     """
     for number, finding in enumerate(certificate.findings, start=1):
         mark, style = _MARKS[finding.status]
-        reason = f": {visible(finding.evidence)}" if finding.status == "not applicable" else ""
+        reason = f": {visible(finding.evidence)}" if finding.status in ("advice", "not applicable") else ""
         console.print(f"{number:>2} ", end="")
         console.print(f"{mark:<6}", style=style, end=" ")
         console.print(f"{finding.name}{reason}", soft_wrap=True)

@@ -7,17 +7,19 @@ import pickle
 
 import numpy as np
 
-from windrow.arrays import IGNORE_INDEX
-from windrow.audit.check_subject import Failed, NotApplicable, Subject
+from windrow.arrays import IGNORE_INDEX, Int64
+from windrow.audit.check_subject import Advice, Failed, NotApplicable, Subject
 from windrow.audit.plan import plan
 from windrow.loader.loader import Loader
 from windrow.shown import counted
 from windrow.store.store import TokenStore
+from windrow.windows.spans import Key
 from windrow.windows.windows import Windows
 
 __all__ = [
     "documents_leak",
     "evaluation",
+    "neighbours",
     "padding_counts",
     "ranks_alike",
     "reshuffled",
@@ -27,17 +29,17 @@ __all__ = [
     "workers_alike",
 ]
 
+_SAMPLED, _ENOUGH = 64, 32  # documents whose neighbours are looked at; so few may keep half of them by chance
+
 
 def targets_shifted(subject: Subject) -> str:
     """Inputs are the window's tokens, and targets the tokens one further, once."""
     loader, windows, seen = subject.loader(), subject.windows, 0
     for step in _some_steps(loader):
-        batch, samples = loader[step], loader.lookup(step)
-        ids = np.array([sample.window for sample in samples])
-        spans = windows.starts(ids)[:, None] + np.arange(windows.max_length + 1)
-        tokens = subject.train.gather(spans.reshape(-1), 1).reshape(spans.shape).astype(np.int64)
-        counting = subject.train.counts_at(spans.reshape(-1), np.ones(spans.size, dtype=np.int64))
-        expected = tokens[:, :-1], np.where(counting.reshape(spans.shape), tokens, IGNORE_INDEX)[:, 1:]
+        batch, places = loader[step], _places(windows, loader, step)
+        tokens = subject.train.gather(places.reshape(-1), 1).reshape(places.shape).astype(np.int64)
+        counting = subject.train.counts_at(places.reshape(-1), np.ones(places.size, dtype=np.int64))
+        expected = tokens[:, :-1], np.where(counting.reshape(places.shape), tokens, IGNORE_INDEX)[:, 1:]
         for shift, part in ((0, batch.inputs), (1, batch.targets)):
             found = np.asarray(part)
             if not np.array_equal(found, expected[shift]):
@@ -152,22 +154,17 @@ def documents_leak(subject: Subject) -> str:
     names, windows = ("document_ids", "position_ids", "cu_seqlens"), subject.windows
     loader, several = subject.loader(outputs=names), 0
     for step in _some_steps(loader)[:2]:
-        batch, edges = loader[step], [0]
-        for row, sample in enumerate(loader.lookup(step)):
-            start = place = int(windows.starts(np.array([sample.window]))[0])
-            stop = start + windows.max_length
-            documents: list[int] = []
-            positions: list[int] = []
-            while place < stop:
-                document = int(subject.train.document_at(np.array([place]))[0])
-                length = min(stop, subject.train.document_span(document)[1]) - place
-                documents, positions = documents + [document] * length, positions + list(range(length))
-                place += length
-                edges.append(edges[-1] + length)
+        batch, edges, num = loader[step], [], 0
+        for row, places in enumerate(_places(windows, loader, step)[:, :-1]):
+            documents, positions = subject.train.document_at(places).tolist(), list[int]()
+            for before, document in zip([-1, *documents], documents, strict=False):
+                positions.append(0 if document != before else positions[-1] + 1)
+                edges += [num] * (document != before)
+                num += 1
             several += documents[0] != documents[-1]
             if batch.document_ids[row].tolist() != documents or batch.position_ids[row].tolist() != positions:
                 raise Failed(f"step {step}, row {row}: the outputs are not those of the documents' boundaries")
-        if batch.cu_seqlens[: len(edges)].tolist() != edges:
+        if batch.cu_seqlens[: len(edges) + 1].tolist() != [*edges, num]:
             raise Failed(f"step {step}: cu_seqlens are not the documents' edges")
     return f"outputs are true of the boundaries; rows of several documents: {several}. Mask them, or attention sees all"
 
@@ -189,6 +186,37 @@ def evaluation(subject: Subject) -> str:
     if wrong := {sizes: got for sizes, got in found.items() if got != expected}:
         raise Failed(f"targets and their sum by (batch size, ranks) are {wrong}, and should be {expected}")
     return f"{counted(expected[0], 'target')} scored once each with (batch size, ranks) {', '.join(map(str, found))}"
+
+
+def neighbours(subject: Subject) -> str:
+    """Documents come after others in epoch 1 than in epoch 0."""
+    windows, num, key = subject.windows, subject.train.num_documents, (subject.sizes.seed, "")
+    sampled = np.linspace(0, num - 1, min(num, _SAMPLED)).astype(np.int64).tolist()
+    followers = [[_followers(windows, one, epoch, key) for epoch in range(2)] for one in sampled]
+    kept = [not first.isdisjoint(second) for first, second in followers if first]
+    if not kept:
+        raise NotApplicable("no window holds the end of a document and the next one")
+    seen = f"of {counted(len(kept), 'pair')} of documents side by side in epoch 0, {sum(kept)} are so in epoch 1"
+    if windows.document_order == "store":
+        raise Advice(f"{seen}. From the second epoch on, --documents epoch gives them others.")
+    if sum(kept) > len(kept) / 2 and num >= _ENOUGH:
+        raise Failed(f"{seen}, and they were to change")
+    return seen
+
+
+def _followers(windows: Windows, document: int, epoch: int, key: Key) -> set[int]:
+    """The documents that come next to the end of ``document`` in the rows of ``epoch``."""
+    end = windows.store.document_span(document)[1]
+    rows = windows.documents(windows.layout.holding(end - 1, end, epoch, key=key), epoch, key=key)
+    here, after = rows[:, :-1] == document, rows[:, 1:]
+    return {*after[here & (after != document)].tolist()} - {-1}
+
+
+def _places(windows: Windows, loader: Loader, step: int) -> Int64:
+    """The token of the store at each place of the rows of ``step``: (B, max_length + 1)."""
+    samples = loader.lookup(step)
+    ids, epochs = np.array([(sample.window, sample.epoch) for sample in samples]).T
+    return windows.spans(ids, epochs, key=(loader.seed, "")).places().reshape(len(samples), -1)
 
 
 def _some_steps(loader: Loader) -> list[int]:

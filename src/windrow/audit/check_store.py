@@ -4,6 +4,8 @@ Cost: one reading of all files for their sha256, one of all tokens for ids and e
 """
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,16 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.arrays import Mask, UInt64, runs
-from windrow.audit.check_subject import Failed, NotApplicable, Subject
+from windrow.audit.check_subject import Advice, Failed, NotApplicable, Subject
 from windrow.shown import counted
 from windrow.store.manifest import BOUNDARIES
 from windrow.store.store import TokenStore
 from windrow.windows.spans import document_bounds
 
-__all__ = ["control_tokens", "cut_points", "eos", "ids_wrapped", "shared_documents", "stale_files", "truncated"]
+__all__ = [
+    "control_tokens",
+    "cut_points",
+    "eos",
+    "forms",
+    "ids_wrapped",
+    "shared_documents",
+    "stale_files",
+    "truncated",
+]
 
 _AT_A_TIME = 1 << 22  # tokens
 _LONG_RUN = 1024  # zeros in a row that no text has
+_SAMPLED, _HEAD = 256, 32  # documents whose beginning is read, and its tokens
+_FORMS = re.compile(r'\s*(?:(?P<JSON>\[?\s*\{\s*")|(?P<HTML><html|<!doctype html)|(?P<PDF>%PDF-))', re.IGNORECASE)
 
 
 def stale_files(subject: Subject) -> str:
@@ -136,6 +149,24 @@ def cut_points(subject: Subject) -> str:
                 raise Failed(f"{name}, document {document}: encoded again it has other ids from token {place} on")
             num, tokens = num + 1, tokens + len(ids)
     return f"{counted(num, 'document')} of {counted(tokens, 'token')}, the longest among them, keep their ids"
+
+
+def forms(subject: Subject) -> str:
+    """Documents do not begin as files of another form do."""
+    found, total = Counter[str](), 0
+    for store in subject.whole.values():
+        num = store.num_documents
+        for number in np.linspace(0, num - 1, min(num, _SAMPLED)).astype(np.int64).tolist():
+            begin, end = store.document_span(number)
+            head = subject.tokenizer.decode(store.tokens(begin, min(end, begin + _HEAD)).tolist()).lstrip("\ufeff")
+            found.update((match.lastgroup or "") for match in [_FORMS.match(head)] if match)
+            total += 1
+    seen = ", ".join(f"{count} of {total} documents looked at begin as {form} does" for form, count in found.items())
+    if found.total() > total / 2:
+        raise Failed(f"{seen}, and were read as text. Give prepare their --form, or the text that is in them.")
+    if found.total() > total / 100:
+        raise Advice(f"{seen}. If that is no text of yours, give prepare their --form, or the text that is in them.")
+    return seen or f"of {total} documents looked at none begins as JSON, HTML or PDF does"
 
 
 def shared_documents(subject: Subject) -> str:

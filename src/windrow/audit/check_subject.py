@@ -17,11 +17,15 @@ from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows
 
-__all__ = ["Failed", "NotApplicable", "Subject", "open_subject"]
+__all__ = ["Advice", "Failed", "NotApplicable", "Subject", "open_subject"]
 
 
 class Failed(Exception):  # noqa: N818 - not an error: what a check finds
     """A check found a fault; the message is the evidence."""
+
+
+class Advice(Exception):  # noqa: N818
+    """A check found what could be better, and is no fault; the message says what, and how."""
 
 
 class NotApplicable(Exception):  # noqa: N818
@@ -56,7 +60,8 @@ class Subject:
 
     @property
     def windows(self) -> Windows:
-        return Windows(self.train, self.sizes.max_length, self.sizes.resolved_stride)
+        sizes = self.sizes
+        return Windows(self.train, sizes.max_length, sizes.resolved_stride, documents=sizes.documents)
 
     def loader(self, batch_size: int | None = None, **kwargs: Any) -> Loader:
         """The loader of the recipe, from its beginning."""

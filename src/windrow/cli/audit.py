@@ -92,9 +92,10 @@ def check(
     verbose: o.Verbose = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Look for sixteen silent bugs; exit code 1 if one is found.
+    """Look for eighteen silent bugs; exit code 1 if one is found.
 
-    A line for each check says what is well; FAILED says what was seen and what to do, "-" why it cannot be asked.
+    A line for each check says what is well; FAILED says what was seen and what to do, "-" why it cannot be asked,
+    advice what could be better.
 
     \b
     windrow check corpus
