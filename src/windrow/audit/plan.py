@@ -6,6 +6,7 @@ and documents, vectorised; no token is read, only which of them count where the 
 does not do: any training, or a guess.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -125,7 +126,7 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
 
 
 class _Drawn(NamedTuple):
-    """The spans (n,) of all samples, and how often each is drawn."""
+    """The spans (n,) of all samples of a group, and how often each is drawn."""
 
     starts: Int64
     stops: Int64
@@ -136,44 +137,33 @@ class _Drawn(NamedTuple):
 
 
 def _member_plan(drawn: DrawCounts) -> MemberPlan:
-    windows, n, length = drawn.windows, drawn.windows.num_tokens, drawn.windows.max_length
-    groups = [*drawn.groups()]
-    num_rows = sum(int(times.sum() + excluded.sum()) for _, times, excluded in groups)
-    parts = (_spans(windows, drawn.key, *group) for group in groups)
-    spans = _Drawn(*map(np.concatenate, zip(*parts, strict=True)))
-    all_times = spans.times + spans.excluded
-    context = spans.targets - spans.starts
-    within = spans.stops - spans.targets  # targets in their row
-    edges = np.zeros_like(within)
-    if drawn.masks_edges:
-        first = windows.store.document_at(np.maximum(spans.targets - 1, spans.starts))
-        edges = windows.store.document_at(spans.stops - 1) - first + (context == 0)
-    masked = {
-        "document edges": int((spans.times * edges).sum()),
-        "between pieces": int((all_times * (context > 0)).sum()) - num_rows,
-        "excluded": int((spans.excluded * within).sum()),
-    }
-    if elsewhere := int((all_times * np.maximum(context - 1, 0)).sum()):
-        masked["counted in another row"] = elsewhere
-    used = _tokens(windows, spans, drawn.masks_edges)
+    windows, length = drawn.windows, drawn.windows.max_length
+    places, held = Counter[str](), _Held(windows, drawn.masks_edges)
+    for epoch, times, excluded in drawn.groups():
+        spans = _spans(windows, drawn.key, epoch, times, excluded)
+        held.add(spans)
+        places.update(rows=int(times.sum() + excluded.sum()), **_places(windows, spans, drawn.masks_edges))
+    masked = {"document edges": places["edges"], "between pieces": places["firsts"] - places["rows"]}
+    masked["excluded"] = places["excluded"]
+    if places["elsewhere"]:
+        masked["counted in another row"] = places["elsewhere"]
+    used = _tokens(windows, held)
     never = used.pop("never")
     if windows.store.has_counts:
         masked["context by the data"] = never - masked["document edges"]
-    trained = int((spans.times * (within - edges)).sum()) - masked.get("context by the data", 0)
-    read = int((all_times * (spans.stops - spans.starts)).sum())
     made = MemberPlan(
         policy=windows.policy,
         max_length=length,
         num_samples=windows.num_samples,
-        num_tokens=n,
+        num_tokens=windows.num_tokens,
         num_documents=windows.store.num_documents,
-        documents_cut=_num_cut(windows, spans),
-        num_rows=num_rows,
-        repeats=num_rows / windows.num_samples,
-        trained=trained,
+        documents_cut=held.num_cut,
+        num_rows=places["rows"],
+        repeats=places["rows"] / windows.num_samples,
+        trained=places["trained"] - masked.get("context by the data", 0),
         masked=masked,
-        padded=num_rows * (length + 1) - read,
-        nbytes_read=read * (windows.store.dtype.itemsize + windows.store.has_counts),
+        padded=places["rows"] * (length + 1) - places["read"],
+        nbytes_read=places["read"] * (windows.store.dtype.itemsize + windows.store.has_counts),
         **used,
     )
     made.check()
@@ -188,32 +178,77 @@ def _spans(windows: Windows, key: Key, epoch: int, times: Int64, excluded: Int64
     return _Drawn(starts, stops, starts + spans.context, starts + num_inputs, times[spans.row], excluded[spans.row])
 
 
-def _tokens(windows: Windows, spans: _Drawn, masks_edges: bool) -> dict[str, Any]:
+def _places(windows: Windows, spans: _Drawn, masks_edges: bool) -> dict[str, int]:
+    """What the places of a group's rows hold; ``firsts`` are those of spans, the first of a row among them."""
+    all_times, context = spans.times + spans.excluded, spans.targets - spans.starts
+    within = spans.stops - spans.targets  # targets in their row
+    edges = np.zeros_like(within)
+    if masks_edges:
+        first = windows.store.document_at(np.maximum(spans.targets - 1, spans.starts))
+        edges = windows.store.document_at(spans.stops - 1) - first + (context == 0)
+    counts = {
+        "edges": spans.times * edges,
+        "firsts": all_times * (context > 0),
+        "excluded": spans.excluded * within,
+        "elsewhere": all_times * np.maximum(context - 1, 0),
+        "trained": spans.times * (within - edges),
+        "read": all_times * (spans.stops - spans.starts),
+    }
+    return {name: int(count.sum()) for name, count in counts.items()}
+
+
+class _Held:
+    """What rows hold of each token and document, group after group; of a group itself nothing is kept."""
+
+    def __init__(self, windows: Windows, masks_edges: bool) -> None:
+        n, self._bounds = windows.num_tokens, document_bounds(windows.store)
+        self.masks_edges, self._looks_at_inputs = masks_edges, masks_edges or windows.store.has_counts
+        self.targets = _Coverage(n)
+        self.read, self.drawn, self.there, self.inputs = (_Coverage(n, most=1) for _ in range(4))
+        self.first, self.stop = n, 0
+        self._whole, self._touched = (np.zeros(windows.store.num_documents, dtype=np.bool_) for _ in range(2))
+
+    def add(self, spans: _Drawn) -> None:
+        """Take in a group."""
+        starts, stops = spans.starts, spans.stops
+        self.targets.add(spans.targets, stops, spans.times)
+        self.read.add(starts, stops, spans.times)
+        self.drawn.add(starts, stops, spans.times + spans.excluded)
+        self.there.add(starts, stops, np.ones_like(starts))
+        if self._looks_at_inputs:
+            self.inputs.add(starts, spans.inputs, spans.times)
+        self.first, self.stop = min(self.first, int(starts.min())), max(self.stop, int(stops.max()))
+        order = np.argsort(starts, kind="stable")
+        begins, furthest = starts[order], np.append(-1, np.maximum.accumulate(stops[order]))
+        firsts, ends = self._bounds
+        self._whole |= furthest[np.searchsorted(begins, firsts, side="right")] >= ends
+        self._touched |= furthest[np.searchsorted(begins, ends, side="left")] > firsts
+
+    @property
+    def num_cut(self) -> int:
+        """Documents of which some row holds a token, and no row all."""
+        return int(np.count_nonzero(self._touched & ~self._whole))
+
+
+def _tokens(windows: Windows, held: _Held) -> dict[str, Any]:
     """Each token of the store once: how often it is a target, or why not; and targets that never count."""
-    starts, stops, n = spans.starts, spans.stops, windows.num_tokens
-    targets = _Coverage(spans.targets, stops, spans.times, n)
-    read = _Coverage(starts, stops, spans.times, n)
-    drawn = _Coverage(starts, stops, spans.times + spans.excluded, n)
-    there = _Coverage(starts, stops, np.ones_like(starts), n)
-    inputs = _Coverage(starts, spans.inputs, spans.times, n)
-    times, only_masked, never = targets.histogram(), 0, 0
-    for places in _never_targets(windows.store, masks_edges):
-        masked_times = targets.at(places)
+    times, only_masked, never = held.targets.histogram(), 0, 0
+    for places in _never_targets(windows.store, held.masks_edges):
+        masked_times = held.targets.at(places)
         never += int(masked_times.sum())
         for level, count in zip(*map(np.ndarray.tolist, np.unique(masked_times, return_counts=True)), strict=True):
             times[level] -= count
             times[0] += count
-        only_masked += int(np.count_nonzero((masked_times > 0) & (inputs.at(places) == 0)))
+        only_masked += int(np.count_nonzero((masked_times > 0) & (held.inputs.at(places) == 0)))
     dropped = {
-        **_not_in_rows(windows, spans, n - there.num_covered),
-        "samples not drawn": there.num_covered - drawn.num_covered,
-        "excluded": drawn.num_covered - read.num_covered,
+        **_not_in_rows(windows, held, windows.num_tokens - held.there.num_covered),
+        "samples not drawn": held.there.num_covered - held.drawn.num_covered,
+        "excluded": held.drawn.num_covered - held.read.num_covered,
         "masked and no input": only_masked,
     }
-    context_only = read.num_covered - only_masked - (n - times[0])
     return {
         "times_target": {level: count for level, count in times.items() if count or not level},
-        "context_only": context_only,
+        "context_only": held.read.num_covered - only_masked - (windows.num_tokens - times[0]),
         "dropped": dropped,
         "never": never,
     }
@@ -231,7 +266,7 @@ def _never_targets(store: TokenStore, masks_edges: bool) -> Iterator[Int64]:
         yield begin + np.flatnonzero(~counts)
 
 
-def _not_in_rows(windows: Windows, spans: _Drawn, left_out: int) -> dict[str, int]:
+def _not_in_rows(windows: Windows, held: _Held, left_out: int) -> dict[str, int]:
     """The ``left_out`` tokens that are in no row, by reason."""
     if windows.policy == "bos":
         return {"cropped": left_out}
@@ -239,36 +274,32 @@ def _not_in_rows(windows: Windows, spans: _Drawn, left_out: int) -> dict[str, in
         return {"documents of one token": left_out}
     if windows.document_order == "epoch":
         return {"in no window of these epochs": left_out}
-    first, stop = int(spans.starts.min()), int(spans.stops.max())
-    ends = {"before the first window": first, "after the last window": windows.num_tokens - stop}
+    ends = {"before the first window": held.first, "after the last window": windows.num_tokens - held.stop}
     return {**ends, "between windows": left_out - sum(ends.values())}
 
 
-def _num_cut(windows: Windows, spans: _Drawn) -> int:
-    """Documents of which some row holds a token, and no row all."""
-    starts, ends = document_bounds(windows.store)
-    order = np.argsort(spans.starts, kind="stable")
-    begins = spans.starts[order]
-    furthest = np.append(-1, np.maximum.accumulate(spans.stops[order]))
-    whole = furthest[np.searchsorted(begins, starts, side="right")] >= ends
-    touched = furthest[np.searchsorted(begins, ends, side="left")] > starts
-    return int(np.count_nonzero(touched & ~whole))
-
-
 class _Coverage:
-    """The spans ``[starts, stops)`` (K,) in ``num_tokens`` tokens, each counted ``weights`` (K,) times.
+    """How often each of ``num_tokens`` tokens is covered by spans that come in groups, ``most`` times at the most.
 
-    Cost: a sort of the spans' ends; memory for the spans, not for the tokens.
+    Cost: a sort of a group's ends and of the places where the count changes, which are all that is kept.
     """
 
-    def __init__(self, starts: Int64, stops: Int64, weights: Int64, num_tokens: int) -> None:
+    def __init__(self, num_tokens: int, most: int = np.iinfo(np.int64).max) -> None:
+        self._num_tokens, self._most = num_tokens, most
+        self._places, self._levels = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+
+    def add(self, starts: Int64, stops: Int64, weights: Int64) -> None:
+        """Cover the spans ``[starts, stops)`` (K,), each ``weights`` (K,) times more."""
         used = weights > 0
         starts, stops, weights = starts[used], stops[used], weights[used]
-        places = np.concatenate([[0], starts, stops])
+        places = np.concatenate([self._places, starts, stops])
+        steps = np.concatenate([np.diff(self._levels, prepend=0), weights, -weights])
         order = np.argsort(places, kind="stable")
-        self._places = places[order]  # from each of them to the next, the level is one and the same
-        self._levels = np.cumsum(np.concatenate([[0], weights, -weights])[order])
-        self._widths = np.diff(self._places, append=num_tokens)
+        places, levels = places[order], np.minimum(np.cumsum(steps[order]), self._most)
+        last = np.append(places[1:] > places[:-1], True)  # of those at the same place
+        places, levels = places[last], levels[last]
+        changes = np.append(True, levels[1:] != levels[:-1])
+        self._places, self._levels = places[changes], levels[changes]
 
     def at(self, places: Int64) -> Int64:
         """How often each token of ``places`` (B,) is covered: (B,)."""
@@ -277,10 +308,14 @@ class _Coverage:
     def histogram(self) -> dict[int, int]:
         """``{times: how many tokens are covered so often}``, 0 among them, rising."""
         levels, where = np.unique(self._levels, return_inverse=True)
-        tokens = np.bincount(where, self._widths).astype(np.int64)
+        tokens = np.bincount(where, self._widths()).astype(np.int64)
         return {0: 0} | {level: n for level, n in zip(levels.tolist(), tokens.tolist(), strict=True) if n}
 
     @property
     def num_covered(self) -> int:
         """Tokens covered once or more."""
-        return int(self._widths[self._levels > 0].sum())
+        return int(self._widths()[self._levels > 0].sum())
+
+    def _widths(self) -> Int64:
+        """From each place to the next, the count is one and the same."""
+        return np.diff(self._places, append=self._num_tokens)
