@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 import warnings
 from collections import Counter
 from dataclasses import replace
@@ -370,6 +371,74 @@ def test_the_command_says_what_a_step_of_a_model_needs(corpus: Path, tmp_path: P
         assert done.exit_code == 1
         assert "is 0, and it must be a whole number, 1 or more" in done.stderr
     assert invoke("plan", "--run", tmp_path / "run", "--width", 8).exit_code == 2
+
+
+@pytest.mark.parametrize("kind", [{"documents": "epoch"}, {"policy": "pack", "documents": "epoch"}, {"phase": "epoch"}])
+def test_rows_that_move_are_counted_for_64_epochs_and_the_rest_is_said(kind: dict[str, Any]) -> None:
+    loader = Loader(Windows(store_of(LENGTHS), 6, **kind), 2)
+    made = plan(loader, epochs=70)
+    assert (made.num_steps, made.steps_not_counted) == (64 * len(loader), 6 * len(loader))
+    assert made.members == plan(loader, epochs=64).members
+    assert plan(loader, num_steps=made.num_steps + 1).steps_not_counted == 1
+    assert plan(loader, epochs=64).steps_not_counted == 0
+
+
+def test_rows_that_stay_are_counted_for_all_epochs() -> None:
+    loader = Loader(Windows(store_of(LENGTHS), 6), 2)
+    made = plan(loader, epochs=1_000_000)
+    assert (made.num_steps, made.steps_not_counted) == (1_000_000 * len(loader), 0)
+    assert max(made.members[""].times_target) == 1_000_000
+
+
+def test_the_memory_of_a_plan_is_that_of_an_epoch() -> None:
+    windows = Windows(store_of([3 + n % 50 for n in range(4000)]), 64, documents="epoch")
+    peaks = []
+    for epochs in (2, 2, 16):
+        tracemalloc.start()
+        plan(Loader(windows, 4), epochs=epochs)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.3 * peaks[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_recommended"),
+    [
+        (["--epochs", 2], True),
+        (["--epochs", 2, "--policy", "pack"], True),
+        (["--epochs", 1], False),
+        (["--epochs", 2, "--policy", "pad"], False),
+        (["--epochs", 2, "--policy", "bos"], False),
+        (["--epochs", 2, "--documents", "epoch"], False),
+    ],
+)
+def test_the_command_recommends_fresh_neighbours_from_the_second_epoch_on(
+    corpus: Path, flags: list[object], is_recommended: bool
+) -> None:
+    line = "suggested: documents epoch: from the second epoch on"
+    assert (line in invoke("plan", corpus, "--max-length", 64, *flags).stdout) is is_recommended
+    said = json.loads(invoke("plan", corpus, "--max-length", 64, *flags, "--json").stdout)["suggested"]
+    assert any(each.startswith(line) for each in said) is is_recommended
+
+
+def test_one_document_has_no_neighbours_to_change(tmp_path: Path) -> None:
+    prepare(iter(["one long document " * 90]), tmp_path / "one", tokenizer="bytes")
+    assert "documents epoch" not in invoke("plan", tmp_path / "one", "--max-length", 64, "--epochs", 2).stdout
+
+
+def test_the_command_says_where_it_stops_counting(corpus: Path) -> None:
+    flags = ["--max-length", 64, "--documents", "epoch"]
+    steps = json.loads(invoke("plan", corpus, *flags, "--json").stdout)["plan"]["num_steps"]
+    shown = invoke("plan", corpus, *flags, "--epochs", 65).stdout
+    assert f"{64 * steps:,} steps of 4 x 1 samples" in shown
+    assert f"these are 64 epochs, and {steps:,} steps more are not counted: rows move" in shown
+    assert "not counted: rows move" not in invoke("plan", corpus, *flags, "--epochs", 64).stdout
+    shown = invoke("when", corpus, *flags, "--document", 0, "--epochs", 70).stdout
+    assert "In the first 64 epochs" in shown
+    assert "6 epochs more are not counted: their rows move" in shown
+    said = json.loads(invoke("when", corpus, *flags, "--document", 0, "--epochs", 70, "--json").stdout)
+    assert (said["epochs"], max(row["epoch"] for row in said["sightings"])) == (64, 63)
+    assert json.loads(invoke("when", corpus, "--document", 0, "--epochs", 70, "--json").stdout)["epochs"] == 70
 
 
 @pytest.mark.parametrize("words", [["plan"], ["plan", "a", "--run", "b"], ["plan", "--run", "b", "--max-length", "4"]])

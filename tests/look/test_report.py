@@ -368,8 +368,10 @@ def test_the_stream_that_ranks_cut_is_that_of_all_ranks_whoever_writes_the_page(
 def test_the_coverage_of_all_stretches_together_is_every_target_of_an_epoch(kind: dict[str, Any]) -> None:
     windows = Windows(store_of("the hay was cut on Monday and raked. " * 30, cuts=11), 8, **kind)
     loader = Loader(windows, batch_size=1)
-    stretches = coverage(loader, windows, "")
-    assert stretches is not None
+    found = coverage(loader, windows, "")
+    assert found is not None
+    stretches, num_epochs = found
+    assert num_epochs == 1
     assert stretches[0][0] == 0
     assert stretches[-1][1] == windows.num_tokens
     total = sum((stop - start) * times for start, stop, times in stretches)
@@ -382,13 +384,29 @@ def test_the_page_ends_with_the_recipe_in_a_line_that_reads(tmp_path: Path) -> N
     assert "<p class=soft>Recipe: concat, max_length 64, stride 32, batch_size 2, seed 5</p>" in page.read_text()
 
 
+@pytest.mark.parametrize("kind", [{"phase": "epoch"}, {"documents": "epoch"}, {"policy": "pack", "documents": "epoch"}])
+def test_the_coverage_of_rows_that_move_is_the_mean_of_64_epochs(kind: dict[str, Any], tmp_path: Path) -> None:
+    windows = Windows(store_of("the hay was cut on Monday and raked. " * 30, cuts=11), 8, **kind)
+    loader = Loader(windows, batch_size=1, epochs=None)
+    found = coverage(loader, windows, "")
+    assert found is not None
+    stretches, num_epochs = found
+    assert num_epochs == 64
+    num_targets = sum(loader[step].num_targets for step in range(64 * windows.num_samples))
+    total = sum((stop - start) * times for start, stop, times in stretches)
+    assert total == pytest.approx(num_targets / 64)
+    write_report(loader, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "on average over the stretch and the first 64 epochs." in page
+
+
 def test_an_evaluation_has_a_report_whose_stretches_count_each_target_once(tmp_path: Path) -> None:
     loader = Loader.evaluation(Windows(store_of("a few words and a few more"), 4, 2), batch_size=1)
     assert write_report(loader, tmp_path / "report.html") > 1000
     (windows,) = loader.members.values()
-    stretches = coverage(loader, windows, "")
-    assert stretches
-    assert sum((stop - start) * times for start, stop, times in stretches) == pytest.approx(windows.num_tokens - 1)
+    found = coverage(loader, windows, "")
+    assert found
+    assert sum((stop - start) * times for start, stop, times in found[0]) == pytest.approx(windows.num_tokens - 1)
 
 
 @pytest.mark.parametrize(("tokenizer", "cjk"), [("gpt2", 1.0), ("bytes", 3.0)])

@@ -44,7 +44,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "no text became a control token": check_store.control_tokens,
     "an evaluation is the same for all sizes": check_stream.evaluation,
     "documents have other neighbours in each epoch": check_stream.neighbours,
-    "documents are text, and no other form": check_store.forms,
+    "documents are text, and no other form": check_store.form,
 }
 
 

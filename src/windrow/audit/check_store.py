@@ -19,16 +19,7 @@ from windrow.store.manifest import BOUNDARIES
 from windrow.store.store import TokenStore
 from windrow.windows.spans import document_bounds
 
-__all__ = [
-    "control_tokens",
-    "cut_points",
-    "eos",
-    "forms",
-    "ids_wrapped",
-    "shared_documents",
-    "stale_files",
-    "truncated",
-]
+__all__ = ["control_tokens", "cut_points", "eos", "form", "ids_wrapped", "shared_documents", "stale_files", "truncated"]
 
 _AT_A_TIME = 1 << 22  # tokens
 _LONG_RUN = 1024  # zeros in a row that no text has
@@ -151,7 +142,7 @@ def cut_points(subject: Subject) -> str:
     return f"{counted(num, 'document')} of {counted(tokens, 'token')}, the longest among them, keep their ids"
 
 
-def forms(subject: Subject) -> str:
+def form(subject: Subject) -> str:
     """Documents do not begin as files of another form do."""
     found, total = Counter[str](), 0
     for store in subject.whole.values():
@@ -161,7 +152,7 @@ def forms(subject: Subject) -> str:
             head = subject.tokenizer.decode(store.tokens(begin, min(end, begin + _HEAD)).tolist()).lstrip("\ufeff")
             found.update((match.lastgroup or "") for match in [_FORMS.match(head)] if match)
             total += 1
-    seen = ", ".join(f"{count} of {total} documents looked at begin as {form} does" for form, count in found.items())
+    seen = ", ".join(f"{count} of {total} documents looked at begin as {name} does" for name, count in found.items())
     if found.total() > total / 2:
         raise Failed(f"{seen}, and were read as text. Give prepare their --form, or the text that is in them.")
     if found.total() > total / 100:

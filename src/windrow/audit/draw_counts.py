@@ -12,7 +12,14 @@ import numpy as np
 from windrow.arrays import Int64
 from windrow.loader.loader import Loader
 
-__all__ = ["DrawCounts"]
+__all__ = ["MOST_EPOCHS", "DrawCounts", "counted_epochs"]
+
+MOST_EPOCHS = 64  # that are looked at one by one
+
+
+def counted_epochs(loader: Loader, epochs: int) -> int:
+    """How many of ``epochs`` are counted: all, unless a member's rows move, so that each is looked at by itself."""
+    return min(epochs, MOST_EPOCHS) if any(member.moves for member in loader.members.values()) else epochs
 
 
 class DrawCounts:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from windrow.arrays import Int64
-from windrow.audit.draw_counts import DrawCounts
+from windrow.audit.draw_counts import DrawCounts, counted_epochs
 from windrow.errors import whole_number
 from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
@@ -64,9 +64,13 @@ class MemberPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run of ``num_steps`` steps. ``rows_without_data`` keep ranks in step at the end of an epoch; all padding."""
+    """A run of ``num_steps`` steps. ``rows_without_data`` keep ranks in step at the end of an epoch; all padding.
+
+    ``steps_not_counted`` were asked for beyond them, after 64 epochs of rows that move.
+    """
 
     num_steps: int
+    steps_not_counted: int
     steps_per_epoch: int
     num_samples: int
     batch_size: int
@@ -99,10 +103,11 @@ class Plan:
 def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Plan:
     """What ``loader`` trains on from its beginning, in ``epochs`` or in ``num_steps``; its position does not matter.
 
-    What was excluded counts from its position on.
+    What was excluded counts from its position on. Where rows move from epoch to epoch, 64 epochs at most are counted.
     """
     sizes, epoch_samples = loader.sizes, loader.epoch_samples
-    steps = whole_number("epochs", epochs) * len(loader) if num_steps is None else whole_number("num_steps", num_steps)
+    asked = whole_number("epochs", epochs) * len(loader) if num_steps is None else whole_number("num_steps", num_steps)
+    steps = min(asked, counted_epochs(loader, asked) * len(loader))
     stop = sizes.after(0, steps)
     passes = stop // epoch_samples
     tail = np.arange(epoch_samples - loader.num_dropped, epoch_samples)
@@ -111,6 +116,7 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
     members = {name: _member_plan(DrawCounts(loader, name, stop, dropped)) for name in loader.members}
     made = Plan(
         num_steps=steps,
+        steps_not_counted=asked - steps,
         steps_per_epoch=len(loader),
         num_samples=epoch_samples,
         batch_size=sizes.batch_size,

@@ -6,13 +6,15 @@ Guarantee: every figure is ``plan``'s. Cost: a plan for each policy. It does not
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from windrow.audit.draw_counts import MOST_EPOCHS
 from windrow.audit.plan import MemberPlan, Plan
+from windrow.loader.loader import Loader
 from windrow.shown import counted, pairs, table, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_memory", "print_plan", "print_policies"]
+__all__ = ["fresh_documents", "print_memory", "print_plan", "print_policies"]
 
 
 def print_plan(console: "Console", made: Plan) -> None:
@@ -21,10 +23,22 @@ def print_plan(console: "Console", made: Plan) -> None:
         f"{counted(made.num_steps, 'step')} of {made.batch_size:,} x {made.dp_world_size:,} samples; an epoch is "
         f"{counted(made.steps_per_epoch, 'step')}, {counted(made.num_samples, 'sample')}"
     )
+    if made.steps_not_counted:
+        left_out = f"{counted(made.steps_not_counted, 'step')} more are not counted: rows move from epoch to epoch"
+        console.print(f"these are {MOST_EPOCHS} epochs, and {left_out}", soft_wrap=True)
     columns = [list(_lines(member)) for member in made.members.values()]
     console.print(table(["", *(visible(name) or "tokens" for name in made.members)], _aligned(columns), left=[0]))
     if made.rows_without_data:
         console.print(f"and {counted(made.rows_without_data, 'row')} of padding to keep the ranks in step")
+
+
+def fresh_documents(loader: Loader, made: Plan) -> list[str]:
+    """The line that recommends other neighbours, for a plan beyond the first epoch of documents that keep theirs."""
+    lying = [one for one in loader.members.values() if one.document_order == "store" and one.store.num_documents > 1]
+    if made.num_steps <= made.steps_per_epoch or not any(one.policy in ("concat", "pack") for one in lying):
+        return []
+    why = "from the second epoch on each document has other neighbours; as stored it has the same ones in all"
+    return [f"suggested: documents epoch: {why}"]
 
 
 def print_policies(console: "Console", plans: Mapping[str, Plan | str]) -> None:

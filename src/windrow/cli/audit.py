@@ -44,7 +44,7 @@ def plan(
     windrow plan --run windrow-run
     """
     from windrow.audit.plan import plan as plan_of
-    from windrow.audit.plan_page import print_memory, print_plan, print_policies
+    from windrow.audit.plan_page import fresh_documents, print_memory, print_plan, print_policies
     from windrow.audit.sizes import plans_by_policy, python_line, step_memory, suggest
 
     lengths = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
@@ -61,6 +61,7 @@ def plan(
     suggested = []
     if store and None in lengths.values():
         suggested = suggest(chosen.train.num_tokens, dp_world_size, **lengths)[1]
+    suggested += fresh_documents(chosen.loader, made)
     if as_json:
         by_policy: dict[str, Any] = {n: each if isinstance(each, str) else each.to_json() for n, each in plans.items()}
         facts = {"suggested": suggested, "plan": made.to_json(), "policies": by_policy, "memory": memory}

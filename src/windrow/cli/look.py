@@ -107,6 +107,7 @@ def when(
     windrow when --run windrow-run --source web.jsonl:1730
     windrow when corpus --text "some phrase"
     """
+    from windrow.audit.draw_counts import counted_epochs
     from windrow.look.when import print_sightings, sightings, stretches
 
     if sum(each is not None for each in (document, source, phrase)) != 1:
@@ -115,7 +116,8 @@ def when(
     chosen = choose(store, run, sizes, dp_world_size=dp_world_size, tokenizer=tokenizer)
     with search_progress(chosen.train.num_tokens) as on_progress:
         wanted = stretches(chosen.train, document=document, source=source, phrase=phrase, on_progress=on_progress)
-    num_epochs = epochs or chosen.num_epochs
+    asked = epochs or chosen.num_epochs
+    num_epochs = counted_epochs(chosen.loader, asked)
     found = [(one, sightings(chosen.loader, one["start"], one["stop"], epochs=num_epochs)) for one in wanted]
     if as_json:
         rows = [{"stretch": stretch, **one.to_json()} for stretch, each in found for one in each]
@@ -124,6 +126,8 @@ def when(
         return
     console = output_console()
     print_sightings(console, found, num_epochs, most=most, phrase=phrase)
+    if num_epochs < asked:
+        console.print(f"{asked - num_epochs:,} epochs more are not counted: their rows move", soft_wrap=True)
     console.print(f"recipe: {chosen.recipe}", soft_wrap=True, style="dim")
 
 

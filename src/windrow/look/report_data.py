@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from windrow.arrays import Int64
+from windrow.audit.draw_counts import counted_epochs
 from windrow.audit.plan import Plan, plan
 from windrow.audit.sizes import RunSizes, plans_by_policy
 from windrow.loader.loader import Loader
@@ -20,6 +21,7 @@ from windrow.look.explain import Row, rows_of
 from windrow.look.pieces import hues_of, passages, pieces
 from windrow.order.order import MemberOrder
 from windrow.quality import bit_agreement, block_chi_square, distinct_differences, lag_one
+from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
 
@@ -76,20 +78,34 @@ def _buffered(num: int, size: int) -> Int64:
     return np.array([*out, *held], dtype=np.int64)
 
 
-def coverage(loader: Loader, windows: Windows, name: str, bars: int = 60) -> list[tuple[int, int, float]] | None:
-    """``(start, stop, times)``: how often on average a token of each stretch is a target in an epoch of windows."""
+def coverage(
+    loader: Loader, windows: Windows, name: str, bars: int = 60
+) -> tuple[list[tuple[int, int, float]], int] | None:
+    """``(start, stop, times)``: how often on average a token of each stretch is a target in an epoch of windows.
+
+    And of how many epochs that is the mean, one where all are alike.
+    """
     if windows.num_samples > _MOST_WINDOWS or (windows.store.has_counts and windows.num_tokens > _PLAN_TOKENS):
         return None
-    spans = windows.spans(np.arange(windows.num_samples), 0, key=(loader.seed, name))
-    first, stops = spans.starts + spans.context, spans.starts + spans.lengths
+    epochs = counted_epochs(loader, _MOST_WINDOWS // windows.num_samples) if windows.moves else 1
     edges = np.unique(np.linspace(0, windows.num_tokens, bars + 1).astype(np.int64))
-    below = np.array([np.clip(edge - first, 0, stops - first).sum() for edge in edges])
-    if windows.store.has_counts:
-        begun, ended = (np.bincount(places, minlength=windows.num_tokens + 1) for places in (first, stops))
-        counts = windows.store.counts_at(np.array([0]), np.array([windows.num_tokens]))
-        below = np.append(0, np.cumsum(np.cumsum(begun - ended)[:-1] * counts))[edges]
-    parts = zip(edges[:-1].tolist(), edges[1:].tolist(), np.diff(below).tolist(), strict=True)
-    return [(start, stop, held / (stop - start)) for start, stop, held in parts]
+    below = np.zeros_like(edges)
+    for epoch in range(epochs):
+        spans = windows.spans(np.arange(windows.num_samples), epoch, key=(loader.seed, name))
+        first, stops = spans.starts + spans.context, spans.starts + spans.lengths
+        below += _targets_below(windows.store, edges, first, stops)
+    parts = zip(edges[:-1].tolist(), edges[1:].tolist(), (np.diff(below) / epochs).tolist(), strict=True)
+    return [(start, stop, held / (stop - start)) for start, stop, held in parts], epochs
+
+
+def _targets_below(store: TokenStore, edges: Int64, first: Int64, stops: Int64) -> Int64:
+    """How many of the targets ``[first, stops)`` (n,) that count lie below each of ``edges``."""
+    if not store.has_counts:
+        return np.array([np.clip(edge - first, 0, stops - first).sum() for edge in edges], dtype=np.int64)
+    begun, ended = (np.bincount(places, minlength=store.num_tokens + 1) for places in (first, stops))
+    counts = store.counts_at(np.array([0]), np.array([store.num_tokens]))
+    below: Int64 = np.append(0, np.cumsum(np.cumsum(begun - ended)[:-1] * counts))[edges]
+    return below
 
 
 def document_lengths(windows: Windows) -> tuple[list[tuple[int, int, int]], str]:

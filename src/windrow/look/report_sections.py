@@ -226,13 +226,14 @@ def _steps(facts: Facts) -> Iterator[str]:
 
 def _coverage(facts: Facts) -> Iterator[str]:
     yield '<h2 id="coverage">Coverage: what is trained on, and what is not</h2>'
-    stretches = report_data.coverage(facts.loader, facts.windows, facts.name)
-    if stretches:
+    if found := report_data.coverage(facts.loader, facts.windows, facts.name):
+        stretches, epochs = found
         labels = [f"tokens {start:,} to {stop:,}: {times:.3g} times" for start, stop, times in stretches]
         ends = ("first token", "last token")
         label = "How often a token of each stretch of the store is a target in an epoch"
+        of = f" and the first {epochs} epochs" if epochs > 1 else ""
         drawn = bars([times for _, _, times in stretches], labels, label=label, ends=ends)
-        yield f"<figure>{drawn}<figcaption>{label}, on average over the stretch.</figcaption></figure>"
+        yield f"<figure>{drawn}<figcaption>{label}, on average over the stretch{of}.</figcaption></figure>"
     made, policies = report_data.ledger(facts.loader, facts.windows)
     yield '<h3 id="ledger">The ledger: every token once</h3>'
     if made is None:
