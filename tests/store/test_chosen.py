@@ -240,7 +240,7 @@ def test_the_certificate_looks_at_views_and_at_the_files_below_them(corpus: Path
     store, sizes = wr.open_store(corpus), RunSizes(8, 8, 2)
     train, valid = store.select(np.arange(40) % 4 > 0), store.select([4, 8, 0])
     made = certify(corpus, sizes, stores={"train": train, "valid": valid})
-    assert [finding for finding in made.findings if finding.status != "ok"] == []
+    assert [finding for finding in made.findings if finding.status not in ("ok", "advice")] == []
     assert made.fingerprint == train.fingerprint
     shuffled = certify(corpus, sizes, stores={"train": store.select(np.arange(40)[::-1]), "valid": valid})
     (failed,) = (finding for finding in shuffled.findings if finding.status == "failed")

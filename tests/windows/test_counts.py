@@ -161,7 +161,7 @@ def test_what_explains_looks_up_and_covers_knows_what_counts() -> None:
     assert (seen.first, seen.stop, seen.num_targets) == (1, 5, 2)  # of 1, 2, 3 and 4, 1 and 4 count
     covered = coverage(loader, windows, "")
     assert covered is not None
-    assert [times for _, _, times in covered][:6] == [0, 1, 0, 0, 1, 0]
+    assert [times for _, _, times in covered[0]][:6] == [0, 1, 0, 0, 1, 0]
 
 
 def test_what_cannot_hold_a_mask_says_so() -> None:

@@ -6,13 +6,15 @@ what is returned and, in several shards, one sort of the places. Nothing here wr
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from windrow.arrays import Int64, Mask, Tokens, cut_at, grouped
-from windrow.store.shards import require_rising
+from windrow.store.manifest import Manifest
+from windrow.store.shards import map_documents, map_tokens, require_rising
 
 __all__ = ["Line"]
 
@@ -38,6 +40,15 @@ class Line:
         self.token_edges = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
         self.document_edges = np.cumsum([0, *map(len, ends)])  # likewise for documents
         self._views: dict[int, Tokens] = {}  # of every span of a length: made once, costs nothing to keep
+
+    @classmethod
+    def mapped(cls, folder: Path, manifest: Manifest) -> Self:
+        """The line of the store in ``folder``, its files mapped. Raises ``StoreError`` when they cannot be."""
+        shards = manifest.shards
+        tokens = [map_tokens(folder / shard.file, shard.num_tokens, manifest.dtype) for shard in shards]
+        counts = [map_tokens(folder / shard.counts, shard.num_tokens, "uint8") for shard in shards if shard.counts]
+        ends, files = [map_documents(folder, shard) for shard in shards], [f"{folder}/{s.documents}" for s in shards]
+        return cls(tokens, ends, np.dtype(manifest.dtype), files, counts)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in self.__dict__.items() if name != "_buffers"}

@@ -21,7 +21,7 @@ from windrow.store.chosen import ChosenLine, document_numbers
 from windrow.store.given import checked_counts, checked_ends, narrow
 from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, Manifest, read_manifest, read_sources
-from windrow.store.shards import map_column, map_documents, map_origins, map_tokens, of_documents
+from windrow.store.shards import map_column, map_origins, of_documents
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
@@ -40,11 +40,7 @@ def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) ->
         )
     folder = Path(path)
     manifest = read_manifest(folder)
-    tokens = [map_tokens(folder / shard.file, shard.num_tokens, manifest.dtype) for shard in manifest.shards]
-    counts = [map_tokens(folder / shard.counts, shard.num_tokens, "uint8") for shard in manifest.shards if shard.counts]
-    ends = [map_documents(folder, shard) for shard in manifest.shards]
-    files = [f"{folder}/{shard.documents}" for shard in manifest.shards]
-    line = Line(tokens, ends, np.dtype(manifest.dtype), files, counts)
+    line = Line.mapped(folder, manifest)
     store = TokenStore(line, eos_id=manifest.eos_id, fingerprint=manifest.fingerprint)
     store.path, store.manifest, store._tokenizer = folder, manifest, tokenizer
     return store
@@ -280,10 +276,7 @@ class TokenStore:
         recorded = self.manifest.tokenizer if self.manifest else None
         spec = self._tokenizer or (recorded and recorded["name"])
         if spec is None:
-            raise StoreError(
-                "this store was made from ids without a tokenizer, so they cannot be decoded. Give from_ids(..., "
-                "tokenizer=...)."
-            )
+            raise StoreError("ids without a tokenizer cannot be decoded. Give from_ids(..., tokenizer=...).")
         tokenizer = load_tokenizer(spec)
         if recorded and tokenizer.fingerprint != recorded["fingerprint"]:
             raise StoreError(
@@ -329,8 +322,8 @@ class TokenStore:
         return self._line.documents[self._first_document : self._first_document + self.num_documents]
 
     def _part(self, start: int, stop: int) -> "TokenStore":
-        fingerprint = sha256(f"{self.fingerprint} [{start}, {stop})".encode()).hexdigest()
-        return self._view((self._start + start, self._start + stop), fingerprint)
+        span = (self._start + start, self._start + stop)
+        return self._view(span, _digest(f"{self.fingerprint} [{start}, {stop})"))
 
     def _view(self, span: tuple[int, int] | None, fingerprint: str, line: Line | None = None) -> "TokenStore":
         part = TokenStore(line or self._line, eos_id=self.eos_id, fingerprint=fingerprint, span=span)
