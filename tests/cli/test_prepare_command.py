@@ -49,6 +49,21 @@ def test_the_summary_says_what_was_made_and_what_was_left_out(lines: Path, tmp_p
     assert "finished already: verified" in again.stderr
 
 
+def test_rows_of_ids_and_boundaries_have_their_flags_and_errors_name_them(tmp_path: Path) -> None:
+    rows = [{"input_ids": [n, n + 1], "labels": [-100, n + 1]} for n in range(20)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    flags = ["--ids-key", "input_ids", "--mask-key", "labels", "--tokenizer", "bytes"]
+    out = windrow(tmp_path / "x.jsonl", tmp_path / "out", *flags, "--boundary", "eos")
+    assert "bytes of text a token" not in out.stderr
+    store = open_store(tmp_path / "out/train")
+    assert (store.num_tokens, store.has_counts, store.boundary) == (60, True, "eos")
+    other = windrow(tmp_path / "x.jsonl", tmp_path / "out", *flags, code=1).stderr
+    assert "made with --boundary eos, and this command has 'none'" in other
+    assert "no --ids-key says where" in windrow(tmp_path / "x.jsonl", tmp_path / "no", *flags[2:], code=1).stderr
+    lost = windrow(tmp_path / "x.jsonl", tmp_path / "no", "--parts-key", "turns", code=1).stderr
+    assert "line 1: no key 'turns' (it has 'input_ids', 'labels'). Name the right one with --parts-key" in lost
+
+
 def test_the_summary_says_what_a_folder_passed_over_and_a_form_is_one_of_five(lines: Path, tmp_path: Path) -> None:
     (lines.parent / "notes.md").write_text("notes")
     (lines.parent / "marked.txt").write_bytes(b"\xef\xbb\xbftext")

@@ -8,6 +8,7 @@ import pytest
 
 from token_helpers import EOT, hf_file, message, says
 from windrow.tokens import bpe
+from windrow.tokens.protocol import bos_id_of
 from windrow.tokens.tokenizer import load_tokenizer
 
 
@@ -43,6 +44,15 @@ def test_the_end_token_of_a_tokenizer_json_is_found_or_named(tmp_path):
     says(message(load_tokenizer, path), "usual end tokens", "<pad>, <stop>", "after a colon")
     assert load_tokenizer(f"{path}:<stop>").eos_id == 1
     says(message(load_tokenizer, f"{path}:</s>"), "has no token '</s>'", "<pad>, <stop>")
+
+
+def test_the_token_that_begins_documents_is_one_of_a_usual_name_or_none(tmp_path):
+    known = load_tokenizer(hf_file(tmp_path, specials=("<pad>", "</s>", "<s>")))
+    assert (known.bos_id, bos_id_of(known)) == (2, 2)
+    without = load_tokenizer(hf_file(tmp_path, specials=("<pad>", "</s>")))
+    assert without.bos_id is None
+    says(message(bos_id_of, without), "the tokenizer 'tokenizer.json' has no bos_id")
+    assert load_tokenizer("gpt2").bos_id is None
 
 
 def test_a_vocabulary_that_holds_a_control_token_as_a_word_is_caught(tmp_path):

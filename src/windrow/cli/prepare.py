@@ -104,7 +104,8 @@ def _print_run(report: Report | None) -> None:
     reused = f", {size(report.reused_nbytes)} of them done before" if report.reused_nbytes else ""
     rate = size(report.nbytes_per_second)
     console.print(f"{size(report.nbytes)} in {report.seconds:,.1f} s{reused}: {rate}/s", soft_wrap=True)
-    console.print(f"{report.text_nbytes / max(report.num_tokens, 1):.2f} bytes of text a token", soft_wrap=True)
+    if report.text_nbytes:
+        console.print(f"{report.text_nbytes / max(report.num_tokens, 1):.2f} bytes of text a token", soft_wrap=True)
     if report.passed_over:
         num, suffixes = sum(report.passed_over.values()), visible(", ".join(report.passed_over))
         what = f"{num:,} {'file' if num == 1 else 'files'} in folders ({suffixes})"
