@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prepare_helpers import origins, snapshot
+from prepare_helpers import Broken, origins, snapshot
 from windrow import TokenStore, Windows, load_tokenizer, prepare
 from windrow.errors import NotEnoughTokensError, PrepareError, SourceError, TokenizerError
 
@@ -214,3 +214,39 @@ def test_a_form_without_such_rows_is_refused(tmp_path: Path, name: str, key: str
     (tmp_path / name).write_text("text")
     with pytest.raises(SourceError, match=f"which has no rows with {key}='p'"):
         prepare(tmp_path / name, tmp_path / "out", **{key: "p"})  # type: ignore[arg-type]
+
+
+def test_work_that_was_done_before_a_stop_is_used_again_with_its_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from windrow.preparing import items
+
+    monkeypatch.setattr(items, "_SMALL", {"": 1, "gz": 1, "zst": 1})
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        lines(tmp_path / f"in/{number}.jsonl", [{"parts": parts} for parts in dialogues(20 + number)])
+    made: Any = {"parts_key": "parts", "tokenizer": "bytes", "dedupe": True}
+    with pytest.raises(PrepareError, match="the executor Broken broke"):
+        prepare(tmp_path / "in", tmp_path / "stopped", executor=Broken(), **made)
+    reports: list[Any] = []
+    again = prepare(tmp_path / "in", tmp_path / "stopped", on_report=reports.append, **made)["train"]
+    assert reports[-1].reused_nbytes > 0
+    prepare(tmp_path / "in", tmp_path / "whole", **made)
+    assert snapshot(tmp_path / "stopped") == snapshot(tmp_path / "whole")
+    assert again.num_documents == 23
+
+
+class Silent(WithBos):
+    """A tokenizer that makes nothing of blanks."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.strip().encode())
+
+
+def test_a_document_of_which_a_tokenizer_makes_nothing_is_no_empty_document(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match="makes no token of the document at line 2"):
+        prepare(iter(["a", " "]), tmp_path, tokenizer=Silent(), boundary="none")
+    rows = [{"p": [["q", 0], ["a", 1], [" ", 0]]}]
+    assert found(prepare(iter(rows), tmp_path, tokenizer=Silent(), parts_key="p")["train"]) == [
+        ([113, 97, EOS], [0, 1, 1])
+    ]
