@@ -300,6 +300,21 @@ def test_prepare_reads_files_and_standard_input_and_says_what_it_made(tmp_path: 
     assert facts["train"]["num_tokens"] == len(TEXT) + 1
 
 
+def test_prepare_keeps_fields_and_info_tells_tokens_by_them(tmp_path: Path) -> None:
+    rows = [{"text": "some hay", "score": 0.5, "lang": "en"}, {"text": "Heu", "score": 1, "lang": "de"}]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["prepare", tmp_path / "x.jsonl", tmp_path / "out", "--tokenizer", "bytes"]
+    assert invoke(*words, "--keep", "score,lang").exit_code == 0
+    shown = invoke("info", tmp_path / "out").stdout
+    assert "train: score, float64: from 0.5 to 1.0, 0.75 on average" in shown
+    assert "train: lang, category" in shown
+    columns = json.loads(invoke("info", tmp_path / "out", "--json").stdout)["train"]["columns"]
+    assert columns["lang"]["tokens"] == {"en": 9, "de": 4}
+    refused = invoke(*words[:2], tmp_path / "other", "--keep", "lang,lang")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("error: --keep is ['lang', 'lang'], and it is a list of names")
+
+
 def test_info_as_json_has_every_split(corpus: Path) -> None:
     facts = json.loads(invoke("info", corpus, "--json").stdout)
     assert list(facts) == ["train", "valid"]

@@ -185,6 +185,24 @@ def test_each_part_of_a_row_keeps_its_values_and_a_row_that_is_left_out_none(tmp
     assert store.column("n").tolist() == [1, 1, 3]
 
 
+@pytest.mark.parametrize("form", ["iterable", "jsonl", "parquet"])
+def test_rows_of_ids_and_of_parts_keep_their_fields_too(tmp_path: Path, form: str) -> None:
+    rows = [{"ids": [n, n + 1], "mask": [0, 1], "n": n / 2} for n in range(20)]
+    inputs: Any = iter(rows)
+    if form == "jsonl":
+        inputs = tmp_path / "x.jsonl"
+        inputs.write_text("\n".join(map(json.dumps, rows)))
+    elif form == "parquet":
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        inputs = tmp_path / "x.parquet"
+        parquet.write_table(arrow.Table.from_pylist(rows), inputs)
+    options: dict[str, Any] = {"ids_key": "ids", "mask_key": "mask", "keep": ["n"], "valid_fraction": 0.4}
+    stores = prepare(inputs, tmp_path / "out", tokenizer="bytes", **options)
+    for store in stores.values():
+        assert store.has_counts
+        assert store.column("n").tolist() == [store.document(d)[0] / 2 for d in range(store.num_documents)]
+
+
 def test_numbers_of_numpy_are_numbers_and_other_rows_make_another_store(tmp_path: Path) -> None:
     def rows(last: float) -> Iterator[Row]:
         return iter([{"text": "one", "n": np.int64(2)}, {"text": "two", "n": np.float32(last)}])
@@ -285,7 +303,7 @@ def test_a_field_that_no_row_has_and_inputs_without_fields_are_errors(tmp_path: 
 
 @pytest.mark.parametrize("keep", ["score", ["n", "n"], ["text"], [""], 3, [1, ""]])
 def test_names_to_keep_are_a_list_of_different_names(tmp_path: Path, keep: Any) -> None:
-    with pytest.raises(ValueError, match=r"keep is .* list of names of fields, each once, without 'text'"):
+    with pytest.raises(ValueError, match=r"keep is .* list of names of fields, each once, and no key of a document"):
         prepare(iter([{"text": "one", "n": 1}]), tmp_path, tokenizer="bytes", keep=keep)
 
 

@@ -129,10 +129,8 @@ def prepare(
     if memory is not None and not 0 < memory < 1e9:
         raise typer.BadParameter(f"--memory is {memory}, and it is a number of GB above 0")
     nbytes = None if memory is None else int(memory * 1e9)
-    keys = (parts_key, ids_key, mask_key)
-    reading = Reading(
-        text_key, separator, literal_eos, on_error, form, keep.split(",") if keep else (), *keys, boundary=boundary
-    )
+    keys = (keep.split(",") if keep else (), parts_key, ids_key, mask_key)
+    reading = Reading(text_key, separator, literal_eos, on_error, form, *keys, boundary=boundary)
     made: dict[str, Any] = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe, **asdict(reading)}
     shared: dict[str, Any] = {"tokenizer": tokenizer, "workers": workers, "memory": nbytes, "as_json": as_json}
     if dry_run:
