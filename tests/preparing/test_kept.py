@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from windrow import TokenStore, open_store, prepare
 from windrow.errors import PrepareError, SourceError
 from windrow.preparing import publish
 from windrow.preparing.crew import Here
-from windrow.text.sources import Reading
+from windrow.preparing.items import Item
+from windrow.text.blocks import Block
+from windrow.text.sources import Reading, Source
 
 Row = dict[str, Any]
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -318,3 +321,11 @@ def test_a_store_says_which_columns_it_has(tmp_path: Path) -> None:
     for ask in (lambda: memory.column("n"), lambda: memory.document_sources):
         with pytest.raises(ValueError, match="made from ids, without sources and columns"):
             ask()
+
+
+def test_an_item_of_other_values_has_another_key_and_one_without_any_the_key_it_always_had() -> None:
+    source = Source("iterable", None, "documents")
+    items = [Item(0, (source,), Block(0, 3, 3), ["one"], kept=kept) for kept in ((), [(1,)], [(True,)], [("1",)])]
+    assert len({item.key("recipe") for item in items}) == 4
+    content = json.dumps(["recipe", [[0, 3, None], [source.identity]]], sort_keys=True).encode()
+    assert items[0].key("recipe") == sha256(content + (3).to_bytes(8, "little") + b"one").hexdigest()[:32]
