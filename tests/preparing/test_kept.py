@@ -113,6 +113,26 @@ def write_table(rows: list[Row], path: Path) -> list[Row]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
+@pytest.mark.parametrize(("value", "kind"), [(7, "int64"), (True, "int64"), (0.5, "float64"), ("x", "category")])
+def test_a_nan_is_missing_beside_values_of_any_kind(tmp_path: Path, value: Any, kind: str) -> None:
+    rows = [{"text": "a", "n": float("nan")}, {"text": "b", "n": value}, {"text": "c"}, {"text": "d", "n": None}]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for number, inputs in enumerate([tmp_path / "x.jsonl", iter(rows)]):
+        store = prepare(inputs, tmp_path / f"{number}", tokenizer="bytes", keep=["n"])["train"]
+        assert store.columns == {"n": kind}
+        assert store.manifest is not None
+        assert store.manifest.columns[0].missing == 3
+        nothing = {"int64": -1, "float64": float("nan"), "category": "missing"}[kind]
+        assert repr(store.column("n").tolist()) == repr([nothing, type(nothing)(value), nothing, nothing])
+
+
+def test_columns_that_an_earlier_run_left_unfinished_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "out/train").mkdir(parents=True)
+    (tmp_path / "out/train/column-003-00000.npy").write_bytes(b"left over")
+    prepare(iter([{"text": "one", "n": 1}]), tmp_path / "out", tokenizer="bytes", keep=["n"])
+    assert [path.name for path in sorted((tmp_path / "out/train").glob("column-*"))] == ["column-000-00000.npy"]
+
+
 # -- many items, many shards -----------------------------------------------------------------------------------------
 
 ROWS = [
