@@ -1,19 +1,22 @@
 """Rows of parts and of ids, and boundaries, from input to store: against plain loops, for any form and any crew."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prepare_helpers import Broken, origins, snapshot
 from windrow import TokenStore, Windows, load_tokenizer, prepare
 from windrow.errors import NotEnoughTokensError, PrepareError, SourceError, TokenizerError
+from windrow.preparing.items import job_for
+from windrow.text.sources import Reading
 
-EOS, BOS = 256, 3
+EOS = 256
 
 
 class WithBos:
@@ -112,11 +115,23 @@ def test_an_eos_that_is_written_counts_as_the_token_before_it_and_none_is_writte
     assert prepare(iter(ROWS), tmp_path, **KEYS, boundary="eos")["train"].fingerprint == store.fingerprint
 
 
+def test_ids_that_begin_or_end_with_their_own_get_no_other_and_a_bos_that_is_written_never_counts(
+    tmp_path: Path,
+) -> None:
+    rows = [{"i": [5, 6], "m": [1, 1]}, {"i": [257, 6, EOS], "m": [1, 1, 0]}, {"i": [], "m": []}]
+    made: Any = {"tokenizer": WithBos(), "ids_key": "i", "mask_key": "m", "boundary": "both"}
+    store = prepare(iter(rows), tmp_path, **made)["train"]
+    expected = [([257, 5, 6, EOS], [0, 1, 1, 1]), ([257, 6, EOS], [1, 1, 0]), ([257, EOS], [0, 0])]
+    assert found(store) == expected
+
+
 PART = st.tuples(st.text(st.sampled_from("abé "), max_size=4), st.integers(0, 1)).map(list)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(PART, max_size=4), min_size=1, max_size=6), st.sampled_from(["eos", "bos", "both", "none"]))
+@example([[["a", 1]], [], [["", 1]]], "eos")
+@example([[["a", 1]], [], [["b", 0]]], "both")
 def test_parts_and_boundaries_are_a_plain_loops(
     tmp_path_factory: pytest.TempPathFactory, dialogues: list[list[list[Any]]], boundary: Any
 ) -> None:
@@ -153,10 +168,11 @@ def test_texts_have_the_boundary_that_was_asked_for(tmp_path: Path, boundary: An
         prepare(tmp_path, tmp_path / "out", tokenizer=WithBos())
 
 
-def test_an_empty_text_has_no_place_without_a_boundary(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("")
+@pytest.mark.parametrize(("name", "pack"), [("a.txt", bytes), ("a.txt.gz", gzip.compress)])
+def test_an_empty_text_has_no_place_without_a_boundary(tmp_path: Path, name: str, pack: Any) -> None:
+    (tmp_path / name).write_bytes(pack(b""))
     (tmp_path / "b.txt").write_text("b")
-    with pytest.raises(SourceError, match=r"a\.txt, line 1: it has no token, and with boundary"):
+    with pytest.raises(SourceError, match=rf"{name}, line 1: it has no token, and with boundary"):
         prepare(tmp_path, tmp_path / "out", tokenizer="bytes", boundary="none")
     store = prepare(tmp_path, tmp_path / "out", tokenizer="bytes", boundary="none", on_error="skip")["train"]
     assert [ids for ids, _ in found(store)] == [[98]]
@@ -165,6 +181,13 @@ def test_an_empty_text_has_no_place_without_a_boundary(tmp_path: Path) -> None:
 def test_a_tokenizer_without_bos_is_named(tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match="the tokenizer 'bytes' has no bos_id"):
         prepare(iter(["a"]), tmp_path, tokenizer="bytes", boundary="bos")
+
+
+def test_work_is_of_one_bos_and_that_of_plain_text_names_none(tmp_path: Path) -> None:
+    plain, begun = (json.loads(job_for(tmp_path, WithBos(), Reading(boundary=b), False).recipe) for b in ("eos", "bos"))
+    assert begun["bos_id"] == 257
+    assert plain.keys() == {"version", "tokenizer", "eos_id", "reading", "cuttable", "hashed"}
+    assert plain["reading"].keys() == {"text_key", "separator", "literal_eos", "on_error"}
 
 
 def test_splits_and_dedupe_tell_rows_by_ids_and_counts(tmp_path: Path) -> None:

@@ -222,8 +222,7 @@ class Encoder:
             return np.concatenate(self._flags).view(np.uint8)
         counts = np.repeat(np.array(self._flags, np.uint8), np.diff(ends, prepend=0))
         if self._eos != _NONE:
-            last, begun = closed - 1, np.append(0, closed[:-1])
-            counts[last] = counts[last - 1] & (last > begun)
+            counts[closed - 1] = counts[closed - 2]  # 0 where that is another's eos: all of them still are
         return counts
 
     def _encode(self, texts: list[str]) -> tuple[Tokens, Int64]:
