@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types bench bench-order bench-prepare bench-pack bench-documents docs clean
+.PHONY: demo test lint types bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -38,6 +38,11 @@ bench-pack: $(VENV)/.dev
 # Figures of docs/documents.md: what policies cost, and which documents stay neighbours.
 bench-documents: $(VENV)/.dev
 	$(BIN)/python bench/documents.py
+	$(BIN)/python bench/render.py
+
+# Figures of docs/documents.md: a small GPT with the same neighbours in every epoch, and with fresh ones.
+bench-fresh-documents: $(VENV)/.dev
+	$(BIN)/python bench/fresh_documents.py
 	$(BIN)/python bench/render.py
 
 # docs/benchmarks.md and the README's table: windrow beside every loader, each in an environment of its own.

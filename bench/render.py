@@ -227,6 +227,22 @@ def policy_cost(results: dict[str, Any]) -> str:
     )
 
 
+def fresh_documents(results: dict[str, Any]) -> str:
+    max_length, batch_size, width, num_layers = results["sizes"]
+    rows = []
+    for way, runs in results["runs"].items():
+        last = [run["valid"][-1] for run in runs]
+        cells = [*last, sum(last) / len(last), sum(run["train"][-1] for run in runs) / len(runs)]
+        rows.append([way, *(f"{cell:.3f}" for cell in cells)])
+    head = ["documents", *(f"seed {seed}" for seed in results["seeds"]), "mean", "train, mean"]
+    return (
+        f"{results['documents'][0]:,} documents of {results['tokens'][0]:,} tokens, {results['epochs']} epochs in rows "
+        f"of {max_length}, {batch_size} a batch; a GPT of width {width} and {num_layers} layers. Nats a token after "
+        f"the last epoch, over {results['documents'][1]} valid documents, each scored alone ({results['machine']}: "
+        f"{results['cpu_minutes']} minutes of processor time in all):\n\n{table(head, rows)}"
+    )
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "order-quality": ("order_quality.json", order_quality),
     "order-cost": ("order.json", order_cost),
@@ -234,6 +250,7 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "prepare": ("prepare.json", prepare_speed),
     "neighbours": ("documents.json", neighbours),
     "policy-cost": ("documents.json", policy_cost),
+    "fresh-documents": ("fresh_documents.json", fresh_documents),
     "loaders-machine": ("loaders.json", loaders_machine),
     "loaders-short": ("loaders.json", loaders_short),
     "loaders-limits": ("loaders.json", loaders_limits),

@@ -1,5 +1,9 @@
-"""documents="epoch": against plain loops that lay documents end to end, and that move pieces among their length."""
+"""documents="epoch": against plain loops that lay documents end to end, and that move pieces among their length.
 
+Two thousand streams when WINDROW_EXHAUSTIVE is set (as in .ci/run).
+"""
+
+import os
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -18,6 +22,7 @@ from windrow.testing import assert_elastic, assert_resumes
 from windrow.windows import document_rows, epoch_documents
 
 KEY = (7, "web")
+STREAMS = 2_000 if os.environ.get("WINDROW_EXHAUSTIVE") else 100
 
 
 @pytest.fixture(autouse=True)
@@ -161,20 +166,25 @@ def test_neighbours_are_kept_by_chance_only() -> None:
     assert abs(kept_share(packed, 9) - by_chance) < 0.25 * by_chance + 0.002
 
 
-@given(corpora(), st.sampled_from(["concat", "pack"]), st.data())
-def test_streams_resume_at_any_batch_under_other_sizes(corpus: Any, policy: Any, data: st.DataObject) -> None:
+@settings(max_examples=STREAMS)
+@given(corpora(), st.sampled_from(["concat", "pack"]), st.integers(0, 9))
+def test_streams_resume_at_any_batch_under_other_sizes_and_know_their_positions(
+    corpus: Any, policy: Any, seed: int
+) -> None:
     store, lengths, max_length = corpus
     if policy == "concat" and sum(lengths) <= max_length:
-        return
+        policy = "pack"
 
     def make(batch: int = 3, rank: int = 0, world: int = 1) -> Loader:
         windows = Windows(store, max_length, policy=policy, documents="epoch")
-        return Loader(windows, batch, seed=5, epochs=None, dp_rank=rank, dp_world_size=world)
+        return Loader(windows, batch, seed=seed, epochs=None, dp_rank=rank, dp_world_size=world)
 
     assert_resumes(make, 4)
     alone = make(1)
     stream = np.concatenate([batch.inputs for batch, _ in zip(alone, range(60), strict=False)])
     assert_elastic(make, [(2, 2, 3), (5, 1, 2), (1, 3, 4)], stream)
+    for sample in alone.lookup(len(stream) - 1) + make(3).lookup(2):
+        assert alone.positions_of(sample.window, sample.epoch) == sample.position
 
 
 def test_a_row_masks_the_same_targets_at_document_edges_as_its_documents_say() -> None:
