@@ -24,7 +24,7 @@ __all__ = ["control_tokens", "cut_points", "eos", "form", "ids_wrapped", "shared
 _AT_A_TIME = 1 << 22  # tokens
 _LONG_RUN = 1024  # zeros in a row that no text has
 _SAMPLED, _HEAD = 256, 32  # documents whose beginning is read, and its tokens
-_FORMS = re.compile(r'\s*(?:(?P<JSON>\[?\s*\{\s*")|(?P<HTML><html|<!doctype html)|(?P<PDF>%PDF-))', re.IGNORECASE)
+_FORMS = re.compile(r'(?P<JSON>(?:\[\s*)?\{\s*")|(?P<HTML><html|<!doctype html)|(?P<PDF>%PDF-)', re.IGNORECASE)
 
 
 def stale_files(subject: Subject) -> str:
@@ -149,8 +149,9 @@ def form(subject: Subject) -> str:
         num = store.num_documents
         for number in np.linspace(0, num - 1, min(num, _SAMPLED)).astype(np.int64).tolist():
             begin, end = store.document_span(number)
-            head = subject.tokenizer.decode(store.tokens(begin, min(end, begin + _HEAD)).tolist()).lstrip("\ufeff")
-            found.update((match.lastgroup or "") for match in [_FORMS.match(head)] if match)
+            head = subject.tokenizer.decode(store.tokens(begin, min(end, begin + _HEAD)).tolist())
+            match = _FORMS.match(head.lstrip("\ufeff \t\r\n"))
+            found.update([match.lastgroup or ""] if match else [])
             total += 1
     seen = ", ".join(f"{count} of {total} documents looked at begin as {name} does" for name, count in found.items())
     if found.total() > total / 2:
