@@ -70,7 +70,9 @@ def test_a_sound_store_with_counts_passes_all_of_them_too(corpus: Path) -> None:
     random = np.random.default_rng(0)
     for side in ("train", "valid"):
         with_counts(corpus / side, random.integers(0, 2, open_store(corpus / side).num_tokens))
-    assert [(f.name, f.status, f.evidence) for f in certify(corpus, SIZES).findings if f.status != "ok"] == []
+    assert [
+        (f.name, f.status, f.evidence) for f in certify(corpus, SIZES).findings if f.status not in ("ok", "advice")
+    ] == []
 
 
 def test_counts_that_are_lost_on_the_way_to_the_batches_are_found(corpus: Path, monkeypatch: Patch) -> None:
