@@ -12,7 +12,7 @@ It does not do: add eos, resume, ranks, files larger than memory. `windrow.Loade
 
 import operator
 import os
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -84,7 +84,6 @@ def create_dataloader_v1(
     Raises ValueError when txt is the path of a file or a size is < 1, and NotEnoughTokensError when the text is
     too short for one window or, with drop_last, for one batch. Warns when stride > max_length.
     """
-    whole_number("batch_size", batch_size)
     dataset = GPTDatasetV1(txt, load_tokenizer("gpt2"), max_length, stride)
     return create_dataloader(dataset, batch_size, shuffle, drop_last, num_workers)
 
@@ -143,7 +142,6 @@ class GPTDatasetV1(WindowDataset):
     """
 
     def __init__(self, txt: str, tokenizer: Encodes, max_length: int, stride: int) -> None:
-        whole_number("max_length", max_length)
         whole_number("stride", stride)
         refuse_path(txt, "txt")
         ids = np.array(tokenizer.encode(txt, allowed_special=ALLOWED_SPECIAL), dtype=np.int64)
@@ -199,8 +197,6 @@ def make_dataloader(
     Raises ValueError for a size < 1 or train_frac outside (0, 1), SourceError as `load_tokens` does, and
     NotEnoughTokensError when a part is too short for one window.
     """
-    whole_number("block_size", cfg.block_size)
-    whole_number("batch_size", cfg.batch_size)
     _require_share("train_frac", train_frac)
     _, tokens, encoder = load_tokens(cfg, text_path)
     parts = _datasets_of_parts(np.asarray(tokens), cfg.block_size, train_frac)
@@ -266,9 +262,6 @@ class _ListView(Sequence[int]):
         if isinstance(index, slice):
             return _ListView(self._items, self._places[index])
         return int(self._items[self._places[index]])
-
-    def __iter__(self) -> Iterator[int]:
-        return map(int, map(self._items.__getitem__, self._places))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))

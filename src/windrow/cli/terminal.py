@@ -85,11 +85,13 @@ def command(interrupted: str) -> Callable[[Callable[P, None]], Callable[P, None]
         @functools.wraps(body)
         def run(*args: P.args, **kwargs: P.kwargs) -> None:
             try:
-                with _plain_warnings(body):
+                with warnings.catch_warnings():  # ours as one clean line, without the line of code they came from
+                    warnings.showwarning = lambda message, *_, **__: say(f"warning: {in_flags(str(message), body)}")
                     body(*args, **kwargs)
                     sys.stdout.flush()
-            except BrokenPipeError:
-                _leave_quietly()
+            except BrokenPipeError:  # whoever read it (head, less) has enough: no message, nor at Python's last flush
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise SystemExit(0) from None
             except (ValueError, OSError, ModuleNotFoundError) as error:
                 _fail(error, body)
             except KeyboardInterrupt:
@@ -117,24 +119,6 @@ def say(message: str) -> None:
     error_console().print(visible(message, keep="\n"), soft_wrap=True)
 
 
-def _leave_quietly() -> NoReturn:
-    """Whoever read our output (head, less) has enough: no message, also not at the interpreter's last flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(0)
-
-
-@contextmanager
-def _plain_warnings(body: Callable[..., None]) -> Iterator[None]:
-    """Our own warnings as one clean line each, without the line of code that they came from."""
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        say(f"warning: {in_flags(str(message), body)}")
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
-
-
 # -- progress ------------------------------------------------------------------------------------------------------
 
 
@@ -158,9 +142,8 @@ def progress_text(report: "Report") -> str:
     """``1,234 documents  56.7 MB/s  13,000,000 tokens/s  0:42 left``."""
     tokens_per_second = report.num_tokens / max(report.seconds, 1e-9)
     rate = f"{report.nbytes_per_second / 1e6:,.1f} MB/s  {tokens_per_second:,.0f} tokens/s"
-    text = f"{report.num_documents:,} documents  {rate}"
-    left = report.seconds_left
-    return text if left is None else f"{text}  {_left(left)}"
+    left = "" if report.seconds_left is None else f"  {_left(report.seconds_left)}"
+    return f"{report.num_documents:,} documents  {rate}{left}"
 
 
 def _left(seconds: float) -> str:
@@ -225,7 +208,6 @@ def search_progress(num_tokens: int) -> Iterator[Callable[[int, int], None]]:
     """Yields ``on_progress(num_tokens searched, found)``: a bar, or nothing without a terminal."""
     from rich.progress import Progress
 
-    console = error_console()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(console=error_console(), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("searching", total=num_tokens)
         yield lambda done, found: progress.update(task, completed=done, description=f"searching, {found} found")

@@ -7,6 +7,7 @@ It does not do: any reading of data.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from string import Template
 
 from windrow.shown import safe
@@ -50,9 +51,13 @@ def bars(values: Sequence[float], labels: Sequence[str], *, label: str, ends: tu
     ]
     for number, (value, named) in enumerate(zip(values, labels, strict=True)):
         tall = (base - top) * value / most
-        place = f'x="{left + number * step:.1f}" y="{base - tall:.1f}" width="{max(step - 1, 0.5):.1f}"'
-        parts.append(f'<rect class="bar" {place} height="{tall:.1f}"><title>{safe(named)}</title></rect>')
+        parts.append(_rect("bar", left + number * step, base - tall, max(step - 1, 0.5), tall, named))
     return _figure(height, label, parts)
+
+
+def _rect(kind: str, x: float, y: float, width: float, height: float, named: str) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect class="{kind}" {place}><title>{safe(named)}</title></rect>'
 
 
 def dots(points: Sequence[tuple[float, float]], *, label: str, kind: str = "dot") -> str:
@@ -67,14 +72,12 @@ def dots(points: Sequence[tuple[float, float]], *, label: str, kind: str = "dot"
 
 def stacked(columns: Sequence[Sequence[float]], names: Sequence[str], *, label: str) -> str:
     """A column for each stretch of time, cut into the shares of ``names``."""
-    height, parts = 150, []
-    step = _WIDTH / max(len(columns), 1)
-    for number, column in enumerate(columns):
-        y = 0.0
-        for which, share in enumerate(column):
-            place = f'x="{number * step:.1f}" y="{y * height:.1f}" width="{step - 1:.1f}" height="{share * height:.1f}"'
-            parts.append(f'<rect class="s{which % 6}" {place}><title>{safe(names[which])} {share:.2%}</title></rect>')
-            y += share
+    height, step = 150, _WIDTH / max(len(columns), 1)
+    parts = [
+        _rect(f"s{which % 6}", number * step, top * height, step - 1, share * height, f"{names[which]} {share:.2%}")
+        for number, column in enumerate(columns)
+        for which, (share, top) in enumerate(zip(column, accumulate(column, initial=0.0), strict=False))
+    ]
     return _figure(height, label, parts)
 
 
@@ -83,9 +86,7 @@ def shares(parts: Sequence[tuple[str, float]], *, label: str) -> str:
     height, x, out = 34, 0.0, []
     total = sum(share for _, share in parts) or 1
     for which, (name, share) in enumerate(parts):
-        width = share / total * _WIDTH
-        place = f'x="{x:.1f}" y="0" width="{width:.1f}" height="{height}"'
-        out.append(f'<rect class="s{which % 6}" {place}><title>{safe(name)} {share / total:.1%}</title></rect>')
+        out.append(_rect(f"s{which % 6}", x, 0, width := share / total * _WIDTH, height, f"{name} {share / total:.1%}"))
         x += width
     return _figure(height, label, out)
 
@@ -208,11 +209,9 @@ def _labels(frame: _Frame, lines: Mapping[str, Sequence[Point]]) -> Iterator[str
 
 def _smoothed(points: Sequence[Point]) -> list[Point]:
     """A running mean over the last 4 % of the points, at least five: a step's loss alone jumps about."""
-    reach, total, out = max(5, len(points) // 25), 0.0, []
-    for number, (step, loss) in enumerate(points):
-        total += loss - (points[number - reach][1] if number >= reach else 0.0)
-        out.append((step, total / min(number + 1, reach)))
-    return out
+    reach, sums = max(5, len(points) // 25), [0.0, *accumulate(loss for _, loss in points)]
+    ends = [(step, number + 1, max(0, number + 1 - reach)) for number, (step, _) in enumerate(points)]
+    return [(step, (sums[end] - sums[begin]) / (end - begin)) for step, end, begin in ends]
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:

@@ -19,7 +19,7 @@ from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.windows.windows import Windows
 
-__all__ = ["Fact", "Station", "Tokens", "batch", "next_token", "order", "slices", "tokens", "windows"]
+__all__ = ["Fact", "Station", "Tokens", "batch", "listed", "next_token", "order", "slices", "tokens", "windows"]
 
 Fact = tuple[str, str]  # label, value
 Tokens = tuple[str, int, list[tuple[int, str]]]  # a row's name, its first place in the store, ids and texts
@@ -145,8 +145,7 @@ def _windows_of(loader: Loader, step: int) -> str:
         samples = loader.lookup(step)
     except IndexError as error:
         return str(error)
-    named = [f"{sample.member} {sample.window:,}".strip() for sample in samples[:_SAMPLES]]
-    return " · ".join([*named, *["..."] * (len(samples) > _SAMPLES)])
+    return listed([f"{sample.member} {sample.window:,}".strip() for sample in samples])
 
 
 def slices(loader: Loader, windows: Windows) -> Station:
@@ -182,9 +181,9 @@ def batch(loader: Loader, tokenizer: Tokenizer | None) -> Station:
             _named("targets", first.start + 1, first.targets[:_IDS], tokenizer),
         ],
         lines=[
-            line
+            f"{name}[{number}]".ljust(11) + f"[{listed(ids, _NUMBERS, ', ')}]"
             for number, row in enumerate(rows[:2])
-            for line in (f"inputs[{number}]  {_listed(row.inputs)}", f"targets[{number}] {_listed(row.targets)}")
+            for name, ids in (("inputs", row.inputs), ("targets", row.targets))
         ],
     )
 
@@ -193,9 +192,9 @@ def _named(name: str, first: int, ids: Sequence[int], tokenizer: Tokenizer | Non
     return name, first, [(token, token_text(tokenizer, token)) for token in ids]
 
 
-def _listed(ids: list[int]) -> str:
-    """The first ids, as a list is printed."""
-    return f"[{', '.join([*map(str, ids[:_NUMBERS]), *['...'] * (len(ids) > _NUMBERS)])}]"
+def listed(items: Sequence[object], most: int = _SAMPLES, mark: str = " · ") -> str:
+    """The first ``most`` of ``items`` with ``mark`` between them, and dots for the rest."""
+    return mark.join([*map(str, items[:most]), *["..."] * (len(items) > most)])
 
 
 def _text(tokenizer: Tokenizer | None, ids: list[int]) -> str:

@@ -87,15 +87,11 @@ def _sampler(windows: Windows, sizes: RunSizes) -> Station:
         ],
         headings=["batch", "this epoch: indices", "x", "y", "next epoch: indices"],
         rows=[
-            [f"{number}", _listed(now.indices), f"{now.x_shape}", f"{now.y_shape}", _listed(then.indices)]
+            [f"{number}", tour.listed(now.indices), f"{now.x_shape}", f"{now.y_shape}", tour.listed(then.indices)]
             for number, (now, then) in enumerate(zip(this, following, strict=True))
         ],
         left=[1, 2, 3, 4],
     )
-
-
-def _listed(indices: list[int], most: int = 12) -> str:
-    return " · ".join([*map(str, indices[:most]), *["..."] * (len(indices) > most)])
 
 
 def trace_arithmetic(console: "Console", num_tokens: int, sizes: RunSizes) -> None:

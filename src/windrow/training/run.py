@@ -21,14 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from windrow.audit.sizes import RunSizes, loader_of
-from windrow.errors import (
-    NotEnoughTokensError,
-    PrepareError,
-    ResumeError,
-    read_json,
-    require_shape,
-    whole_number,
-)
+from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, read_json, require_shape, whole_number
 from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
@@ -53,8 +46,6 @@ __all__ = [
 
 RUN = "run.json"
 _FORMAT, _VERSION = "windrow-run", 1
-_PART = {"path": str, "valid_fraction": float, "side": str}
-_SHAPE = {"stores": dict, "settings": dict, "state": dict}
 
 
 @dataclass(frozen=True)
@@ -166,7 +157,7 @@ def open_run(path: str | Path) -> Run:
         content = read_json(file.read_bytes(), dict)
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
-        require_shape(content, _SHAPE)
+        require_shape(content, {"stores": dict, "settings": dict, "state": dict})
         parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
         found = {"documents": "store", **content["settings"]}  # older files do not say
         settings = Settings(**{field.name: found[field.name] for field in fields(Settings)})
@@ -182,7 +173,7 @@ def open_run(path: str | Path) -> Run:
 def _part(described: Mapping[str, Any] | None, folder: Path) -> StorePart | None:
     if described is None:
         return None
-    require_shape(described, _PART)
+    require_shape(described, {"path": str, "valid_fraction": float, "side": str})
     return StorePart(folder / described["path"], described["valid_fraction"], described["side"])
 
 

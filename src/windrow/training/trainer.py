@@ -42,7 +42,7 @@ def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Ca
     every, log = trainer.run.settings.checkpoint_every, trainer.run.folder / LOG
     lines = "".join(map(_line, trainer.log)).encode()  # those after the checkpoint are done again
     write_whole(log, lambda file: file.write(lines))
-    with _last_page(trainer):
+    try:
         shown = trainer.write_page()
         while trainer.step < trainer.num_steps and not should_stop():
             row = trainer.take_step()
@@ -53,23 +53,16 @@ def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Ca
             if trainer.step % every == 0 and trainer.step < trainer.num_steps:
                 trainer.save()
         trainer.save()
-    return trainer.step >= trainer.num_steps
-
-
-def _line(row: Row) -> str:
-    return json.dumps(row) + "\n"
-
-
-@contextmanager
-def _last_page(trainer: "Trainer") -> Iterator[None]:
-    """The page says how training ended, whatever ended it."""
-    try:
-        yield
     except BaseException:
         with suppress(OSError):  # a full disk, of which the error tells
             trainer.write_page(is_done=True)
         raise
     trainer.write_page(is_done=True)
+    return trainer.step >= trainer.num_steps
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row) + "\n"
 
 
 class Trainer:
@@ -237,14 +230,10 @@ def _optimizer(model: GPT, lr: float) -> torch.optim.AdamW:
 
 
 def _check_config(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    differing = [name for name in here if saved.get(name) != here[name]]
-    if differing:
-        lines = [f"  {name}: saved {saved.get(name)!r}, here {here[name]!r}" for name in differing]
-        raise ResumeError(
-            "it is of a model with other sizes:\n"
-            + "\n".join(lines)
-            + "\nEither give --resume without these flags, or start a new run with another --out."
-        )
+    others = [f"  {name}: saved {saved[name]!r}, here {size!r}" for name, size in here.items() if saved[name] != size]
+    if others:
+        remedy = "Either give --resume without these flags, or start a new run with another --out."
+        raise ResumeError("\n".join(["it is of a model with other sizes:", *others, remedy]))
 
 
 @contextmanager
