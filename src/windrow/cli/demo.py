@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from windrow.batches.batch import Batch
-from windrow.cli.terminal import error_console, output_console, say, training_progress
+from windrow.cli.terminal import output_console
+from windrow.cli.train import outcome, train_shown
 from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.look import tour
 from windrow.look.trace import station_parts
@@ -28,7 +29,7 @@ from windrow.shown import pairs, table, visible
 from windrow.text.demo import demo_documents
 from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.run import RUN, Run, Settings, StorePart, how_to_go_on, run_of_text, start_run
-from windrow.training.trainer import CURVE, LOG, Trainer, stop_asked, train
+from windrow.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -183,21 +184,21 @@ def _train_in_two_halves(story: Story, run: Run, deadline: float | None) -> tupl
     Returns the trainer at its end, and the sha256 of each batch since the resume, by step.
     """
     trainer = Trainer(run)
-    half = trainer.num_steps // 2
     _tell_training(story, trainer)
-    halfway = deadline and (time.perf_counter() + deadline - _SECONDS_AFTER) / 2
-    if not _train_until(trainer, half, halfway):
+    end = deadline and deadline - _SECONDS_AFTER
+    if not _train_until(trainer, trainer.num_steps // 2, end and (time.perf_counter() + end) / 2):
         return None
     half = trainer.step
-    del trainer
     story.console.print(f"After step {half}: model and loader are thrown away, and both rebuilt from {CHECKPOINT}.")
     trainer = Trainer(run)
     trainer.restore()
     digests, planned = dict[int, str](), trainer.num_steps
     trainer.on_batch = lambda step, batch: digests.update({step: _digest(batch)})
-    is_done = _train_until(trainer, trainer.num_steps, deadline and deadline - _SECONDS_AFTER)
-    if trainer.num_steps < planned:
-        _say_shorter(story, trainer, planned)
+    is_done = _train_until(trainer, planned, end)
+    if trainer.num_steps < planned:  # other programs run too
+        story.console.print(f"The machine was slower than measured: {trainer.num_steps} steps in all, not {planned}.")
+        shorter = replace(run.settings, steps=trainer.num_steps)
+        trainer.run = replace(run, settings=shorter).save(trainer.loader)
     return (trainer, digests) if is_done else None
 
 
@@ -228,22 +229,9 @@ def _train_until(trainer: Trainer, stop: int, deadline: float | None = None) -> 
             to_measure = trainer.step < stop and "valid_loss" not in trainer.log[-1]
             stop = min(planned, trainer.step + max(left, to_measure))
             trainer.num_steps = stop if ends else trainer.num_steps
-        return is_interrupted() or trainer.step >= stop
+        return trainer.step >= stop
 
-    with stop_asked(trainer, say) as is_interrupted, training_progress(trainer.step, trainer.num_steps) as on_step:
-        train(trainer, on_step=on_step, should_stop=is_over)
-        interrupted = is_interrupted()
-    if interrupted:
-        go_on = visible(how_to_go_on(trainer.run.folder))
-        error_console().print(f"stopped after step {trainer.step}; its checkpoint is saved. Go on with:\n  {go_on}")
-    return not interrupted
-
-
-def _say_shorter(story: Story, trainer: Trainer, planned: int) -> None:
-    """Other programs run too; what came of it is in ``run.json``."""
-    shorter = replace(trainer.run.settings, steps=trainer.num_steps)
-    story.console.print(f"The machine was slower than measured: {trainer.num_steps} steps in all, not {planned}.")
-    trainer.run = replace(trainer.run, settings=shorter).save(trainer.loader)
+    return train_shown(trainer, is_over)
 
 
 def _digest(batch: Batch) -> str:
@@ -258,20 +246,20 @@ def _prove(story: Story, run: Run, resumed: dict[int, str]) -> None:
     """
     loader, steps = run.loader("cpu"), sorted(resumed)
     untouched = [_digest(batch) for batch in islice(loader, steps[-1] + 1)]
-    same = {step: resumed[step] == untouched[step] for step in steps}
+    num_same = sum(resumed[step] == untouched[step] for step in steps)
     rows = []
     for step in [*steps[:3], *steps[3:][-1:]]:
         windows = " ".join(str(sample.window) for sample in loader.lookup(step)[:4])
-        verdict = "same" if same[step] else "DIFFERENT"
+        verdict = "same" if resumed[step] == untouched[step] else "DIFFERENT"
         rows.append([str(step), windows, untouched[step][:16], resumed[step][:16], verdict])
     story.tell(
         "Resume",
         f"After {steps[0]} steps model and loader were thrown away and rebuilt from the checkpoint. A second loader "
         "was never stopped. sha256 of the batches that each gave:",
         table(["step", "windows", "never stopped", "resumed", ""], rows, left=range(5)),
-        f"{sum(same.values())} of {len(same)} batches after the resume are the same, byte for byte.",
+        f"{num_same} of {len(steps)} batches after the resume are the same, byte for byte.",
     )
-    if not all(same.values()):
+    if num_same < len(steps):
         raise ResumeError("batches after the resume differ from those of a loader that was never stopped: a defect.")
 
 
@@ -290,16 +278,10 @@ def _sample(trainer: Trainer, prompt: str) -> str:
 def _tell_result(story: Story, trainer: Trainer, seconds: float) -> None:
     """How it ended, where everything is, and what to try next."""
     log, run = trainer.log, trainer.run
-    valid = [row["valid_loss"] for row in log if "valid_loss" in row]
     rate = sorted(row["tokens_per_second"] for row in log)[len(log) // 2]
-    last = [row["loss"] for row in log[-max(1, len(log) // 10) :]]
     facts = [
-        ("train loss", f"{log[0]['loss']:.2f} at the first step, {sum(last) / len(last):.2f} over the last tenth"),
-        ("valid loss", f"{valid[0]:.2f} after the first step, {valid[-1]:.2f} at the end" if valid else "not measured"),
+        *outcome(trainer),
         ("time", f"{seconds:.0f} s in all, {rate:,.0f} tokens/s in training"),
-        ("loss curve", str(run.folder / CURVE)),
-        ("losses", str(run.folder / LOG)),
-        ("checkpoint", str(run.folder / CHECKPOINT)),
         ("store", str(run.train.path.parent)),
         ("recipe", str(run.folder / RUN)),
     ]

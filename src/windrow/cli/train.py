@@ -5,14 +5,14 @@ to go on. Cost: that of the training. It does not do: parsing of flags (``main.p
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windrow.audit.sizes import python_line, recipe_line
 from windrow.cli.terminal import error_console, output_console, preparing_progress, say, training_progress
-from windrow.shown import counted, pairs, visible
+from windrow.shown import counted, pairs
 from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import TRAIN_PAGE
@@ -21,7 +21,7 @@ from windrow.training.trainer import CURVE, LOG, Trainer, model_config, stop_ask
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["new_run", "resumed", "train_on"]
+__all__ = ["new_run", "outcome", "resumed", "train_on", "train_shown"]
 
 
 def new_run(
@@ -91,24 +91,29 @@ def _said(value: float | None) -> str:
 
 def train_on(trainer: Trainer) -> bool:
     """Train to the end, with a progress bar, and say what came of it; False when Ctrl-C or SIGTERM stopped it."""
-    console, go_on = error_console(), visible(how_to_go_on(trainer.run.folder))
-    _say_start(console, trainer)
+    _say_start(error_console(), trainer)
     if trainer.step >= trainer.num_steps:
-        complete = f"the run is complete at step {trainer.step}. To go on: {go_on} --steps {2 * trainer.step}"
-        console.print(complete, soft_wrap=True)
+        go_on = f"{how_to_go_on(trainer.run.folder)} --steps {2 * trainer.step}"
+        say(f"the run is complete at step {trainer.step}. To go on: {go_on}")
         return True
+    if is_done := train_shown(trainer):
+        output_console().print(pairs([("steps", f"{len(trainer.log)}"), *outcome(trainer)]))
+    return is_done
+
+
+def train_shown(trainer: Trainer, is_over: Callable[[], bool] = lambda: False) -> bool:
+    """Train with a progress bar, to the end or until ``is_over``; False, and how to go on, when a signal came first."""
     kept = "its checkpoint is saved"
     try:
-        with stop_asked(trainer, say) as should_stop, training_progress(trainer.step, trainer.num_steps) as on_step:
-            is_done = train(trainer, on_step=on_step, should_stop=should_stop)
+        with stop_asked(trainer, say) as is_asked, training_progress(trainer.step, trainer.num_steps) as on_step:
+            is_done = train(trainer, on_step=on_step, should_stop=lambda: is_asked() or is_over())
+            if is_done or not is_asked():
+                return True
     except KeyboardInterrupt:
-        is_done, kept = False, "the last checkpoint, if there is one, stays"
-    if is_done:
-        _print_result(output_console(), trainer)
-    else:
-        stopped = f"stopped after step {trainer.step} of {trainer.num_steps}; {kept}."
-        console.print(f"{stopped} Go on with:\n  {go_on}", soft_wrap=True)
-    return is_done
+        kept = "the last checkpoint, if there is one, stays"
+    stopped = f"stopped after step {trainer.step} of {trainer.num_steps}; {kept}."
+    say(f"{stopped} Go on with:\n  {how_to_go_on(trainer.run.folder)}")
+    return False
 
 
 def _say_start(console: "Console", trainer: Trainer) -> None:
@@ -122,14 +127,13 @@ def _say_start(console: "Console", trainer: Trainer) -> None:
     )
 
 
-def _print_result(console: "Console", trainer: Trainer) -> None:
-    out, log = trainer.run.folder, trainer.log
-    valid = [row["valid_loss"] for row in log if "valid_loss" in row]
+def outcome(trainer: Trainer) -> list[tuple[str, str]]:
+    """What came of a run: its losses, and where its files are."""
+    log, valid = trainer.log, [row["valid_loss"] for row in trainer.log if "valid_loss" in row]
+    last = [row["loss"] for row in log[-max(1, len(log) // 10) :]]
     files = [("checkpoint", CHECKPOINT), ("losses", LOG), ("loss curve", CURVE), ("page", TRAIN_PAGE)]
-    facts = [
-        ("steps", f"{len(log)}"),
-        ("train loss", f"{log[0]['loss']:.4f} at the first step, {log[-1]['loss']:.4f} at the last"),
-        ("valid loss", f"{valid[0]:.4f} at first, {valid[-1]:.4f} at last" if valid else "not measured"),
-        *[(label, str(out / name)) for label, name in files],
+    return [
+        ("train loss", f"{log[0]['loss']:.4f} at the first step, {sum(last) / len(last):.4f} over the last tenth"),
+        ("valid loss", f"{valid[0]:.4f} after the first step, {valid[-1]:.4f} at last" if valid else "not measured"),
+        *[(label, str(trainer.run.folder / name)) for label, name in files],
     ]
-    console.print(pairs(facts))
