@@ -78,8 +78,7 @@ def run_demo(*, text: Path | None, out: Path, seconds: float, steps: int | None)
         return False
     trainer, digests = trained
     _prove(story, run, digests)
-    samples = [("prompt", prompt), ("untrained", untrained), ("trained", _sample(trainer, prompt))]
-    story.tell("A sample", pairs(samples))
+    story.tell("A sample", pairs([("prompt", prompt), ("untrained", untrained), ("trained", _sample(trainer, prompt))]))
     _tell_result(story, trainer, time.perf_counter() - started)
     return True
 

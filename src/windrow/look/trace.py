@@ -66,7 +66,7 @@ def trace_text(
     for number, station in enumerate(stations, start=1):
         console.print()
         console.print(f"{number}  {station.title}", style="bold")
-        _print(console, station)
+        console.print(*station_parts(station, console.width), sep="\n")
 
 
 def _sampler(windows: Windows, sizes: RunSizes) -> Station:
@@ -96,12 +96,7 @@ def _sampler(windows: Windows, sizes: RunSizes) -> Station:
 
 def trace_arithmetic(console: "Console", num_tokens: int, sizes: RunSizes) -> None:
     """How many windows ``num_tokens`` tokens make, and which."""
-    _print(console, tour.windows(num_tokens, sizes))
-
-
-def _print(console: "Console", station: Station) -> None:
-    for part in station_parts(station, console.width):
-        console.print(part)
+    console.print(*station_parts(tour.windows(num_tokens, sizes), console.width), sep="\n")
 
 
 def station_parts(station: Station, width: int) -> Iterator["RenderableType"]:

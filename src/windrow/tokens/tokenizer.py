@@ -34,10 +34,7 @@ from windrow.tokens.bpe import BPE, PATTERNS, parse_ranks, pattern_of
 from windrow.tokens.huggingface import HuggingFace
 from windrow.tokens.protocol import EOT, PROTOCOL, Tokenizer, token_dtype
 
-__all__ = [
-    "TextTokenizer",
-    "load_tokenizer",
-]
+__all__ = ["TextTokenizer", "load_tokenizer"]
 
 BOS_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|bos|>", "<|startoftext|>", "[BOS]", "<|beginoftext|>")
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
@@ -91,9 +88,7 @@ class TextTokenizer:
         return f"<TextTokenizer {self.name!r}, vocab_size {self.vocab_size}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._spec:
-            return _restore, (self._spec, self.fingerprint)
-        return TextTokenizer, (self._model,)
+        return (_restore, (self._spec, self.fingerprint)) if self._spec else (TextTokenizer, (self._model,))
 
     def encode(self, text: str, *, allowed_special: Collection[str] = ()) -> list[int]:
         """Ids of ``text``. Special tokens count as such only if ``allowed_special`` holds them ("all": each)."""
