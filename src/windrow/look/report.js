@@ -12,10 +12,6 @@
     if (text !== undefined) made.textContent = text;
     return made;
   };
-  const piece = (ids) => { // as many as are a character together: the page has a text for them
-    while (ids.length > 1 && !(ids.join(" ") in data.texts)) ids = ids.slice(0, -1);
-    return ids;
-  };
   const chip = (ids, hue) => {
     if (ids[0] < 0) return element("span", "chip off", "-100");
     const made = element("span", ids[0] === data.eos ? "chip eos" : "chip c" + hue, data.texts[ids.join(" ")]);
@@ -26,7 +22,8 @@
   const line = (name, ids, hues) => {
     const made = element("div", "row"), chips = element("span");
     for (let place = 0, held; place < ids.length; place += held.length) {
-      held = piece(ids.slice(place, place + 16));
+      held = ids.slice(place, place + 16);
+      while (held.length > 1 && !(held.join(" ") in data.texts)) held.pop(); // to those that are a character together
       chips.append(chip(held, hues[place]));
     }
     made.append(element("span", "name", name), chips);

@@ -201,10 +201,8 @@ def _ranks(facts: Facts) -> Iterator[str]:
             f'{place // batch % ranks}">{safe(text)}</span>'
             for place, text in enumerate(stream)
         )
-        named = f"{ranks} rank{'s' * (ranks > 1)} x {batch}"
-        yield f'<div class="row cut"><span class="name">{named}</span><span>{chips}</span></div>'
-    key = "".join(f'<span class="chip r{rank}">rank {rank}</span>' for rank in range(4))
-    yield f'<div class="row cut"><span class="name">colours</span><span>{key}</span></div></div>'
+        yield _row(f"{ranks} rank{'s' * (ranks > 1)} x {batch}", chips)
+    yield _row("colours", "".join(f'<span class="chip r{rank}">rank {rank}</span>' for rank in range(4))) + "</div>"
 
 
 def _steps(facts: Facts) -> Iterator[str]:

@@ -33,18 +33,13 @@ def write_train_page(
     folder: Path, log: Sequence[Row], num_steps: int, *, marks: Sequence[tuple[float, str]] = (), is_done: bool = False
 ) -> None:
     """Write the page of a run of ``num_steps`` steps whose rows so far are ``log``; done, it no longer refreshes."""
-    page = _page(folder.name, log, num_steps, marks, is_done).encode()
-    write_whole(folder / TRAIN_PAGE, lambda file: file.write(page))
-
-
-def _page(name: str, log: Sequence[Row], num_steps: int, marks: Sequence[tuple[float, str]], is_done: bool) -> str:
     refresh = "" if is_done else f'<meta http-equiv="refresh" content="{SECONDS}">'
-    title = f"{name}: step {len(log):,} of {num_steps:,}"
+    title = f"{folder.name}: step {len(log):,} of {num_steps:,}"
     ended = "done" if len(log) >= num_steps else "stopped"
     state = ended if is_done else f"training; this page reads itself again every {SECONDS} seconds"
     rates = [row["tokens_per_second"] for row in log]
     waits = [100 * row.get("wait_share", 0.0) for row in log]
-    return (
+    page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
         f"content=\"default-src 'none'; style-src 'unsafe-inline'\">{refresh}"
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -54,6 +49,7 @@ def _page(name: str, log: Sequence[Row], num_steps: int, marks: Sequence[tuple[f
         f"<h2>Tokens per second</h2>{line(rates, label='Tokens per second by step', unit='tokens/s')}"
         f"<h2>Time spent waiting for data</h2>{line(waits, label='Share of waiting by step', unit='%')}</body></html>\n"
     )
+    write_whole(folder / TRAIN_PAGE, lambda file: file.write(page.encode()))
 
 
 def _numbers(log: Sequence[Row]) -> str:
