@@ -1,6 +1,6 @@
 """What must never change: order, mixture and state of version 1, ids and windows of a text, on every Python and NumPy.
 
-The files ``tests/golden/*_v1.json`` were made once, by ``PYTHONPATH=tests python tests/promises/test_golden.py NAME``,
+The files ``tests/golden/*.json`` were made once, by ``PYTHONPATH=tests python tests/promises/test_golden.py NAME``,
 which refuses to write over them. Needs pytest and what windrow itself needs only.
 """
 
@@ -8,6 +8,7 @@ import json
 import sys
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from conftest import STORY
 from prepare_helpers import reference
-from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer
+from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, prepare
 from windrow.order.order import MemberOrder
 from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
 from windrow.windows.document_rows import Pieces
@@ -96,6 +97,24 @@ def documents_v1() -> dict[str, Any]:
     }
 
 
+def store_v2() -> dict[str, Any]:
+    """A store of format 2, with counts and columns: its manifest and the bytes of its files."""
+    rows = [
+        {"parts": [["What is hay?", 0], [" Dry grass.", 1]], "score": 0.5, "lang": "en", "good": True},
+        {"parts": [["Was ist Heu?", 0]], "score": 2, "good": False},
+        {"parts": [["", 0], ["foin \u00e9t\u00e9", 1]], "lang": "fr", "good": False},
+    ]
+    with TemporaryDirectory() as folder:
+        keep = ["score", "lang", "good"]
+        prepare(iter(rows), folder, tokenizer="bytes", parts_key="parts", keep=keep, workers=1)
+        made = {path.name: path.read_bytes() for path in (Path(folder) / "train").iterdir()}
+    return {
+        "manifest": json.loads(made["manifest.json"]),  # it has the sums of the others
+        "tokens": made["tokens-00000.bin"].hex(),
+        "counts": made["counts-00000.bin"].hex(),
+    }
+
+
 def sha256_u16(ids: Any) -> str:
     return sha256(np.array(ids, dtype="<u2").tobytes()).hexdigest()
 
@@ -131,6 +150,7 @@ CASES = {
     "state_v1": state_v1,
     "pack_v1": pack_v1,
     "documents_v1": documents_v1,
+    "store_v2": store_v2,
     "story_v1": story_v1,
 }
 

@@ -1,9 +1,9 @@
 """Documents -> tokens and a table of documents, batch by batch: the inner loop of ``prepare``.
 
-Guarantee: exactly one eos after each document (or what the boundary says), written here, never by
-the tokenizer; every id below
-``vocab_size``; a document that comes in pieces has the ids of the whole. The first document of an item and the seam
-before each piece are compared with the reference tokenizer. Cost: one batch of about a million characters.
+Guarantee: around each document stands what the boundary says, one eos after it unless it says otherwise, written here
+and never by the tokenizer; every id is below ``vocab_size``; a document that comes in pieces has the ids of the whole.
+The first document of an item and the seam before each piece are compared with the reference tokenizer. Cost: one batch
+of about a million characters.
 """
 
 import time
