@@ -103,7 +103,7 @@ class Stream:
                 yield batch
                 asked = perf_counter()
                 self.meter.work_seconds += asked - given
-                if (revision, iteration) != (self._revision, self._iteration):
+                if revision != self._revision or iteration != self._iteration:
                     break  # skip() or exclude() was called: what was made ahead is no longer right
             else:
                 return
