@@ -4,6 +4,7 @@ Two thousand streams when WINDROW_EXHAUSTIVE is set (as in .ci/run).
 """
 
 import os
+import pickle
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -237,6 +238,13 @@ def test_the_recipe_names_it_and_a_state_of_the_other_order_is_refused() -> None
     assert "documents" not in fixed.recipe
     with pytest.raises(WindrowError, match="documents"):
         fresh.load_state_dict(fixed.state_dict())
+
+
+@pytest.mark.parametrize("policy", ["concat", "pack"])
+def test_windows_that_were_read_from_can_be_pickled(policy: Any) -> None:
+    windows = Windows(store_of([5, 9, 30, 4, 4, 4]), 8, policy=policy, documents="epoch")
+    rows = windows.gather(np.arange(3), 2, key=KEY)
+    assert np.array_equal(pickle.loads(pickle.dumps(windows)).gather(np.arange(3), 2, key=KEY), rows)
 
 
 def test_pad_has_a_document_a_row_and_nothing_to_change() -> None:

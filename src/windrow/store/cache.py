@@ -1,26 +1,28 @@
-"""Arrays that can be made again, kept in the user's cache folder between runs.
+"""Arrays that can be made again, kept in the user's cache folder between runs, and mapped.
 
-Guarantee: what is read back is what was written, or it is made again: a damaged, cut or foreign file is never used
-(the zip format's own checksums tell), and nothing is unpickled. A file appears whole or not at all, also when several
-ranks write it. A cache that cannot be written is no error. Nothing is ever written into a store.
+Guarantee: what is read back is what was written, or it is made again: a damaged, cut or foreign file is never used (a
+checksum tells), and nothing is unpickled. A file appears whole or not at all, also when several ranks write it, and all
+ranks of a machine share its pages. A cache that cannot be written is no error. Nothing is ever written into a store.
 """
 
+import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from windrow.errors import read_json
 from windrow.store.whole import write_whole
 
-__all__ = ["cache_folder", "kept"]
+__all__ = ["Arrays", "cache_folder", "kept"]
 
 Arrays = dict[str, NDArray[Any]]
+_HEAD, _ALIGNED = 4096, 8  # bytes
 
 
 def cache_folder() -> Path:
@@ -30,17 +32,41 @@ def cache_folder() -> Path:
 
 
 def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
-    """The arrays kept as ``name``, or those that ``make`` returns, which are then kept."""
+    """The flat arrays kept as ``name``, read-only, or those that ``make`` returns, which are then kept."""
     try:
-        path = cache_folder() / f"{name}.npz"
+        path = cache_folder() / name
     except RuntimeError:  # there is no home
         return make()
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        made = make()
-    with suppress(OSError):
+    with suppress(OSError, ValueError, TypeError):
+        return _mapped(path)
+    made = make()
+    with suppress(OSError, ValueError, TypeError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda file: np.savez(file, allow_pickle=False, **made), durable=False)
+        write_whole(path, lambda file: _write(file, made), durable=False)
+        return _mapped(path)
     return made
+
+
+def _write(file: BinaryIO, arrays: Arrays) -> None:
+    """A line of JSON that fills ``_HEAD`` bytes (names, dtypes, lengths and a checksum), then the arrays."""
+    parts, checksum = [np.ascontiguousarray(array).view(np.uint8) for array in arrays.values()], 0
+    parts = [np.pad(part, (0, -len(part) % _ALIGNED)) for part in parts]
+    for part in parts:
+        checksum = crc32(part.data, checksum)
+    about = [[name, array.dtype.str, len(array)] for name, array in arrays.items()]
+    file.write(json.dumps({"arrays": about, "crc32": checksum}).encode().ljust(_HEAD - 1) + b"\n")
+    for part in parts:
+        file.write(part.data)
+
+
+def _mapped(path: Path) -> Arrays:
+    """What ``_write`` wrote. Raises ``OSError``, ``ValueError`` or ``TypeError`` for anything else."""
+    held = np.memmap(path, np.uint8, mode="r")
+    about = read_json(held[:_HEAD].tobytes(), {"arrays": [list], "crc32": int})
+    data, arrays, begin = np.asarray(held[_HEAD:]), {}, 0
+    if crc32(data.data) != about["crc32"]:
+        raise ValueError("it is damaged")
+    for name, dtype, length in about["arrays"]:
+        end = begin + length * np.dtype(dtype).itemsize
+        arrays[name], begin = data[begin:end].view(dtype), end + -end % _ALIGNED
+    return arrays

@@ -8,7 +8,7 @@ the documents, ten million of them in seconds. Knows no order.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from windrow.arrays import Int64, grouped, runs
 from windrow.order.exchange import Exchange
-from windrow.store.cache import kept
+from windrow.store.cache import Arrays, kept
 from windrow.store.store import TokenStore
 from windrow.windows.best_fit import best_fit_decreasing
+from windrow.windows.epoch_documents import remembered
 from windrow.windows.spans import Key, Spans, document_bounds
 
 __all__ = ["INDEX_VERSION", "Exchanged", "Pieces", "find_pieces", "pack"]
 
 INDEX_VERSION = 1
-_MOST_KEPT, _EPOCHS_KEPT = 1 << 20, 2
+_MOST_KEPT = 1 << 20  # pieces
+_AT_A_TIME = 1 << 20  # documents
 
 
 class Pieces(NamedTuple):
@@ -83,14 +85,13 @@ class Exchanged:
 
     may_mask = True
 
-    def __init__(self, pieces: Pieces) -> None:
-        self._pieces = pieces
-        self._counts = np.bincount(pieces.lengths)  # of each length
+    def __init__(self, store: TokenStore, max_length: int) -> None:
+        self._pieces = find_pieces(store, max_length, "pack")
+        self._counts = np.bincount(self._pieces.lengths)  # of each length
         self._before = np.cumsum(self._counts) - self._counts
-        self._by_length = np.argsort(pieces.lengths, kind="stable").astype(np.uint32)
-        self._rank = np.empty_like(self._by_length)
-        self._rank[self._by_length] = np.arange(len(self._rank), dtype=np.uint32)
-        self._starts_of = lru_cache(_EPOCHS_KEPT)(self._all_starts)
+        places = _kept(store, f"exchange-v{INDEX_VERSION}-{max_length}", self._all_places)
+        self._by_length, self._rank = places["by_length"], places["rank"]
+        self._starts: dict[tuple[int, Key], Int64] = {}
 
     @property
     def num_rows(self) -> int:
@@ -110,13 +111,21 @@ class Exchanged:
             return held._replace(starts=self._pieces.starts[self._moved(Exchange.forward, places, epochs, key)])
         starts = np.empty_like(places)
         for one, here in grouped(epochs):
-            starts[here] = self._starts_of(one, key)[places[here]]
+            all_starts = remembered(self._starts, (one, key), partial(self._all_starts, one, key))
+            starts[here] = all_starts[places[here]]
         return held._replace(starts=starts)
 
     def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
         """The rows of ``epoch`` that hold one of the tokens ``[start, stop)``: (K,), rising."""
         places = self._moved(Exchange.inverse, self._pieces.touching(start, stop), epoch, key)
         return self._pieces.rows_of(places)
+
+    def _all_places(self) -> Arrays:
+        """The pieces from the shortest to the longest, and the place of each among them."""
+        by_length = np.argsort(self._pieces.lengths, kind="stable").astype(np.uint32)
+        rank = np.empty_like(by_length)
+        rank[by_length] = np.arange(len(rank), dtype=np.uint32)
+        return {"by_length": by_length, "rank": rank}
 
     def _all_starts(self, epoch: int, key: Key) -> Int64:
         return self._pieces.starts[self._moved(Exchange.forward, np.arange(len(self._rank)), epoch, key)]
@@ -132,21 +141,19 @@ class Exchanged:
 
 def find_pieces(store: TokenStore, max_length: int, policy: str) -> Pieces:
     """The rows of ``store`` under ``policy``: "pad", "pack" or "bos"; a row has at most ``max_length + 1`` tokens."""
-    return {"pad": _pad, "pack": _pack, "bos": _bos}[policy](store, max_length)
+    make = {"pad": _pad, "pack": lambda *of: pack(*_cut(*of), max_length), "bos": _bos}[policy]
+    return Pieces(**_kept(store, f"{policy}-v{INDEX_VERSION}-{max_length}", lambda: make(store, max_length)._asdict()))
+
+
+def _kept(store: TokenStore, name: str, make: Callable[[], Arrays]) -> Arrays:
+    """What ``make`` makes; of a store that has files it is kept, by the boundaries that were read."""
+    return kept(f"{name}-{store.boundaries}", make) if store.path else make()
 
 
 def _pad(store: TokenStore, max_length: int) -> Pieces:
     """A row for each piece."""
     starts, lengths = _cut(store, max_length)
     return Pieces(starts, lengths, np.arange(len(starts) + 1))
-
-
-def _pack(store: TokenStore, max_length: int) -> Pieces:
-    """Pieces of several documents in a row; for a store that has files, kept by the boundaries that were read."""
-    if store.path is None:
-        return pack(*_cut(store, max_length), max_length)
-    name = f"pack-v{INDEX_VERSION}-{max_length}-{store.boundaries}"
-    return Pieces(**kept(name, lambda: pack(*_cut(store, max_length), max_length)._asdict()))
 
 
 def pack(starts: Int64, lengths: NDArray[np.int32], max_length: int) -> Pieces:
@@ -168,11 +175,15 @@ def _bos(store: TokenStore, max_length: int) -> Pieces:
 
 
 def _cut(store: TokenStore, max_length: int) -> tuple[Int64, NDArray[np.int32]]:
-    """All pieces of all documents, in the store's order: starts and lengths (P,)."""
-    starts, ends = document_bounds(store)
-    num = -(-(ends - starts - 1) // max_length)  # (num_documents,)
-    begins = starts.repeat(num) + runs(np.zeros_like(num), num) * max_length
-    return begins, np.minimum(max_length + 1, ends.repeat(num) - begins).astype(np.int32)
+    """All pieces of all documents, in the store's order: starts and lengths (P,); so many documents at a time."""
+    starts, lengths = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for first in range(0, store.num_documents, _AT_A_TIME):
+        edges = store.document_ends(np.arange(first - 1, min(first + _AT_A_TIME, store.num_documents)))
+        num = -(-(np.diff(edges) - 1) // max_length)
+        begins = edges[:-1].repeat(num) + runs(np.zeros_like(num), num) * max_length
+        starts.append(begins)
+        lengths.append(np.minimum(max_length + 1, edges[1:].repeat(num) - begins).astype(np.int32))
+    return np.concatenate(starts), np.concatenate(lengths)
 
 
 def _chain(following: Int64) -> Int64:

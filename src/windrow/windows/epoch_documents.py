@@ -7,7 +7,7 @@ documents 16 bytes each, for more 4 MB an epoch at most, or half a byte a docume
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from windrow.order.permutation import Permutation
 from windrow.store.store import TokenStore
 from windrow.windows.spans import Key, Spans
 
-__all__ = ["EpochDocuments"]
+__all__ = ["EpochDocuments", "remembered"]
 
+T = TypeVar("T")
 _GROUP = 1 << 20  # documents that stay near one another, so that a resumed run touches few groups
 _MOST_SUMS, _MOST_EVERY = 1 << 19, 16
 _SLICE = 1 << 16  # documents summed at a time
@@ -51,11 +52,16 @@ class EpochDocuments:
         return self._line(epoch, key).stretches(start, stop)
 
     def _line(self, epoch: int, key: Key) -> "_Line":
-        if (epoch, key) not in self._lines:
-            while len(self._lines) >= _EPOCHS_KEPT:
-                self._lines.pop(next(iter(self._lines)), None)
-            self._lines[epoch, key] = _Line(self._store, epoch, key)
-        return self._lines[epoch, key]
+        return remembered(self._lines, (epoch, key), lambda: _Line(self._store, epoch, key))
+
+
+def remembered(kept: dict[tuple[int, Key], T], which: tuple[int, Key], make: Callable[[], T]) -> T:
+    """What is ``kept`` for an epoch and key, or what ``make`` returns; only the last two stay."""
+    if which not in kept:
+        while len(kept) >= _EPOCHS_KEPT:
+            kept.pop(next(iter(kept)), None)
+        kept[which] = make()
+    return kept[which]
 
 
 class _Found(NamedTuple):

@@ -205,8 +205,9 @@ class Windows:
     def _laid_out(self) -> Sliding | Relaid | Pieces | Exchanged:
         anew = self.document_order == "epoch"
         if self.policy not in ("concat", "evaluation"):
-            pieces = find_pieces(self.store, self.max_length, self.policy)
-            return Exchanged(pieces) if anew and self.policy == "pack" else pieces
+            if anew and self.policy == "pack":
+                return Exchanged(self.store, self.max_length)
+            return find_pieces(self.store, self.max_length, self.policy)
         once = self.policy == "evaluation"
         pads, moves = once or self.tail == "pad", self.phase == "epoch"
         sliding = Sliding(self.store.num_tokens, self.max_length, self.stride, moves, pads, once)
