@@ -49,11 +49,11 @@ def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
 
 def _write(file: BinaryIO, arrays: Arrays) -> None:
     """A line of JSON that fills ``_HEAD`` bytes (names, dtypes, lengths and a checksum), then the arrays."""
-    parts, checksum = [np.ascontiguousarray(array).view(np.uint8) for array in arrays.values()], 0
-    parts = [np.pad(part, (0, -len(part) % _ALIGNED)) for part in parts]
+    about = [[name, array.dtype.str, len(array)] for name, array in arrays.items()]
+    parts = [np.ascontiguousarray(array).view(np.uint8) for array in arrays.values()]
+    parts, checksum = [np.pad(part, (0, -len(part) % _ALIGNED)) for part in parts], crc32(json.dumps(about).encode())
     for part in parts:
         checksum = crc32(part.data, checksum)
-    about = [[name, array.dtype.str, len(array)] for name, array in arrays.items()]
     file.write(json.dumps({"arrays": about, "crc32": checksum}).encode().ljust(_HEAD - 1) + b"\n")
     for part in parts:
         file.write(part.data)
@@ -64,7 +64,7 @@ def _mapped(path: Path) -> Arrays:
     held = np.memmap(path, np.uint8, mode="r")
     about = read_json(held[:_HEAD].tobytes(), {"arrays": [list], "crc32": int})
     data, arrays, begin = np.asarray(held[_HEAD:]), {}, 0
-    if crc32(data.data) != about["crc32"]:
+    if crc32(data.data, crc32(json.dumps(about["arrays"]).encode())) != about["crc32"]:
         raise ValueError("it is damaged")
     for name, dtype, length in about["arrays"]:
         end = begin + length * np.dtype(dtype).itemsize

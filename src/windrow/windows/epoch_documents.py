@@ -57,11 +57,13 @@ class EpochDocuments:
 
 def remembered(kept: dict[tuple[int, Key], T], which: tuple[int, Key], make: Callable[[], T]) -> T:
     """What is ``kept`` for an epoch and key, or what ``make`` returns; only the last two stay."""
-    if which not in kept:
-        while len(kept) >= _EPOCHS_KEPT:
-            kept.pop(next(iter(kept)), None)
-        kept[which] = make()
-    return kept[which]
+    found = kept.get(which)
+    if found is None:
+        found = make()
+        for old in list(kept)[: 1 - _EPOCHS_KEPT]:  # also where another thread takes it out first
+            kept.pop(old, None)
+        kept[which] = found
+    return found
 
 
 class _Found(NamedTuple):
