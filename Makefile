@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents docs clean
+.PHONY: demo test lint types bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -45,6 +45,11 @@ bench-fresh-documents: $(VENV)/.dev
 	$(BIN)/python bench/fresh_documents.py
 	$(BIN)/python bench/render.py
 
+# The table of docs/trainers.md: windrow in real trainers, stopped and resumed, every combination.
+bench-trainers: .venv-trainers/.dev
+	.venv-trainers/bin/python bench/trainers.py --all
+	.venv-trainers/bin/python bench/render.py
+
 # docs/benchmarks.md and the README's table: windrow beside every loader, each in an environment of its own.
 bench: $(VENV)/.dev
 	$(BIN)/python bench/loaders.py
@@ -72,6 +77,17 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# The trainers that windrow is tested in; one that does not install is left out, and its tests say so.
+.venv-trainers/.dev: constraints.txt constraints-trainers.txt
+	$(PYTHON) -m venv .venv-trainers
+	.venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints.txt
+	grep -v '^#' constraints-trainers.txt | while read -r package; do \
+	  .venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    "$$package" || echo "not installed: $$package"; done
+	.venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable . pytest pytest-timeout hypothesis
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

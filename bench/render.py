@@ -243,6 +243,17 @@ def fresh_documents(results: dict[str, Any]) -> str:
     )
 
 
+def trainers_proven(results: dict[str, Any]) -> str:
+    """What held in each framework, in how many cases; a case that was skipped says why."""
+    rows = []
+    for framework, tests in results["tests"].items():
+        for name, row in tests.items():
+            skipped = f", {row['skipped']} skipped: {escaped(row['why'])}" if row["skipped"] else ""
+            rows.append([framework.replace("_", " "), name, f"{row['passed']}{skipped}"])
+    versions = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
+    return f"{results['date']}, Python {results['python']}: {versions}.\n\n{table(['', 'what held', 'cases'], rows)}"
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "order-quality": ("order_quality.json", order_quality),
     "order-cost": ("order.json", order_cost),
@@ -257,6 +268,7 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "loaders-speed": ("loaders.json", loaders_speed),
     "loaders-first": ("loaders.json", loaders_first),
     "loaders-resume": ("loaders.json", loaders_resume),
+    "trainers-proven": ("trainers.json", trainers_proven),
     "loaders-long": ("loaders.json", loaders_long),
 }
 

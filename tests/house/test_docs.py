@@ -12,23 +12,17 @@ import pytest
 import typer.main
 
 from conftest import ROOT
+from doc_helpers import blocks, run_page
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-
-
-def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", [p for p in DOCUMENTS if blocks(p, "python")], ids=lambda p: p.name)
 def test_every_python_block_runs_from_top_to_bottom_of_its_page(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "__main__"}
-    for number, block in enumerate(blocks(path, "python")):
-        exec(compile(block, f"{path.name}, block {number}", "exec"), names)
+    run_page(path, tmp_path, monkeypatch)
 
 
 def command_lines() -> list[tuple[str, str]]:
@@ -75,6 +69,7 @@ def test_every_file_that_the_architecture_names_is_there() -> None:
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
-    for path in [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]:
+    others = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*/*.md")]
+    for path in [*DOCUMENTS, *others]:
         for target in re.findall(r"\]\(([^)#]+?)\)", path.read_text(encoding="utf-8")):
             assert "://" in target or (path.parent / target).exists(), f"{path.name} links to {target}"
