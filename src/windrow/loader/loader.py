@@ -20,7 +20,7 @@ from windrow.loader.exclusions import Exclusion
 from windrow.loader.ranks import coordinate
 from windrow.loader.recipe import Recipe
 from windrow.loader.samples import Place, Sample, Samples
-from windrow.loader.stream import Stream
+from windrow.loader.stream import StepSource, Stream
 from windrow.order.steps import StepSizes, tail_of
 from windrow.windows.mixture import InTurn, Mixture
 from windrow.windows.windows import Windows
@@ -189,6 +189,18 @@ class Loader:
 
         num_workers = whole_number("num_workers", num_workers, at_least=0)
         return StepDataLoader(self._stream, num_workers=num_workers, pin_memory=pin_memory)
+
+    def as_source(self, num_steps: int) -> StepSource:
+        """The run's first ``num_steps`` steps as a sequence, for Grain or as a map-style dataset; a run has no end.
+
+        Item i is ``loader[i]`` as a dict of NumPy arrays: ``inputs`` and ``targets`` (B, L), and ``outputs``. Raises
+        ``WindrowError`` for a loader with a device.
+        """
+        if self.device is not None:
+            raise WindrowError(
+                f'a source gives arrays, and device="{self.device}" tensors. Use Loader(..., device=None).'
+            )
+        return StepSource(self.__getitem__, num_steps)
 
     # -- where we are ----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from windrow.loader.recipe import Recipe
 from windrow.loader.state import dump_state, read_state
 from windrow.order.steps import Segments, StepSizes
 
-__all__ = ["Stream"]
+__all__ = ["StepSource", "Stream"]
 
 
 class Stream:
@@ -146,3 +146,17 @@ class Stream:
         self._revision += 1
         self.excluded.append(one)
         self._own.append(one)
+
+
+class StepSource:
+    """See ``Loader.as_source``: nothing moves, so that threads may ask together, and a pickle has the same items."""
+
+    def __init__(self, at: Callable[[int], Batch], num_steps: int) -> None:
+        self._at, self._steps = at, range(whole_number("num_steps", num_steps))
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        batch = self._at(self._steps[step])
+        return {"inputs": batch.inputs, "targets": batch.targets, **(batch.outputs or {})}
