@@ -12,6 +12,7 @@ PAGES = sorted((ROOT / "docs" / "trainers").glob("*.md"))
 NEEDS = {"torch": "torch"}  # what each page imports, where its own name does not say it
 
 
+@pytest.mark.filterwarnings("ignore")  # what a framework warns of is its own
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_every_python_block_of_a_page_runs_from_its_top_to_its_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
