@@ -418,3 +418,33 @@ def test_a_skip_reads_no_further_ahead_than_a_step(monkeypatch: pytest.MonkeyPat
     for _ in range(9):
         next(batches)
     assert max(asked[10:]) == 8192 // 2
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"dp_rank": 2, "dp_world_size": 3}, {"drop_last": False}, {"epochs": None}])
+def test_a_stretch_of_the_stream_is_one_batch_over_all_ranks_also_past_an_epochs_end(kwargs: dict[str, Any]) -> None:
+    one_by_one = Loader(windows_of(10), 1, seed=3)
+    rows = [ids_of(batch)[0] for _ in range(2) for batch in one_by_one]
+    loader = Loader(windows_of(10), **{"batch_size": 2, "seed": 3, **kwargs})
+    for first, count in [(0, 1), (3, 5), (8, 7), (19, 1)]:
+        assert ids_of(loader.batch_at(first, count)) == rows[first : first + count]
+        assert [sample.window for sample in loader.samples_at(first, count)] == rows[first : first + count]
+    assert loader.position == 0
+
+
+def test_a_stretch_of_the_stream_has_the_outputs_and_exclusions_of_its_positions() -> None:
+    loader = Loader(with_documents(), 3, seed=3, outputs=("document_ids",))
+    loader.skip(3)
+    loader.exclude(windows=[sample.window for sample in loader.samples_at(2, 3)])
+    batch = loader.batch_at(0, 9)
+    assert [bool((row == -100).all()) for row in batch.targets] == [False] * 3 + [True] * 2 + [False] * 4
+    assert batch.num_targets == 7 * 4
+    assert np.array_equal(batch.document_ids, batch.inputs // 8)
+
+
+@pytest.mark.parametrize(
+    ("position", "count", "message"),
+    [(-1, 2, "position is -1"), (0, 0, "count is 0"), (0, 2.5, "count is 2.5"), (2**63 - 2, 3, "position is 9223")],
+)
+def test_a_stretch_that_is_none_raises(position: Any, count: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Loader(windows_of(10), 2).batch_at(position, count)

@@ -166,6 +166,15 @@ class Loader:
         """The samples at ``count`` positions from ``first`` on, over all ranks: the stream before it is cut."""
         return self.samples.of_stream(first, count)
 
+    def batch_at(self, position: int, count: int) -> Batch:
+        """The ``count`` samples from ``position`` on as one batch, over all ranks: the stream before it is cut.
+
+        It may go on beyond an epoch's end; what is excluded there is masked, and nothing moves.
+        """
+        whole_number("position", position, at_least=0)
+        sizes = StepSizes(whole_number("count", count), 1, "straddle", self.epoch_samples)
+        return self._maker.batch(position, sizes, self._stream.excluded)
+
     def positions_of(self, window: int, epoch: int = 0, *, member: str = "") -> int:
         """The position at which ``member`` shows ``window`` in its ``epoch``: undoes ``lookup``; -1 is never."""
         return self.places_of([window], epoch, member=member)[0].position

@@ -55,7 +55,8 @@ class Samples:
         """The positions of this rank's samples in ``num_steps`` steps from ``position`` on: (num_steps * B,)."""
         whole_number("position", position + num_steps * sizes.global_batch - 1, at_least=0)
         steps = position + np.arange(num_steps, dtype=np.int64) * sizes.global_batch
-        mine = self._dp_rank * sizes.batch_size + np.arange(sizes.batch_size, dtype=np.int64)
+        rank = self._dp_rank % sizes.dp_world_size  # in a world of one, every rank is the one that takes all
+        mine = rank * sizes.batch_size + np.arange(sizes.batch_size, dtype=np.int64)
         return (steps[:, None] + mine).reshape(-1)
 
     def at(self, position: int, sizes: StepSizes, num_steps: int = 1) -> Int64:
