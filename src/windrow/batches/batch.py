@@ -1,8 +1,13 @@
 """What a loader yields."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
+
+import numpy as np
+
+from windrow.arrays import IGNORE_INDEX
+from windrow.errors import WindrowError
 
 __all__ = ["Batch"]
 
@@ -10,6 +15,9 @@ __all__ = ["Batch"]
 @dataclass(slots=True, eq=False)
 class Batch:
     """One rank's samples of one step; unpacks to exactly ``inputs, targets``.
+
+    It is no ``Mapping``, but names work: ``batch["inputs"]``, ``dict(batch)``. ``to``, ``pin_memory`` and pickle give
+    a ``Batch``; to torch's pytrees it is one leaf, and whoever collates or concatenates batches refuses it.
 
     Attributes:
         inputs: (B, L) int64, a NumPy array, or a torch tensor when the loader has a device.
@@ -43,16 +51,41 @@ class Batch:
     def __len__(self) -> int:
         return 2
 
-    def __getitem__(self, place: int) -> Any:
-        return (self.inputs, self.targets)[place]
+    def __getitem__(self, place: int | str) -> Any:
+        return self._named()[place] if isinstance(place, str) else (self.inputs, self.targets)[place]
+
+    def keys(self) -> Collection[str]:
+        """What ``batch["inputs"]``, ``dict(batch)`` and ``model(**batch)`` call inputs, targets and each output."""
+        return self._named().keys()
+
+    def as_hf(self) -> dict[str, Any]:
+        """What Hugging Face models take, which shift labels themselves: ``input_ids`` and ``labels``, (B, L + 1) int64.
+
+        They are not shifted: ``labels[:, 1:]`` are the targets, the first label is -100, and nothing is predicted from
+        the last id. So every target counts, and the model must hold L + 1 positions. Outputs do not go along.
+        """
+        rows, length = self.inputs.shape
+        both: Any = np.full((2, rows, length + 1), IGNORE_INDEX, dtype=np.int64)
+        if not isinstance(self.inputs, np.ndarray):
+            import torch
+
+            both = torch.full(both.shape, IGNORE_INDEX, device=self.inputs.device)
+        both[0, :, :-1], both[0, :, -1], both[1, :, 1:] = self.inputs, self.targets[:, -1], self.targets
+        return {"input_ids": both[0].clip(0), "labels": both[1]}  # an id must be there, where no target is
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """A batch of this one's tensors, moved as ``torch.Tensor.to`` does."""
-        return self._each(lambda tensor: tensor.to(*args, **kwargs))
+        """A batch of this one's tensors, moved as ``torch.Tensor.to`` does; ``WindrowError`` for NumPy arrays."""
+        if isinstance(self.inputs, np.ndarray):
+            raise WindrowError('NumPy arrays move to no device. Make the loader with device="cpu", or with the device.')
+        to_mask = {name: value for name, value in kwargs.items() if name == "device"}  # all that a BlockMask knows
+        return self._each(lambda one: one.to(*args, **(kwargs if hasattr(one, "pin_memory") else to_mask)))
 
     def pin_memory(self) -> Self:
         """A copy of this batch in page-locked memory (but for a ``BlockMask``, which cannot be there)."""
         return self._each(lambda tensor: tensor.pin_memory() if hasattr(tensor, "pin_memory") else tensor)
+
+    def _named(self) -> dict[str, Any]:
+        return {"inputs": self.inputs, "targets": self.targets, **(self.outputs or {})}
 
     def _each(self, change: Callable[[Any], Any]) -> Self:
         outputs = {
