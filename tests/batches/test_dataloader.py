@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from windrow import Loader, TokenStore, Windows, prepare
+from windrow.errors import WindrowError
 from windrow.testing import assert_resumes, stream
 
 
@@ -148,3 +149,34 @@ def test_two_processes_killed_in_the_middle_go_on_as_one_and_as_three(tmp_path: 
     assert all(int(reference[position].inputs[0, 0]) == first for position, first in read.items())
     num = len(reference)
     assert sorted(s.window for p in range(num) for s in reference.lookup(p)) == list(range(num))
+
+
+REFUSAL = "would make another DataLoader of this one, .* the Loader itself, made with dp_rank= and dp_world_size="
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda ours: next(iter(DataLoader(ours.dataset))),
+        lambda ours: next(iter(DataLoader(ours.dataset, batch_size=None, sampler=range(3)))),
+        lambda ours: next(iter(DataLoader([0], batch_sampler=ours.batch_sampler))),
+        lambda ours: next(iter(DataLoader([0], sampler=ours.sampler))),
+        lambda ours: DistributedSampler(ours.dataset, num_replicas=2, rank=0),
+        lambda ours: len(ours.dataset),
+        lambda ours: ours.drop_last,
+    ],
+)
+def test_what_would_make_another_dataloader_of_it_is_refused_and_it_goes_on(take: Any) -> None:
+    loader = make()
+    with pytest.raises(WindrowError, match=REFUSAL):
+        take(loader)
+    assert len(list(loader)) == len(loader) == 6
+
+
+def test_ray_is_refused_where_it_would_share_the_batches_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray.train.torch.train_loop_utils")
+    for name, value in {"get_world_size": 2, "get_world_rank": 0}.items():
+        monkeypatch.setattr(ray.session, name, lambda value=value: value)
+    monkeypatch.setattr(ray, "get_torch_device_manager_by_context", lambda: None)  # it would start a cluster
+    with pytest.raises(WindrowError, match=REFUSAL):
+        ray._TorchAccelerator().prepare_data_loader(make(), move_to_device=False)

@@ -6,11 +6,12 @@ workers and is usually faster; this is a door for frameworks.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from torch.utils.data import DataLoader, Dataset
 
 from windrow.batches.batch import Batch
+from windrow.errors import WindrowError
 
 __all__ = ["StepDataLoader", "Steps"]
 
@@ -30,7 +31,7 @@ class Steps(Protocol):
 
 
 class _Positions(Dataset[Batch]):
-    """Batch by position, and the positions that are still to come in this pass: dataset and sampler in one."""
+    """The batch of the step at a position, for a worker."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
@@ -38,33 +39,56 @@ class _Positions(Dataset[Batch]):
     def __getitem__(self, position: int) -> Batch:
         return self._steps.batch_at(position)
 
-    def __iter__(self) -> Iterator[int]:
-        return (position for position, _ in self._steps.to_come())
 
-    def __len__(self) -> int:
-        return len(self._steps)
+class _Taken(Dataset[Batch]):
+    """What a framework finds as dataset and sampler when it would make another ``DataLoader`` of ours: a refusal."""
+
+    def refuse(self, *_: object) -> NoReturn:
+        """Raise ``WindrowError`` that says what to give the framework instead."""
+        raise WindrowError(
+            "a framework would make another DataLoader of this one, to share out its batches or to skip some, and they "
+            "are this rank's part already, from the loader's place on: some would come twice or never. Give Accelerate "
+            "and Ray the Loader itself, made with dp_rank= and dp_world_size=, without prepare; Lightning "
+            "Trainer(use_distributed_sampler=False); and resume with load_state_dict, which skips nothing."
+        )
+
+    __len__ = __iter__ = __getitem__ = refuse
 
 
 class StepDataLoader(DataLoader[Batch]):
-    """See ``Loader.dataloader``."""
+    """See ``Loader.dataloader``. It hands on what a loader within receives, so that it can say no to being taken apart.
+
+    ``drop_last`` is read by those who make another ``DataLoader`` of one, and by them only.
+    """
 
     def __init__(self, steps: Steps, *, num_workers: int, pin_memory: bool) -> None:
-        self._steps, positions = steps, _Positions(steps)
-        super().__init__(
-            positions,
-            sampler=positions,
-            batch_size=None,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            collate_fn=_as_it_is,
-        )
+        self._steps, self._taken = steps, _Taken()
+        super().__init__(self._taken, batch_sampler=self._taken, num_workers=num_workers, pin_memory=pin_memory)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a private iterator class
         return self._steps.receive(self._blocks)
 
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @property
+    def drop_last(self) -> NoReturn:
+        """Raises ``WindrowError``."""
+        self._taken.refuse()
+
+    @drop_last.setter
+    def drop_last(self, _: bool) -> None:
+        """torch's own ``__init__`` sets it."""
+
     def _blocks(self) -> Iterator[Iterable[tuple[int, Batch]]]:
+        received = DataLoader(
+            _Positions(self._steps),
+            sampler=(position for position, _ in self._steps.to_come()),
+            batch_size=None,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+        )
         after = (position for _, position in self._steps.to_come())
-        received = super().__iter__()
         return ([pair] for pair in zip(after, received, strict=True))
 
     def state_dict(self) -> dict[str, int | str]:
@@ -74,7 +98,3 @@ class StepDataLoader(DataLoader[Batch]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue after the last batch that the saved run had received; see ``Loader.load_state_dict``."""
         self._steps.load_state_dict(state)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
