@@ -19,9 +19,10 @@ def loader_of(ids: Any = range(VOCAB_SIZE), max_length: int = 12) -> Loader:
     return Loader(Windows(TokenStore.from_ids(list(ids), eos_id=0), max_length), 2)
 
 
-def gpt(vocab_size: int = VOCAB_SIZE, **kwargs: Any) -> GPT:
+def gpt(vocab_size: int = VOCAB_SIZE, context_length: int = 12, **kwargs: Any) -> GPT:
     torch.manual_seed(0)
-    return GPT(GPTConfig(vocab_size=vocab_size, context_length=12, width=16, num_layers=2, num_heads=2, **kwargs))
+    sizes = {"vocab_size": vocab_size, "context_length": context_length, "width": 16, "num_layers": 2, "num_heads": 2}
+    return GPT(GPTConfig(**sizes, **kwargs))
 
 
 def shifting(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -115,3 +116,46 @@ def test_attention_that_is_not_causal_is_found(monkeypatch: pytest.MonkeyPatch) 
 def test_a_mean_over_zero_targets_is_found() -> None:
     with pytest.raises(WindrowError, match="a mean over zero targets"):
         check_model(gpt(), loader_of(), lambda m, x, y: F.cross_entropy(m(x).flatten(0, 1), y.flatten()))
+
+
+class HuggingFace(nn.Module):
+    """What models of Hugging Face do with ``labels``: shift them, and take the mean; unless it is one that does not."""
+
+    def __init__(self, context_length: int = 13, shift: int = 1) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(context_length, 1)
+        self.inner, self.shift = gpt(context_length=20), shift
+
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+        logits = self.inner(input_ids) + self.positions(torch.arange(input_ids.shape[1]))
+        if labels is None:
+            return SimpleNamespace(logits=logits)
+        predicted = logits[:, : logits.shape[1] - self.shift]
+        loss = F.cross_entropy(predicted.flatten(0, 1), labels[:, self.shift :].flatten())
+        return SimpleNamespace(logits=logits, loss=loss)
+
+
+def test_a_model_that_shifts_labels_itself_is_given_labels_that_are_not_shifted() -> None:
+    check_model(HuggingFace(), loader_of())
+
+
+def test_targets_as_labels_of_a_model_that_shifts_them_itself_are_found() -> None:
+    with pytest.raises(WindrowError, match=r"targets are shifted twice.*it takes batch.as_hf\(\)"):
+        check_model(HuggingFace(), loader_of(), lambda m, x, y: m(input_ids=x, labels=y).loss)
+
+
+def test_a_model_that_takes_labels_and_does_not_shift_them_is_found() -> None:
+    with pytest.raises(WindrowError, match="depends on input 7, which is that target"):
+        check_model(HuggingFace(shift=0), loader_of())
+
+
+def test_a_model_that_shifts_labels_itself_needs_a_position_more() -> None:
+    with pytest.raises(WindrowError, match=r"holds 12 positions, .* given 13: .*Use Windows\(..., max_length=11\)"):
+        check_model(HuggingFace(12), loader_of())
+    check_model(HuggingFace(12), loader_of(), lambda m, x, y: summed(lambda ids: m(ids).logits, x, y))
+    check_model(HuggingFace(12), loader_of(max_length=11))
+
+
+def test_windows_longer_than_the_model_are_found() -> None:
+    with pytest.raises(WindrowError, match=r"holds 16 positions, and it would be given 20. Use .*max_length=16"):
+        check_model(HuggingFace(16), loader_of(max_length=20), lambda m, x, y: summed(lambda ids: m(ids).logits, x, y))

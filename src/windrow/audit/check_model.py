@@ -6,9 +6,12 @@ does not do: any training, or a proof; it probes one place of one row.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from windrow.arrays import IGNORE_INDEX
+from windrow.batches.batch import Batch
 from windrow.errors import WindrowError
 from windrow.loader.loader import Loader
 from windrow.windows.windows import Windows
@@ -31,15 +34,19 @@ def check_model(model: "nn.Module", loader: Loader, loss: Loss | None = None) ->
     which is that target (else not at all, or the model is not causal), and on the target itself. A batch without any
     target that counts must not give NaN.
 
-    ``loss(model, inputs, targets)`` is that of your loop, inputs and targets (1, L) int64; without it the model's own
-    logits, ``model(inputs)`` or its ``.logits``, are probed.
+    ``loss(model, inputs, targets)`` is that of your loop, inputs and targets (1, L) int64. Without it a model whose
+    ``forward`` takes ``input_ids`` and ``labels``, as those of Hugging Face do, is given ``Batch.as_hf()`` and must
+    hold L + 1 positions; of any other model its logits, ``model(inputs)`` or their ``.logits``, are probed.
     """
+    as_hf = loss is None and {"input_ids", "labels"} <= {*signature(model.forward).parameters}
     largest = max(_largest_id(member) for member in loader.members.values())
+    max_length = next(iter(loader.members.values())).max_length
     with _at_rest(model):
-        inputs = _row(model, loader, largest)
-        wrong = [*_ids_that_do_not_fit(model, inputs, largest)]
+        inputs = _row(model, max_length, largest)
+        wrong = [*_what_does_not_fit(model, inputs, largest, max_length, as_hf)]
         if not wrong and inputs.shape[1] >= 3:
-            wrong += _wrong_targets(lambda x, y: (loss or _cross_entropy)(model, x, y), inputs, largest)
+            loss = loss or (_labels_loss if as_hf else _cross_entropy)
+            wrong += _wrong_targets(partial(loss, model), inputs, largest)
     if wrong:
         raise WindrowError("\n".join(wrong))
 
@@ -53,17 +60,24 @@ def _largest_id(windows: Windows) -> int:
     return max(int(windows.eos_id), *(int(store.tokens(first, first + _AT_A_TIME).max()) for first in firsts))
 
 
-def _row(model: "nn.Module", loader: Loader, largest: int) -> "Tensor":
+def _row(model: "nn.Module", max_length: int, largest: int) -> "Tensor":
     """Small different ids, (1, L) but no more than are needed, where the model is."""
     import torch
 
-    length = min(next(iter(loader.members.values())).max_length, _PLACES)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    return torch.arange(length, device=device)[None] % (largest + 1)
+    return torch.arange(min(max_length, _PLACES), device=device)[None] % (largest + 1)
 
 
-def _ids_that_do_not_fit(model: "nn.Module", inputs: "Tensor", largest: int) -> Iterator[str]:
-    rows, columns = _sizes(model, inputs)
+def _what_does_not_fit(
+    model: "nn.Module", inputs: "Tensor", largest: int, max_length: int, as_hf: bool
+) -> Iterator[str]:
+    rows, columns, positions = _sizes(model, inputs)
+    if positions is not None and positions < max_length + as_hf:
+        own = ": it shifts labels itself, so as_hf() has one more (does your loop read its logits? Give loss=)" * as_hf
+        yield (
+            f"the model holds {positions} positions, and it would be given {max_length + as_hf}{own}. Use "
+            f"Windows(..., max_length={positions - as_hf}), or a longer model."
+        )
     for what, size in (("its token embedding has rows", rows), ("its logits have columns", columns)):
         if size is not None and size <= largest:
             yield (
@@ -72,17 +86,24 @@ def _ids_that_do_not_fit(model: "nn.Module", inputs: "Tensor", largest: int) -> 
             )
 
 
-def _sizes(model: "nn.Module", inputs: "Tensor") -> tuple[int | None, int | None]:
-    """Rows of the embedding that ``inputs`` go through, and columns of the logits; None where there is none."""
+def _sizes(model: "nn.Module", inputs: "Tensor") -> tuple[int | None, ...]:
+    """Rows of the embedding that ``inputs`` go through, columns of the logits, and rows of the embedding of positions.
+
+    None where there is none.
+    """
     import torch
 
     rows: list[int] = []
+    positions: list[int] = []
 
     def look(module: Any, args: tuple[Any, ...], _: Any) -> None:
         if args and args[0].shape == inputs.shape and torch.equal(args[0], zeros):
             rows.append(module.num_embeddings)
+        elif args and torch.equal(args[0].flatten(), places):
+            positions.append(module.num_embeddings)
 
     zeros = torch.zeros_like(inputs)  # the smallest id, which fits; positions count up and are told apart
+    places = torch.arange(inputs.shape[1], device=inputs.device)
     embeddings = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     hooks = [module.register_forward_hook(look) for module in embeddings]
     try:
@@ -90,7 +111,8 @@ def _sizes(model: "nn.Module", inputs: "Tensor") -> tuple[int | None, int | None
     finally:
         for hook in hooks:
             hook.remove()
-    return min(rows, default=None), logits.shape[-1] if logits.ndim == 3 else None
+    columns = logits.shape[-1] if logits.ndim == 3 else None
+    return min(rows, default=None), columns, min(positions, default=None)
 
 
 def _wrong_targets(loss: Callable[["Tensor", "Tensor"], "Tensor"], inputs: "Tensor", largest: int) -> Iterator[str]:
@@ -126,7 +148,7 @@ def _wrong_targets(loss: Callable[["Tensor", "Tensor"], "Tensor"], inputs: "Tens
         yield (
             f"the loss of the target at place {t} does not depend on input {t}, the token before it: targets are "
             "shifted twice. They are shifted already: compare logits[:, t] with targets[:, t], and do not give them "
-            "as labels to a model that shifts them itself."
+            "as labels to a model that shifts them itself: it takes batch.as_hf()."
         )
     if matters(inputs, t + 1):
         yield (
@@ -142,6 +164,14 @@ def _cross_entropy(model: "nn.Module", inputs: "Tensor", targets: "Tensor") -> "
     logits = _logits(model, inputs)
     total: Tensor = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
     return total
+
+
+def _labels_loss(model: "nn.Module", inputs: "Tensor", targets: "Tensor") -> "Tensor":
+    """The model's own, of labels that it shifts; 0 where no target counts: its mean over none is not of your making."""
+    if bool((targets == IGNORE_INDEX).all()):
+        return inputs.new_zeros(())
+    loss: Tensor = model(**Batch(inputs, targets, 1).as_hf()).loss
+    return loss.float()
 
 
 def _logits(model: "nn.Module", inputs: "Tensor") -> "Tensor":
