@@ -43,7 +43,7 @@ def check_model(model: "nn.Module", loader: Loader, loss: Loss | None = None) ->
     max_length = next(iter(loader.members.values())).max_length
     with _at_rest(model):
         inputs = _row(model, max_length, largest)
-        wrong = [*_what_does_not_fit(model, inputs, largest, max_length, as_hf)]
+        wrong = [*_misfits(model, inputs, largest, max_length, as_hf)]
         if not wrong and inputs.shape[1] >= 3:
             loss = loss or (_labels_loss if as_hf else _cross_entropy)
             wrong += _wrong_targets(partial(loss, model), inputs, largest)
@@ -68,9 +68,7 @@ def _row(model: "nn.Module", max_length: int, largest: int) -> "Tensor":
     return torch.arange(min(max_length, _PLACES), device=device)[None] % (largest + 1)
 
 
-def _what_does_not_fit(
-    model: "nn.Module", inputs: "Tensor", largest: int, max_length: int, as_hf: bool
-) -> Iterator[str]:
+def _misfits(model: "nn.Module", inputs: "Tensor", largest: int, max_length: int, as_hf: bool) -> Iterator[str]:
     rows, columns, positions = _sizes(model, inputs)
     if positions is not None and positions < max_length + as_hf:
         own = ": it shifts labels itself, so as_hf() has one more (does your loop read its logits? Give loss=)" * as_hf
@@ -87,10 +85,7 @@ def _what_does_not_fit(
 
 
 def _sizes(model: "nn.Module", inputs: "Tensor") -> tuple[int | None, ...]:
-    """Rows of the embedding that ``inputs`` go through, columns of the logits, and rows of the embedding of positions.
-
-    None where there is none.
-    """
+    """Rows of the embedding of ``inputs``, columns of the logits, rows of the embedding of positions, or None."""
     import torch
 
     rows: list[int] = []
@@ -168,10 +163,8 @@ def _cross_entropy(model: "nn.Module", inputs: "Tensor", targets: "Tensor") -> "
 
 def _labels_loss(model: "nn.Module", inputs: "Tensor", targets: "Tensor") -> "Tensor":
     """The model's own, of labels that it shifts; 0 where no target counts: its mean over none is not of your making."""
-    if bool((targets == IGNORE_INDEX).all()):
-        return inputs.new_zeros(())
     loss: Tensor = model(**Batch(inputs, targets, 1).as_hf()).loss
-    return loss.float()
+    return loss.float() if bool((targets != IGNORE_INDEX).any()) else loss.new_zeros(())
 
 
 def _logits(model: "nn.Module", inputs: "Tensor") -> "Tensor":

@@ -56,10 +56,9 @@ class _Taken(Dataset[Batch]):
 
 
 class StepDataLoader(DataLoader[Batch]):
-    """See ``Loader.dataloader``. It hands on what a loader within receives, so that it can say no to being taken apart.
+    """See ``Loader.dataloader``. It hands on what one within receives, so that it can say no to being taken apart."""
 
-    ``drop_last`` is read by those who make another ``DataLoader`` of one, and by them only.
-    """
+    drop_last = property(lambda self: self._taken.refuse(), lambda self, _: None)  # read to make another, set by torch
 
     def __init__(self, steps: Steps, *, num_workers: int, pin_memory: bool) -> None:
         self._steps, self._taken = steps, _Taken()
@@ -70,15 +69,6 @@ class StepDataLoader(DataLoader[Batch]):
 
     def __len__(self) -> int:
         return len(self._steps)
-
-    @property
-    def drop_last(self) -> NoReturn:
-        """Raises ``WindrowError``."""
-        self._taken.refuse()
-
-    @drop_last.setter
-    def drop_last(self, _: bool) -> None:
-        """torch's own ``__init__`` sets it."""
 
     def _blocks(self) -> Iterator[Iterable[tuple[int, Batch]]]:
         received = DataLoader(

@@ -88,7 +88,7 @@ class Loader:
     ) -> None:
         self._recipe = Recipe.of(data, seed, shuffle, shuffle_block, mask_targets)
         self.seed, self.shuffle = self._recipe.seed, self._recipe.shuffle
-        self.shuffle_block = self._recipe.shuffle_block
+        self.shuffle_block, self.is_evaluation = self._recipe.shuffle_block, self._recipe.is_evaluation
         self.dp_rank, self.dp_world_size = coordinate(dp_rank, dp_world_size)
         self.batch_size = whole_number("batch_size", batch_size)
         self.device = check_device(device)

@@ -5,7 +5,7 @@ import sys
 
 from windrow.errors import WindrowError, whole_number
 
-__all__ = ["coordinate", "refuse_worker"]
+__all__ = ["coordinate", "refuse_worker", "world_in_sight"]
 
 
 def coordinate(dp_rank: int | None, dp_world_size: int | None) -> tuple[int, int]:
@@ -13,7 +13,7 @@ def coordinate(dp_rank: int | None, dp_world_size: int | None) -> tuple[int, int
 
     Raises ``ValueError`` when one is in sight and they are not given, and for a rank outside its world.
     """
-    in_sight = _world_in_sight()
+    in_sight = world_in_sight()
     if in_sight and (dp_rank is None or dp_world_size is None):
         world, where = in_sight
         raise ValueError(
@@ -39,7 +39,8 @@ def refuse_worker() -> None:
         )
 
 
-def _world_in_sight() -> tuple[int, str] | None:
+def world_in_sight() -> tuple[int, str] | None:
+    """How many ranks run, where there are several, and what says so."""
     from_environment = os.environ.get("WORLD_SIZE", "")
     if from_environment.isdigit() and int(from_environment) > 1:
         return int(from_environment), f"the environment (WORLD_SIZE={from_environment})"
