@@ -139,7 +139,9 @@ def test_arguments_that_would_give_other_batches_are_refused(
 
 def test_a_trainer_that_was_not_given_the_callback_is_refused(tmp_path: Path) -> None:
     data = StreamDataset(whole_loader())
-    with pytest.raises(WindrowError, match=r"not called it: give Trainer\(train_dataset=data, callbacks=\[data\]\)"):
+    with pytest.raises(
+        WindrowError, match=r"has not called it: give callbacks=\[data\]; to evaluate, Loader.evaluation"
+    ):
         Trainer(tiny_model(), arguments(tmp_path, max_steps=3), train_dataset=data).train()
 
 
