@@ -60,10 +60,7 @@ class StreamDataset(Dataset[dict[str, Tensor]], TrainerCallback):  # type: ignor
         whole = list(indices) == list(range(first, first + count)) and (count == size or first + count == len(self))
         _refuse(
             (not whole, f"rows {brief(indices)} are no batch of {size}: give {_SEQUENTIAL} and that size"),
-            (
-                int(self._epoch) < 0,
-                "the Trainer has not called it: give callbacks=[data]; to evaluate, Loader.evaluation",
-            ),
+            (self._epoch < 0, "the Trainer has not called it: give callbacks=[data]; to evaluate, Loader.evaluation"),
         )
         return self._rows(first, count)
 
