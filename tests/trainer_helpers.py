@@ -65,9 +65,16 @@ def _pairs(values: Iterable[Any]) -> list[Any]:
 
 def run_ranks(num_ranks: int, script: Path | str, *arguments: object, timeout: float = 110) -> str:
     """What ``script`` prints, run under torchrun on ``num_ranks`` CPU processes; it must succeed."""
+    done = try_ranks(num_ranks, script, *arguments, timeout=timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def try_ranks(
+    num_ranks: int, script: Path | str, *arguments: object, timeout: float = 110
+) -> "subprocess.CompletedProcess[str]":
+    """As ``run_ranks``, however it ends."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     whole = [*command, str(script), *map(str, arguments)]
-    done = subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=timeout)

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner, Result
 import windrow
 from windrow.audit.plan import plan
 from windrow.cli.main import app
-from windrow.training.run import open_run
+from windrow.training.run import Settings, open_run, run_of_store, start_run
 
 COMMANDS = ["plan", "check", "show", "when", "report", "bench", "train"]
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(200))
@@ -106,6 +107,32 @@ def test_a_run_json_that_says_no_order_of_documents_is_a_run_in_that_of_the_stor
     file.write_text(json.dumps(content))
     assert open_run("run").settings.documents == "store"
     assert invoke("train", "--out", "run", "--resume", "--steps", 2).exit_code == 0
+
+
+def test_what_looks_at_a_run_of_several_ranks_shows_its_steps_before_and_after_their_number_changed(
+    corpus: Path,
+) -> None:
+    settings, ranks = Settings(max_length=16, batch_size=2, steps=9), {"dp_rank": 0, "dp_world_size": 3}
+    build = lambda folder: run_of_store(corpus, folder, settings, valid_fraction=0.0)  # noqa: E731
+    run = start_run(Path("run"), build, **ranks)
+    before, after = run.loader(**ranks), run.loader(dp_rank=0, dp_world_size=2)
+    assert len(list(islice(before, 4))) == 4
+    after.load_state_dict(before.state_dict())
+    run.save(after)
+    stream = [sample.window for sample in run.loader().samples_at(0, 44)]
+    for step, rank, num_ranks, first in ((0, 0, 3, 0), (3, 1, 3, 20), (4, 1, 2, 26), (8, 0, 2, 40)):
+        done = [
+            invoke("show", "--run", "run", "--step", step, "--dp-rank", rank, *as_json) for as_json in ([], ["--json"])
+        ]
+        assert f"dp_rank {rank} of {num_ranks}\n" in done[0].stdout
+        assert [row["window"] for row in json.loads(done[1].stdout)["rows"]] == stream[first : first + 2]
+    assert invoke("show", "--run", "run", "--step", 3, "--dp-rank", 2, "--dp-world-size", 3).exit_code == 0
+    sightings = json.loads(invoke("when", "--run", "run", "--document", 0, "--json").stdout)["sightings"]
+    assert [one["position"] for one in sightings[:44]] == list(range(44))
+    expected = [(p // 6, p % 6 // 2) if p < 24 else (4 + (p - 24) // 4, p % 4 // 2) for p in range(44)]
+    assert [(one["step"], one["dp_rank"]) for one in sightings[:44]] == expected
+    assert invoke("check", "--run", "run").exit_code == 0
+    assert "9 steps of 2 x 2 samples" in invoke("plan", "--run", "run").stdout
 
 
 def made_by(python: str, store: Path) -> windrow.Loader:

@@ -3,8 +3,11 @@
 import io
 import json
 import signal
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -107,8 +110,10 @@ def test_the_loss_is_the_sum_over_counting_targets_divided_by_their_number_or_by
     trainer = Trainer(make_run(tmp_path / "run"))
     inputs, targets = trainer.loader[0]
     expected = torch.nn.functional.cross_entropy(trainer.model(inputs).flatten(0, 1), targets.flatten()).item()
-    assert trainer._update(Batch(inputs, targets, targets.numel()), 0.0) == pytest.approx(expected, rel=1e-5)
-    assert trainer._update(Batch(inputs, torch.full_like(targets, -100), 0), 0.0) == 0.0
+    assert trainer._update(Batch(inputs, targets, targets.numel()), targets.numel(), 0.0) == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert trainer._update(Batch(inputs, torch.full_like(targets, -100), 0), 0, 0.0) == 0.0
 
 
 def test_the_valid_loss_is_the_mean_over_every_valid_target(tmp_path: Path) -> None:
@@ -179,6 +184,23 @@ def test_another_batch_size_goes_on_with_the_next_unseen_window(tmp_path: Path) 
     trainer.restore()
     assert trainer.loader.position == 8
     assert trainer.step == trainer.loader.step == 4
+
+
+@pytest.mark.parametrize(("batch_size", "num_ranks"), [(1, 1), (4, 1), (2, 3)])
+def test_so_many_epochs_are_so_many_epochs_whatever_the_sizes_of_the_steps(
+    tmp_path: Path, batch_size: int, num_ranks: int
+) -> None:
+    run = make_run(tmp_path / "run", Settings(**{**vars(SMALL), "steps": None, "epochs": 1.5}))
+    loader, resized = run.loader(), replace(run, settings=replace(run.settings, batch_size=batch_size))
+    uninterrupted = run.num_steps(loader)
+    deque(islice(loader, uninterrupted // 2), maxlen=0)
+    assert run.num_steps(loader) == uninterrupted
+    other = resized.loader(dp_rank=0, dp_world_size=num_ranks)
+    other.load_state_dict(loader.state_dict())
+    end = other.position + (resized.num_steps(other) - other.step) * batch_size * num_ranks
+    assert abs(end - 2 * uninterrupted) <= 1.5 * (2 + batch_size * num_ranks)  # an epoch is whole steps
+    other.skip(loader.epoch_samples * 2)
+    assert resized.num_steps(other) == other.step
 
 
 def test_a_run_over_one_store_is_cut_and_its_parts_share_no_token(tmp_path: Path) -> None:

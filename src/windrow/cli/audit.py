@@ -25,7 +25,7 @@ def plan(
     max_length: o.MaxLength = None,
     stride: o.Stride = None,
     batch_size: o.BatchSize = None,
-    dp_world_size: o.DpWorldSize = 1,
+    dp_world_size: o.DpWorldSize = None,
     epochs: o.PlanEpochs = None,
     steps: o.PlanSteps = None,
     seed: o.Seed = None,
@@ -52,15 +52,15 @@ def plan(
     order, model = {"seed": seed, "documents": documents}, {"width": width, "num_layers": num_layers}
     chosen = choose(store, run, {**lengths, **order, **model}, dp_world_size=dp_world_size, **recipe)
     until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
-    made = plan_of(chosen.loader, **until)
-    options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": dp_world_size, "mask_targets": mask_targets}
+    made, num_ranks = plan_of(chosen.loader, **until), chosen.loader.dp_world_size
+    options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": num_ranks, "mask_targets": mask_targets}
     plans = plans_by_policy(chosen.train, chosen.run.settings, **until, **options)
     settings, memory = chosen.run.settings, None
     if run or given(model):
         memory = step_memory(settings, chosen.run.vocab_size, settings.width, settings.num_layers)
     suggested = []
     if store and None in lengths.values():
-        suggested = suggest(chosen.train.num_tokens, dp_world_size, **lengths)[1]
+        suggested = suggest(chosen.train.num_tokens, num_ranks, **lengths)[1]
     suggested += fresh_documents(chosen.loader, made)
     if as_json:
         by_policy: dict[str, Any] = {n: each if isinstance(each, str) else each.to_json() for n, each in plans.items()}

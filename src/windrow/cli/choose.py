@@ -55,7 +55,7 @@ def choose(
     policy: str | None = None,
     mask_targets: str | None = None,
     tokenizer: str | None = None,
-    **ranks: int,
+    **ranks: int | None,
 ) -> Chosen:
     """What these flags mean; ``sizes`` are those of ``RunSizes`` by name, None where they were not given."""
     from windrow.audit.sizes import loader_of
@@ -64,15 +64,13 @@ def choose(
     require_one(store, run, {**sizes, "policy": policy, "mask_targets": mask_targets})
     meant = open_run(run) if run else _run_over(store, given(sizes))
     settings, train = meant.settings, meant.train.open(tokenizer)
-    options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": 1, **ranks, "mask_targets": mask_targets}
+    options = {"dp_rank": 0, "dp_world_size": meant.dp_world_size, **given(ranks), "mask_targets": mask_targets}
     loader = loader_of(train, settings, policy or "concat", epochs=None if run else 1, **options)
     if meant.state:
         loader.load_state_dict(meant.state)
-    num_steps = settings.steps or math.ceil(settings.epochs * len(loader))
-    num_epochs = settings.epochs
-    if settings.steps:
-        num_epochs = num_steps * loader.batch_size * loader.dp_world_size / loader.epoch_samples
-    return Chosen(meant, train, loader, num_steps if run else None, math.ceil(num_epochs))
+    num_steps = meant.num_steps(loader)
+    num_samples = loader.position + (num_steps - loader.step) * loader.sizes.global_batch
+    return Chosen(meant, train, loader, num_steps if run else None, math.ceil(num_samples / loader.epoch_samples))
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:

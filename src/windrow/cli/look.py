@@ -46,7 +46,7 @@ def show(
     seed: o.Seed = None,
     documents: o.DocumentOrder = None,
     dp_rank: o.DpRank = 0,
-    dp_world_size: o.DpWorldSize = 1,
+    dp_world_size: o.DpWorldSize = None,
     row: o.Row = None,
     places: o.Places = 12,
     tokenizer: o.ShowTokenizer = None,
@@ -76,8 +76,8 @@ def show(
     if raw:
         print_raw(console, rows, decoder)
         return
-    where = visible(str(chosen.train.path))
-    console.print(f"step {step} of {where}, dp_rank {dp_rank} of {dp_world_size}", soft_wrap=True)
+    where, num_ranks = visible(str(chosen.train.path)), chosen.loader.sizes_of(step).dp_world_size
+    console.print(f"step {step} of {where}, dp_rank {dp_rank} of {num_ranks}", soft_wrap=True)
     console.print(f"recipe: {chosen.recipe}", soft_wrap=True, style="dim")
     print_batch(console, rows, decoder, num_places=places)
 
@@ -95,7 +95,7 @@ def when(
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
     documents: o.DocumentOrder = None,
-    dp_world_size: o.DpWorldSize = 1,
+    dp_world_size: o.DpWorldSize = None,
     most: Most = 40,
     tokenizer: o.ShowTokenizer = None,
     as_json: o.AsJson = False,
@@ -176,7 +176,7 @@ def report(
     batch_size: o.BatchSize = None,
     seed: o.Seed = None,
     documents: o.DocumentOrder = None,
-    dp_world_size: o.DpWorldSize = 1,
+    dp_world_size: o.DpWorldSize = None,
     tokenizer: o.ShowTokenizer = None,
 ) -> None:
     """Write one page that shows the whole run.

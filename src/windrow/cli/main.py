@@ -7,7 +7,11 @@ work of its own; each command is a few calls of the library.
 """
 
 import json
+import os
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +36,14 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="windrow")
+    """Run the command line; of the processes that torchrun starts, the first one speaks and fails for all."""
+    nowhere = StringIO() if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0" else None
+    with redirect_stdout(nowhere or sys.stdout), redirect_stderr(nowhere or sys.stderr):
+        try:
+            app(prog_name="windrow")
+        except SystemExit:
+            if sys.stderr is not nowhere:  # else torchrun would end the first one before it has spoken
+                raise
 
 
 def _print_version(wanted: bool) -> None:
@@ -196,23 +206,24 @@ def train(
     windrow train --text story.txt --max-length 256 --stride 64 --batch-size 2
     windrow train corpus --out run --epochs 3
     windrow train --out run --resume
+    torchrun --nproc-per-node 4 -m windrow train corpus --out run --device auto
     """
     if steps is not None and epochs is not None:
         raise typer.BadParameter("give --steps or --epochs, not both")
     if (store is not None and text is not None) or (store is None and text is None and not resume):
         raise typer.BadParameter("give either STORE or --text FILE")
-    lengths = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
-    order = {"seed": seed, "documents": documents}
-    model = {"width": width, "num_layers": num_layers, "num_heads": num_heads}
+    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
+    model = {"width": width, "num_layers": num_layers, "num_heads": num_heads, "steps": steps, "epochs": epochs}
     often = {"eval_every": eval_every, "eval_batches": eval_batches, "checkpoint_every": checkpoint_every}
-    flags = given({**lengths, **order, "steps": steps, "epochs": epochs, "lr": lr, **model, **often})
+    flags = given({**sizes, **model, "lr": lr, **often})
     from windrow.cli.train import new_run, resumed, train_on
+    from windrow.training.ranks import joined
     from windrow.training.run import Settings
 
-    if resume:
-        trainer = resumed(store, text, out, flags, device, valid_fraction=valid_fraction)
-    else:
-        options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
-        trainer = new_run(store, text, out, Settings(**flags), device, **options)
-    if not train_on(trainer):
-        raise SystemExit(130)
+    with joined(device) as ranks:
+        if resume:
+            trainer = resumed(store, text, out, flags, ranks, valid_fraction=valid_fraction)
+        else:
+            options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
+            trainer = new_run(store, text, out, Settings(**flags), ranks, **options)
+        train_on(trainer)

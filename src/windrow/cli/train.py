@@ -14,6 +14,7 @@ from windrow.audit.sizes import python_line, recipe_line
 from windrow.cli.terminal import error_console, output_console, preparing_progress, say, training_progress
 from windrow.shown import counted, pairs
 from windrow.training.checkpoint import CHECKPOINT
+from windrow.training.ranks import Ranks
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import TRAIN_PAGE
 from windrow.training.trainer import CURVE, LOG, Trainer, model_config, stop_asked, train
@@ -25,57 +26,49 @@ __all__ = ["new_run", "outcome", "resumed", "train_on", "train_shown"]
 
 
 def new_run(
-    store: Path | None,
-    text: Path | None,
-    out: Path,
-    settings: Settings,
-    device: str,
-    *,
-    tokenizer: str,
-    valid_fraction: float,
+    store: Path | None, text: Path | None, out: Path, settings: Settings, ranks: Ranks, **options: Any
 ) -> Trainer:
-    """The trainer of a new run over ``store`` or ``text`` in the folder ``out``, before its first step."""
+    """The trainer of a new run in ``out``, before its first step; ``options`` are those of ``run_of_text``."""
 
     def build(folder: Path) -> Run:
         if store is not None:
-            run = run_of_store(store, folder, settings, valid_fraction=valid_fraction)
+            run = run_of_store(store, folder, settings, valid_fraction=options["valid_fraction"])
         else:
             assert text is not None
             with preparing_progress() as on_report:
-                options: dict[str, Any] = {"valid_fraction": valid_fraction, "tokenizer": tokenizer}
                 run = run_of_text(text, folder, settings, on_report=on_report, **options)
-        run.loader(device)
+        run.loader(**vars(ranks))
         model_config(run.settings, run.vocab_size)
         return run
 
-    return Trainer(start_run(out, build), device)
+    if not ranks.dp_rank:
+        start_run(out, build, **vars(ranks))
+    ranks.total(0)  # the others wait for it
+    return Trainer(open_run(out), ranks)
 
 
 def resumed(
-    store: Path | None, text: Path | None, out: Path, given: Mapping[str, Any], device: str, *, valid_fraction: float
+    store: Path | None, text: Path | None, out: Path, given: Mapping[str, Any], ranks: Ranks, *, valid_fraction: float
 ) -> Trainer:
     """The trainer of the run in ``out``, at its checkpoint; flags that were ``given`` replace the saved ones.
 
     ``epochs`` undoes ``steps``. A run that is complete stays as it is. Raises ``ResumeError`` when data or recipe are
     not those of the run.
     """
-    run = open_run(out)
-    before = run.settings
+    before = (run := open_run(out)).settings
     run = replace(run, settings=replace(before, **({"steps": None, **given} if "epochs" in given else given)))
     if text is not None:
         check_text(run, text)
     if store is not None:
         other = run_of_store(store, out, run.settings, valid_fraction=valid_fraction)
         run = replace(run, train=other.train, valid=other.valid)
-    trainer = Trainer(run, device)
+    trainer = Trainer(run, ranks)
     trainer.restore()
-    changes = _changes(before, run.settings)
-    if changes and trainer.step >= trainer.num_steps:
-        say(f"not used, as no step is left to train: {changes}")
-        return trainer
+    changes, is_over = _changes(before, run.settings), trainer.step >= trainer.num_steps
     if changes:
-        say(f"from step {trainer.step}: {changes}")
-    trainer.run = run.save(trainer.loader)
+        say(f"not used, as no step is left to train: {changes}" if is_over else f"from step {trainer.step}: {changes}")
+    if not ((changes and is_over) or ranks.dp_rank):
+        trainer.run = run.save(trainer.loader)
     return trainer
 
 
@@ -89,16 +82,16 @@ def _said(value: float | None) -> str:
     return "by epochs" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
-def train_on(trainer: Trainer) -> bool:
-    """Train to the end, with a progress bar, and say what came of it; False when Ctrl-C or SIGTERM stopped it."""
+def train_on(trainer: Trainer) -> None:
+    """Train to the end, with a progress bar, and say what came of it; ``SystemExit`` when a signal stopped it."""
     _say_start(error_console(), trainer)
     if trainer.step >= trainer.num_steps:
         go_on = f"{how_to_go_on(trainer.run.folder)} --steps {2 * trainer.step}"
         say(f"the run is complete at step {trainer.step}. To go on: {go_on}")
-        return True
-    if is_done := train_shown(trainer):
+    elif train_shown(trainer):
         output_console().print(pairs([("steps", f"{len(trainer.log)}"), *outcome(trainer)]))
-    return is_done
+    else:
+        raise SystemExit(130)
 
 
 def train_shown(trainer: Trainer, is_over: Callable[[], bool] = lambda: False) -> bool:
@@ -106,8 +99,7 @@ def train_shown(trainer: Trainer, is_over: Callable[[], bool] = lambda: False) -
     kept = "its checkpoint is saved"
     try:
         with stop_asked(trainer, say) as is_asked, training_progress(trainer.step, trainer.num_steps) as on_step:
-            is_done = train(trainer, on_step=on_step, should_stop=lambda: is_asked() or is_over())
-            if is_done or not is_asked():
+            if train(trainer, on_step=on_step, should_stop=lambda: is_asked() or is_over()) or not is_asked():
                 return True
     except KeyboardInterrupt:
         kept = "the last checkpoint, if there is one, stays"
@@ -117,13 +109,13 @@ def train_shown(trainer: Trainer, is_over: Callable[[], bool] = lambda: False) -
 
 
 def _say_start(console: "Console", trainer: Trainer) -> None:
-    settings, loader = trainer.run.settings, trainer.loader
+    loader, going_on = trainer.loader, f"; going on from step {trainer.step}" if trainer.step else ""
+    step = f"{loader.sizes.global_batch} x {trainer.run.settings.max_length} tokens"
     recipe = recipe_line(json.loads(loader.recipe), loader.batch_size)
     console.print(f"recipe: {recipe}\nin Python: {python_line(loader, epochs=None)}", soft_wrap=True)
     console.print(
-        f"{trainer.num_parameters / 1e6:.1f} million parameters, {trainer.num_steps} steps of {settings.batch_size} x "
-        f"{settings.max_length} tokens, an epoch is {counted(len(loader), 'step')}"
-        + (f"; going on from step {trainer.step}" if trainer.step else "")
+        f"{trainer.num_parameters / 1e6:.1f} million parameters, {trainer.num_steps} steps of {step}, an epoch is "
+        f"{counted(len(loader), 'step')}{going_on}"
     )
 
 

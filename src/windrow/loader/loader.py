@@ -158,6 +158,10 @@ class Loader:
         """The batch of ``step`` of the run, for this rank, with the sizes that the step had or will have."""
         return self._maker.batch(*self._stream.at_step(step, self.dp_rank), self._stream.excluded)
 
+    def sizes_of(self, step: int) -> StepSizes:
+        """The batch size and ranks that ``step`` of the run had or will have."""
+        return self._stream.at_step(step, 0)[1]
+
     def lookup(self, step: int) -> list[Sample]:
         """Which samples ``step`` holds for this rank, a ``Sample`` for each row; costs no reading."""
         return self.samples.of_step(*self._stream.at_step(step, self.dp_rank))

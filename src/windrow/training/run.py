@@ -11,6 +11,7 @@ manifests; torch is not imported. It does not do: training (``trainer.py``), or 
 """
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -91,13 +92,14 @@ class StorePart:
 
 @dataclass(frozen=True)
 class Run:
-    """A run: where it lies, what it reads, how it trains. ``state`` is the loader's when the run last started."""
+    """A run: where it lies, what it reads, how it trains. ``state`` is the loader's when it last started."""
 
     folder: Path
     train: StorePart
     valid: StorePart | None
     settings: Settings
     state: Mapping[str, Any] | None = None
+    dp_world_size: int = 1
 
     @property
     def vocab_size(self) -> int:
@@ -106,9 +108,14 @@ class Run:
         assert manifest is not None
         return int(manifest.tokenizer["vocab_size"])
 
-    def loader(self, device: str | None = None) -> Loader:
-        """The shuffled training batches from their beginning: the endless stream."""
-        return loader_of(self.train.open(), self.settings, epochs=None, device=device)
+    def loader(self, device: str | None = None, **ranks: Any) -> Loader:
+        """The shuffled training batches from their beginning, the endless stream; ``ranks`` are those of ``Loader``."""
+        return loader_of(self.train.open(), self.settings, epochs=None, device=device, **ranks)
+
+    def num_steps(self, loader: Loader) -> int:
+        """Steps of the whole run: those before ``loader`` as they were, those to come of its sizes."""
+        to_come = self.settings.epochs * len(loader) - loader.position / loader.sizes.global_batch
+        return self.settings.steps or loader.step + max(0, math.ceil(to_come))
 
     def valid_loader(self, device: str | None = None) -> Loader | None:
         """The valid part, each of its targets once an epoch, in a fixed shuffled order; None when there is none."""
@@ -124,7 +131,7 @@ class Run:
 
     def save(self, loader: Loader) -> "Run":
         """Write ``run.json`` for a run that starts, or goes on, where ``loader`` stands."""
-        run = replace(self, state=loader.state_dict())
+        run = replace(self, state=loader.state_dict(), dp_world_size=loader.dp_world_size)
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -157,7 +164,7 @@ def open_run(path: str | Path) -> Run:
         content = read_json(file.read_bytes(), dict)
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
-        require_shape(content, {"stores": dict, "settings": dict, "state": dict})
+        require_shape(content, {"stores": dict, "settings": dict, "state": dict, "sizes": {"dp_world_size": int}})
         parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
         found = {"documents": "store", **content["settings"]}  # older files do not say
         settings = Settings(**{field.name: found[field.name] for field in fields(Settings)})
@@ -167,7 +174,8 @@ def open_run(path: str | Path) -> Run:
         raise ResumeError(f"{file} is no run.json of this windrow ({type(error).__name__}: {error}).") from error
     if parts["train"] is None:
         raise ResumeError(f"{file} names no store to train on.")
-    return Run(file.parent, parts["train"], parts["valid"], settings, content["state"])
+    started = {"state": content["state"], "dp_world_size": content["sizes"]["dp_world_size"]}
+    return Run(file.parent, parts["train"], parts["valid"], settings, **started)
 
 
 def _part(described: Mapping[str, Any] | None, folder: Path) -> StorePart | None:
@@ -194,8 +202,8 @@ def check_text(run: Run, text: Path) -> None:
 # -- starting a run ------------------------------------------------------------------------------------------------
 
 
-def start_run(folder: Path, build: Callable[[Path], Run]) -> Run:
-    """Make the run ``build(temporary folder)``, check that it has batches, and only then give it the name ``folder``.
+def start_run(folder: Path, build: Callable[[Path], Run], **ranks: Any) -> Run:
+    """Make the run ``build(temporary folder)``, check that it has batches for ``ranks``, and then name it ``folder``.
 
     Raises ``PrepareError`` when ``folder`` is not empty, and whatever ``build`` and the loaders raise; then nothing is
     left behind.
@@ -206,7 +214,7 @@ def start_run(folder: Path, build: Callable[[Path], Run]) -> Run:
     temporary.mkdir()
     try:
         run = build(temporary)
-        loader = run.loader()
+        loader = run.loader(**ranks)
         run.valid_loader()
         run.save(loader)
         os.replace(temporary, folder)

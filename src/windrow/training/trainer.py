@@ -2,9 +2,9 @@
 
 Guarantee: a checkpoint holds all that the next step depends on (model, optimizer, random state, the loader's
 position), so a run that was stopped and resumed has the losses and weights of one that was not, bit for bit on one
-CPU. The loss of a step is the sum over the targets that count, divided by ``max(num_targets, 1)``. However training
-ends, its page says so. Cost: a checkpoint (``checkpoint.py``) every so often. It does not do: several processes, mixed
-precision, or any loop but this one. Importing it imports torch.
+CPU. The loss of a step is the sum over the targets that count, divided by ``max(num_targets, 1)``, of all ranks, which
+have the same weights. However training ends, its page says so. Cost: a checkpoint (``checkpoint.py``) every so often.
+It does not do: mixed precision, or any loop but this one. Importing it imports torch.
 """
 
 import json
@@ -23,6 +23,7 @@ from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
 from windrow.store.whole import append_whole, write_whole
 from windrow.training.checkpoint import CHECKPOINT, REMEDY, check_parts, read_checkpoint, write_checkpoint
+from windrow.training.ranks import Ranks
 from windrow.training.run import Run, Settings
 from windrow.training.train_page import SECONDS, curve_of, write_train_page
 
@@ -37,8 +38,12 @@ def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Ca
     """Train to the last step, with checkpoints, log and curve in the run's folder; True when it was reached.
 
     ``on_step`` gets each step's row: step, loss, lr, tokens_per_second and, where it was measured, valid_loss.
-    ``should_stop`` is asked after each step; a run that stops there has a checkpoint of that step.
+    ``should_stop`` is asked after each step, and says the same on every rank; there the run has a checkpoint.
     """
+    if trainer.ranks.dp_rank:
+        while trainer.step < trainer.num_steps and not should_stop():
+            trainer.take_step()
+        return trainer.step >= trainer.num_steps
     every, log = trainer.run.settings.checkpoint_every, trainer.run.folder / LOG
     lines = "".join(map(_line, trainer.log)).encode()  # those after the checkpoint are done again
     write_whole(log, lambda file: file.write(lines))
@@ -72,13 +77,13 @@ class Trainer:
     ``log`` (a row a step). ``on_batch``, when set, gets ``(step, batch)`` before each step.
     """
 
-    def __init__(self, run: Run, device: str = "cpu") -> None:
-        self.run, self.device = run, device
-        self.loader, self.valid = run.loader(device), run.valid_loader(device)
-        self.num_steps = run.settings.steps or math.ceil(run.settings.epochs * len(self.loader))
+    def __init__(self, run: Run, ranks: Ranks | None = None) -> None:
+        self.run, self.ranks = run, (ranks := ranks or Ranks())
+        self.loader, self.valid = run.loader(**vars(ranks)), run.valid_loader(ranks.device)
+        self.num_steps = run.num_steps(self.loader)
         torch.manual_seed(run.settings.seed % 2**64)  # torch takes no more
         self.config = model_config(run.settings, run.vocab_size)
-        self.model = GPT(self.config).to(device)
+        self.model = GPT(self.config).to(ranks.device)
         self.optimizer = _optimizer(self.model, run.settings.lr)
         self.step = 0
         self.log: list[Row] = []
@@ -100,10 +105,11 @@ class Trainer:
         waited = time.perf_counter() - start
         if self.on_batch:
             self.on_batch(self.step, batch)
-        loss = self._update(batch, lr)
+        num_targets = self.ranks.total(batch.num_targets)
+        loss = self._update(batch, num_targets, lr)
         seconds = time.perf_counter() - start
         row: Row = {"step": self.step, "loss": loss, "lr": lr}
-        row["tokens_per_second"] = round(batch.num_targets / seconds, 1)
+        row["tokens_per_second"] = round(num_targets / seconds, 1)
         row["wait_share"] = round(waited / seconds, 6)  # of the step's time, waiting for data
         done = self.step + 1
         if self.valid and (done in (1, self.num_steps) or done % self.run.settings.eval_every == 0):
@@ -112,16 +118,16 @@ class Trainer:
         self.step = done
         return row
 
-    def _update(self, batch: Batch, lr: float) -> float:
-        inputs, targets = batch
-        loss = self.model.loss_sum(inputs, targets) / max(batch.num_targets, 1)
-        if not math.isfinite(value := loss.item()):
+    def _update(self, batch: Batch, num_targets: float, lr: float) -> float:
+        loss = self.model.loss_sum(*batch) / max(num_targets, 1)
+        if not math.isfinite(value := self.ranks.total(loss.item())):
             raise ValueError(
                 f"the loss of step {self.step} is {value}: training has diverged. The last checkpoint is from before; "
                 f"start again with a smaller --lr (it was {self.run.settings.lr:g})."
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.ranks.add_up(parameter.grad for parameter in self.model.parameters() if parameter.grad is not None)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -138,16 +144,17 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Nats per target over the first ``eval_batches`` valid batches: the same ones at every step."""
+        """Nats per target over the first ``eval_batches`` valid batches, which the ranks share."""
         assert self.valid is not None
         self.model.eval()
         total, num_targets = 0.0, 0
-        for number in range(min(self.run.settings.eval_batches, len(self.valid))):
+        numbers = range(min(self.run.settings.eval_batches, len(self.valid)))
+        for number in numbers[self.ranks.dp_rank :: self.ranks.dp_world_size]:
             batch = self.valid[number]
             total += self.model.loss_sum(*batch).item()
             num_targets += batch.num_targets
         self.model.train()
-        return total / max(num_targets, 1)
+        return self.ranks.total(total) / max(self.ranks.total(num_targets), 1)
 
     # -- stopping and going on ---------------------------------------------------------------------------------------
 
@@ -174,10 +181,10 @@ class Trainer:
 
         A run that was stopped before its first checkpoint begins again.
         """
-        content = read_checkpoint(self.run.folder, self.device)
+        content = read_checkpoint(self.run.folder, self.ranks.device)
         if content is None:
             if self.run.state is not None:
-                self.run.loader(self.device).load_state_dict(self.run.state)  # refuses other data or another recipe
+                self.run.loader(**vars(self.ranks)).load_state_dict(self.run.state)  # refuses other data
             return
         self._check(content)
         self.model.load_state_dict(content["model"])
@@ -186,7 +193,7 @@ class Trainer:
         torch.set_rng_state(content["random"]["cpu"].cpu())
         if content["random"]["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([state.cpu() for state in content["random"]["cuda"]])
-        self.step, self.log = content["step"], content["log"]
+        self.step, self.log, self.num_steps = content["step"], content["log"], self.run.num_steps(self.loader)
         self._marks = [(self.step, "resumed")]
         self._batches = iter(self.loader)
 
@@ -238,9 +245,9 @@ def _check_config(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
 
 @contextmanager
 def stop_asked(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Within, a first Ctrl-C or SIGTERM makes the yielded function true and cuts no step in two; a second is raised.
+    """Within, a first Ctrl-C or SIGTERM makes the yielded function true on all ranks and cuts no step in two.
 
-    ``say`` gets the answer to the first, at once.
+    ``say`` gets the answer to it, at once; a second is raised.
     """
     seen = False
 
@@ -254,7 +261,7 @@ def stop_asked(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Callabl
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: seen
+        yield lambda: trainer.ranks.total(seen) > 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
