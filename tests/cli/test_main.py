@@ -10,9 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer.main
+from rich.text import Text
 from typer.testing import CliRunner, Result
 
 import windrow.cli.main
@@ -100,6 +103,13 @@ def test_every_help_has_an_example_on_a_line_of_its_own_and_every_flag_is_in_a_g
         is_switch = words.startswith(("--json", "--resume", "--dedupe", "--finish", "--dry-run", "--raw", "--verbose"))
         is_optional = words.startswith(("--text", "--run", "--document", "--source"))
         assert is_switch or is_optional or "[default: " in words, words
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_of_a_flag_is_taken_for_markup(name: str) -> None:
+    program: Any = typer.main.get_command(app)
+    helps = [parameter.help or "" for parameter in program.commands[name].params]
+    assert [Text.from_markup(text).plain for text in helps] == helps
 
 
 @pytest.mark.parametrize("name", COMMANDS)
