@@ -55,6 +55,10 @@ def test_every_figure_is_the_one_of_its_results_file() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
 def test_every_page_is_linked_from_the_readme_or_the_architecture() -> None:
     text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "ARCHITECTURE.md"))
     missing = [path.name for path in DOCUMENTS[1:] if f"docs/{path.name}" not in text]
