@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers docs clean
+.PHONY: demo test lint types bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers docs site clean
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -58,6 +58,10 @@ bench: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python bench/render.py
 
+# The site, in build/site. Its pages can be opened as they lie; search needs a server: python3 -m http.server -d build/site
+site: .venv-docs/.docs
+	.venv-docs/bin/python scripts/make_site.py
+
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info
 
@@ -88,6 +92,11 @@ $(VENV)/.dev: $(VENV)/.demo
 	    "$$package" || echo "not installed: $$package"; done
 	.venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --editable . pytest pytest-timeout hypothesis
+	touch $@
+
+.venv-docs/.docs: constraints-docs.txt pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-docs.txt --editable .
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

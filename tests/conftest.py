@@ -1,9 +1,11 @@
-"""What every test may use: reference values, the texts they are of where those are, a small text, inputs of prepare."""
+"""What tests share: reference values, the texts they are of (where those are), inputs of prepare, a browser."""
 
 import gzip
 import itertools
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ settings.load_profile("windrow")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"  # texts that lie beside some checkouts
+CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
+)
 STORY = "".join(
     f"On day {day} the farmer raked {day * 7 % 50} rows of hay; the {name} watched, and it didn't rain.\n"
     for day, name in zip(range(90), itertools.cycle(["fox", "heron", "dog", "crow", "naïve goat"]), strict=False)
@@ -69,3 +75,14 @@ def undisturbed(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     dest = tmp_path_factory.mktemp("undisturbed")
     prepare(inputs, dest, workers=1, valid_fraction=0.1)
     return snapshot(dest)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine (apt-get install chromium)")
+    with api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), "--no-first-run"])
+        yield running
+        running.close()

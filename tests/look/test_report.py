@@ -1,8 +1,6 @@
 """The report in a browser: it loads in silence, its numbers are the library's, and a corpus cannot act in it."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,6 @@ from windrow import Loader, Mixture, TokenStore, Windows, write_report
 from windrow.look.report_data import coverage, frequent_tokens
 from windrow.text.demo import demo_text
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
-)
 EVIL = (
     '<script>alert(1)</script> </script><img src=x onerror="window.bad=1"> \x1b[31mred \x1b]0;t\x07 \u202e '
     "&lt;b&gt; ]]> \u2028 <!-- '\" javascript:alert(2) http://example.com/x.png "
@@ -42,17 +36,6 @@ class Phrases:
 
     def decode(self, ids: list[int]) -> str:
         return "".join(self.pieces[i] for i in ids)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine (apt-get install chromium)")
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), "--no-first-run"])
-        yield running
-        running.close()
 
 
 class Seen:

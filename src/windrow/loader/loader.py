@@ -46,8 +46,9 @@ class Loader:
             several ranks in batches of the usual shape whose missing rows are masked.
         epochs: 1: a ``for`` runs over the rest of one epoch, and the next ``for`` over the next; None: over an
             endless stream whose batches straddle epochs (then ``drop_last`` has nothing to drop).
-        dp_rank, dp_world_size: the data-parallel coordinate, 0 of 1 unless given; must be given where a distributed
-            run is in sight, when the loader is made or at any ``iter``.
+        dp_rank: which rank this is, 0 unless given; must be given, with ``dp_world_size``, where a distributed run is
+            in sight, when the loader is made or at any ``iter``.
+        dp_world_size: of how many, 1 unless given.
         device: None for NumPy arrays, else a torch device.
         dtype: of inputs and targets: int64, int32, or the store's own where no target can be masked: -100 needs a
             sign.
