@@ -16,14 +16,17 @@ INNER = {"arrays", "distribution", "shown", "__main__"}  # modules beside the ro
 HEADS = {
     "functions": "Functions of `windrow`",
     "values": "What public names give back\n\nRead their attributes; windrow makes them.",
-    "trainers": "windrow.trainers",
+    "trainers": "windrow.trainers\n\nOne module for each framework; a framework is imported only when you import its "
+    "module. [Where people train](../trainers.md) says how to use them.",
 }
 
 
 def reference_pages() -> dict[str, str]:
     """Markdown by the page's name; every public name is on exactly one of them."""
     package = griffe.load("windrow")
-    return {page: page_of(package, page, names) for page, names in names_by_page(package).items()}
+    by_page = names_by_page(package)
+    pages = {page: page_of(package, page, names) for page, names in by_page.items()}
+    return {"names": list_of_names(package, by_page), **pages}
 
 
 def names_by_page(package: Any) -> dict[str, list[str]]:
@@ -84,6 +87,17 @@ def mentioned(member: Any) -> Iterator[str]:
             yield from (part.canonical_path for part in kind.iterate() if isinstance(part, griffe.ExprName))
 
 
+def list_of_names(package: Any, by_page: dict[str, list[str]]) -> str:
+    """A page of every public name with the first line of its docstring."""
+    public = [(name, page) for page, names in by_page.items() if page != "values" for name in names]
+    lines = [
+        f"[`{name}`]({page}.md#{name})\n:   {found(package, name).docstring.value.splitlines()[0]}"
+        for name, page in sorted(public, key=lambda pair: (pair[0].count("."), pair[0]))
+        if found(package, name).docstring
+    ]
+    return "# All names\n\n" + "\n\n".join(lines) + "\n"
+
+
 def page_of(package: Any, page: str, names: list[str]) -> str:
     """A page that mkdocstrings fills: a heading, what the module says of itself, and the names."""
     if [name.lower() for name in names] == [f"windrow.{page}"]:
@@ -97,5 +111,5 @@ def page_of(package: Any, page: str, names: list[str]) -> str:
 def record(member: Any) -> str:
     """A record by its bare name; a NamedTuple's fields are shown one by one, a dataclass's in its signature."""
     fields = "dataclass" not in member.labels
-    options = f"show_root_full_path: false\n      show_if_no_docstring: {str(fields).lower()}"
-    return f"::: {member.path}\n    options:\n      {options}"
+    options = ["show_root_full_path: false", f"show_if_no_docstring: {str(fields).lower()}", 'filters: ["!^_"]']
+    return "\n      ".join([f"::: {member.path}\n    options:", *options])

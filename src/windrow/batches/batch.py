@@ -26,11 +26,12 @@ class Batch:
             ``max(num_targets over all ranks, 1)``.
 
     What ``Loader(..., outputs=)`` asked for is an attribute too, B rows of L places each; docs/documents.md has more:
-        document_ids: (B, L) int64: which document of its member's store each input is of, -1 in padding.
-        position_ids: (B, L) int64: counted from 0 at each row's start and wherever the document changes.
-        cu_seqlens: (n,) int32: where these stretches begin in the flattened B * L places, then B * L, repeated, so
-            that n is the same in each batch. max_seqlen: int, the longest stretch.
-        block_mask, dense_mask: torch's FlexAttention ``BlockMask``, and (B, 1, L, L) bool: causal, within documents.
+
+    - ``document_ids`` (B, L) int64: which document of its member's store each input is of, -1 in padding.
+    - ``position_ids`` (B, L) int64: counted from 0 at each row's start and wherever the document changes.
+    - ``cu_seqlens`` (n,) int32: where these stretches begin in the flattened B * L places, then B * L, repeated, so
+      that n is the same in each batch. ``max_seqlen``, an int: the longest stretch.
+    - ``block_mask``, FlexAttention's ``BlockMask``, and ``dense_mask`` (B, 1, L, L) bool: causal, within documents.
     """
 
     inputs: Any
