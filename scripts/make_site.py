@@ -32,11 +32,13 @@ def main() -> int:
 
 
 def lay_out(pages: Path) -> None:
-    """What is in the repository, and the reference's pages beside it."""
+    """What is in the repository, at its root what ``mkdocs.yml`` names, and the reference's pages beside it."""
+    named = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for name in FOLDERS:
         shutil.copytree(ROOT / name, pages / name, ignore=shutil.ignore_patterns(".*"))
-    for path in [*ROOT.glob("*.md"), ROOT / "LICENSE"]:
-        shutil.copy(path, pages)
+    for path in ROOT.glob("*.md"):
+        if path.name in named:
+            shutil.copy(path, pages)
     reference = pages / "docs" / "reference"
     reference.mkdir()
     for name, text in {**reference_pages(), "commands": command_page()}.items():
