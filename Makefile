@@ -91,7 +91,7 @@ $(VENV)/.dev: $(VENV)/.demo
 	  .venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    "$$package" || echo "not installed: $$package"; done
 	.venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable . pytest pytest-timeout hypothesis
+	  --editable . pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
 
 .venv-docs/.docs: constraints-docs.txt pyproject.toml

@@ -51,7 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "tests/trainers", f"--junitxml={report}", "-p", "no:cacheprovider"]
-        tests = [*command, "--timeout", "600", "--durations", "10", "-rs"]
+        tests = [*command, "-n", "auto", "--maxprocesses", "4", "--timeout", "600", "--durations", "10", "-rs"]
         status = subprocess.run(tests, cwd=ROOT, env=environment).returncode
         found = outcomes(report)
     if whole and not status:
