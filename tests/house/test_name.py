@@ -11,16 +11,17 @@ import windrow
 from conftest import ROOT
 from windrow.distribution import DISTRIBUTION
 
-FOLDERS = ("src", "docs", "notebooks", "examples", "scripts", ".ci")
-FILES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "Makefile", "constraints.txt", "pyproject.toml")
-SUFFIXES = {".py", ".md", ".ipynb", ".toml", ".txt", ""}
+FOLDERS = ("src", "docs", "notebooks", "examples", "scripts", ".ci", ".github")
+FILES = ("Makefile", "constraints.txt", "pyproject.toml")
+SUFFIXES = {".py", ".md", ".ipynb", ".toml", ".txt", ".yml", ".cff", ""}
 INSTALLS_THE_OTHER = re.compile(r"\bwindrow\[|pip install[^\n]*[ \"'`]windrow(?![\w/-]|\.\w)|#egg=windrow(?!-)")
 
 
 def pages() -> dict[str, str]:
     """Everything that a user reads or runs, by its path."""
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
-    paths = [path for path in [*found, *(ROOT / name for name in FILES)] if path.is_file()]
+    beside = [*ROOT.glob("*.md"), *ROOT.glob("*.cff"), *(ROOT / name for name in FILES)]
+    paths = [path for path in [*found, *beside] if path.is_file()]
     return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
 
 
@@ -83,18 +84,30 @@ def test_the_version_is_in_one_place() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", windrow.__version__)
 
 
+def address() -> str:
+    """Where the repository is, as the README says it: a placeholder until it is known."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"^REPOSITORY=(\S+)", readme, re.MULTILINE)
+    return str(found)
+
+
 def test_the_repositorys_address_stands_in_the_readme_once_and_the_notebook_has_the_same() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (address,) = re.findall(r"^REPOSITORY=(\S+)", readme, re.MULTILINE)
     assert f'pip install "{DISTRIBUTION}[torch] @ git+$REPOSITORY"' in readme
     assert "git clone $REPOSITORY" in readme
-    assert f'REPOSITORY = "{address}"' in cell_that_installs()
-    assert [name for name, text in pages().items() if address in text] == ["notebooks/quickstart.ipynb", "README.md"]
+    assert f'REPOSITORY = "{address()}"' in cell_that_installs()
+    assert [name for name, text in pages().items() if address() in text] == ["notebooks/quickstart.ipynb", "README.md"]
+
+
+def test_every_link_of_the_metadata_leads_into_that_repository() -> None:
+    home = address().removesuffix(".git")
+    assert set(project()["urls"]) >= {"Source", "Documentation", "Changelog", "Issues"}
+    assert all(f"{link}/".startswith(f"{home}/") for link in project()["urls"].values())
 
 
 def test_no_link_leads_to_a_package_indexs_page() -> None:
     """Whose page of the name ``windrow`` is another project's."""
-    (address,) = re.findall(r"^REPOSITORY=(\S+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    home = address().removesuffix(".git")
     for name, text in pages().items():
         links = re.findall(r"https?://[^\s)\"'<>\\]+", text)
-        assert not [link for link in links if "windrow" in link.lower() and link != address], name
+        assert not [link for link in links if "windrow" in link.lower() and not link.startswith(home)], name
