@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers docs site clean
+.PHONY: demo test lint types dist bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers docs site clean
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -18,6 +18,12 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+# What a release uploads, in dist/.
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/twine check --strict dist/*
 
 # Figures of docs/order.md: the shuffle's statistics, and its cost beside others'.
 bench-order: $(VENV)/.bench

@@ -1,8 +1,17 @@
 """What a release is made of: its version and metadata, what is locked, and the files that a project has."""
 
+import importlib.util
 import re
+import subprocess
+import sys
+import tarfile
 import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import pytest
 
 from conftest import ROOT
 from windrow.distribution import __version__
@@ -25,3 +34,72 @@ def test_the_metadata_says_whose_it_is_and_for_whom() -> None:
     assert project()["authors"] == [{"name": "the windrow developers"}]
     said = " ".join(project()["classifiers"])
     assert all(words in said for words in ("Intended Audience", "Operating System", "Topic", "Typing :: Typed"))
+
+
+# -- the wheel, as users get it ------------------------------------------------------------------------------------
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pack(folder: Path, wheel_bytes: int, names: Iterable[str]) -> None:
+    """A folder ``dist`` with a wheel of that size, and an sdist that holds empty files of these names."""
+    (folder / "dist").mkdir()
+    (folder / "dist" / "hay-1.0.0-py3-none-any.whl").write_bytes(bytes(wheel_bytes))
+    with tarfile.open(folder / "dist" / "hay-1.0.0.tar.gz", "w:gz") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(f"hay-1.0.0/{name}"))
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = script("check_release")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "WORK", tmp_path / "work")
+    return module
+
+
+def test_a_wheel_of_a_megabyte_and_an_sdist_without_tests_are_refused(release: ModuleType, tmp_path: Path) -> None:
+    for size, names, said in (
+        (1_000_000, release.GOLDEN, "1,000,000 are the most"),
+        (999_999, release.GOLDEN[:1], "has not the tests"),
+    ):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        release.ROOT = folder
+        pack(folder, size, names)
+        with pytest.raises(SystemExit, match=said):
+            release.checked_files()
+
+
+def test_a_wheel_below_a_megabyte_and_an_sdist_with_tests_pass(release: ModuleType, tmp_path: Path) -> None:
+    pack(tmp_path, 999_999, release.GOLDEN)
+    wheel, sources = release.checked_files()
+    assert wheel.exists()
+    assert (sources / release.GOLDEN[0]).exists()
+
+
+def test_a_command_that_ends_otherwise_than_expected_is_shown_with_what_it_said(release: ModuleType) -> None:
+    ends = {code: (sys.executable, "-c", f"print('hay'); raise SystemExit({code})") for code in (0, 3)}
+    assert release.run(ROOT, *ends[0]) == release.run(ROOT, *ends[3], fails=True) == "hay\n"
+    for code, fails in ((0, True), (3, False)):
+        with pytest.raises(SystemExit, match=f"ended with {code}:\nhay"):
+            release.run(ROOT, *ends[code], fails=fails)
+
+
+def test_every_extra_has_a_first_use_and_all_give_the_same_tokens_and_batches(tmp_path: Path) -> None:
+    first_use = script("first_use")
+    extras = script("check_release").extras_of(ROOT / "pyproject.toml")
+    assert not [name for name in extras if not hasattr(first_use, f"of_{name}")], "scripts/first_use.py tries each"
+    packages = {"torch": "torch", "fast": "gigatoken", "hf": "tokenizers", "io": "pyarrow"}
+    here = [name for name, package in packages.items() if importlib.util.find_spec(package)]
+    command = [sys.executable, ROOT / "scripts" / "first_use.py", *here]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert len(set(done.stdout.split())) == 1
