@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types dist bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers docs site clean
+.PHONY: demo test lint types dist lock docs site clean
+.PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -24,6 +25,13 @@ dist: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/uv build --quiet
 	$(BIN)/twine check --strict dist/*
+
+# requirements-dev.txt: the extra dev with hashes, for every system and Python. Not torch: constraints.txt has it, for a
+# build at hand has another hash than the index's. UPGRADE=--upgrade takes newer versions of everything.
+lock:
+	echo torch | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --excludes /dev/stdin --custom-compile-command "make lock" $(UPGRADE) --extra dev pyproject.toml \
+	  --output-file requirements-dev.txt
 
 # Figures of docs/order.md: the shuffle's statistics, and its cost beside others'.
 bench-order: $(VENV)/.bench
@@ -85,8 +93,8 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[torch,fast]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
 	touch $@
 
 # The trainers that windrow is tested in; one that does not install is left out, and its tests say so.

@@ -6,15 +6,19 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from conftest import ROOT
-from windrow.distribution import __version__
+from windrow.distribution import DISTRIBUTION, __version__
 
 
 def text_of(name: str) -> str:
@@ -34,6 +38,46 @@ def test_the_metadata_says_whose_it_is_and_for_whom() -> None:
     assert project()["authors"] == [{"name": "the windrow developers"}]
     said = " ".join(project()["classifiers"])
     assert all(words in said for words in ("Intended Audience", "Operating System", "Topic", "Typing :: Typed"))
+
+
+# -- what is locked ------------------------------------------------------------------------------------------------
+
+
+def wanted(extra: str) -> Iterator[Requirement]:
+    """What ``extra`` asks for, with what it asks for through other extras."""
+    for line in project()["optional-dependencies"][extra]:
+        asked = Requirement(line)
+        if asked.name == DISTRIBUTION:
+            yield from chain.from_iterable(wanted(other) for other in asked.extras)
+        else:
+            yield asked
+
+
+def locked() -> dict[str, list[Requirement]]:
+    """The pins of requirements-dev.txt, by name; a package may have several, for several Pythons."""
+    pins = defaultdict(list)
+    for line in re.findall(r"^(\w.*?) \\$", text_of("requirements-dev.txt"), re.MULTILINE):
+        pins[canonicalize_name(Requirement(line).name)].append(Requirement(line))
+    return pins
+
+
+def test_what_the_tests_need_is_locked_but_for_torch() -> None:
+    pins = locked()
+    asked = [*map(Requirement, project()["dependencies"]), *wanted("dev")]
+    assert [one.name for one in asked if canonicalize_name(one.name) not in pins] == ["torch"], "make lock"
+    for one in asked:
+        for pin in pins[canonicalize_name(one.name)]:
+            (version,) = (part.version for part in pin.specifier)
+            assert one.specifier.contains(version), f"make lock: {one} and {pin}"
+
+
+def test_what_is_locked_has_hashes_and_names_no_place_to_get_it_from() -> None:
+    text = text_of("requirements-dev.txt")
+    blocks = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == sum(map(len, locked().values()))
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "://" not in text
+    assert set(re.findall(r"--[a-z-]+", text)) == {"--hash"}
 
 
 # -- the wheel, as users get it ------------------------------------------------------------------------------------
