@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -30,6 +31,15 @@ def project() -> dict[str, Any]:
     return table
 
 
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_changelog_begins_with_the_version_of_the_code() -> None:
     assert re.findall(r"^## (\S+)", text_of("CHANGELOG.md"), re.MULTILINE)[0] == __version__
 
@@ -38,6 +48,55 @@ def test_the_metadata_says_whose_it_is_and_for_whom() -> None:
     assert project()["authors"] == [{"name": "the windrow developers"}]
     said = " ".join(project()["classifiers"])
     assert all(words in said for words in ("Intended Audience", "Operating System", "Topic", "Typing :: Typed"))
+
+
+def test_every_python_of_the_metadata_is_tested_on_three_systems() -> None:
+    matrix = yaml.safe_load(text_of(".github/workflows/tests.yml"))["jobs"]["tests"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    said = [name.split()[-1] for name in project()["classifiers"] if re.search(r"Python :: \d\.\d+$", name)]
+    assert set(said) <= set(matrix["python"])
+    assert project()["requires-python"] == f">={matrix['python'][0]}"
+
+
+def test_every_action_is_pinned_by_a_hash_with_its_version_beside_it() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / ".github").rglob("*.yml"))
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert len(used) > 10
+    own = {name for name, _ in used if name.startswith("./")}
+    assert all((ROOT / name).exists() for name in own)
+    pins = {name.split("@")[0]: (name, note) for name, note in used if name not in own}
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", name) for name, _ in pins.values())
+    assert all(re.fullmatch(r" # v\d+\.\d+\.\d+", note) for _, note in pins.values())
+    assert {pair for pair in used if pair[0] not in own} == set(pins.values()), "one action, two versions"
+
+
+def test_a_tag_is_refused_until_version_changelog_and_address_are_those_of_a_release(tmp_path: Path) -> None:
+    check_tag = script("check_tag")
+    for name in (*check_tag.ADDRESSED, "src/windrow/distribution.py", "CHANGELOG.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(
+            text_of(name).replace(check_tag.PLACEHOLDER, "://hay.example/me/"), encoding="utf-8"
+        )
+    log = tmp_path / "CHANGELOG.md"
+    log.write_text(f"# Changelog\n\n## {__version__} (2026-12-01)\n", encoding="utf-8")
+    assert check_tag.reasons(f"v{__version__}", tmp_path) == []
+    assert "The tag is 9.9" in "".join(check_tag.reasons("9.9", tmp_path))
+    log.write_text(f"## {__version__} (unreleased)\n", encoding="utf-8")
+    assert "(unreleased)" in "".join(check_tag.reasons(f"v{__version__}", tmp_path))
+    (tmp_path / "CITATION.cff").write_text(f"https{check_tag.PLACEHOLDER}windrow", encoding="utf-8")
+    assert "CITATION.cff names HOST/OWNER" in "".join(check_tag.reasons(f"v{__version__}", tmp_path))
+
+
+def test_only_the_code_and_the_changelog_say_the_version() -> None:
+    for name in ("CITATION.cff", "README.md", "SECURITY.md", "pyproject.toml"):
+        assert not re.findall(rf"\b{re.escape(__version__)}\b", text_of(name)), name
+
+
+def test_what_a_newcomer_looks_for_is_there_and_linked_from_the_page_on_contributing() -> None:
+    for name in ("SECURITY.md", "CODE_OF_CONDUCT.md"):
+        assert f"({name})" in text_of("CONTRIBUTING.md")
+    for name in ("CITATION.cff", "LICENSE", ".github/PULL_REQUEST_TEMPLATE.md", ".github/ISSUE_TEMPLATE/bug.yml"):
+        assert text_of(name)
 
 
 # -- what is locked ------------------------------------------------------------------------------------------------
@@ -81,15 +140,6 @@ def test_what_is_locked_has_hashes_and_names_no_place_to_get_it_from() -> None:
 
 
 # -- the wheel, as users get it ------------------------------------------------------------------------------------
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def pack(folder: Path, wheel_bytes: int, names: Iterable[str]) -> None:
