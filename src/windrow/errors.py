@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "LARGEST",
+    "Fixed",
     "NotEnoughTokensError",
     "PrepareError",
     "ResumeError",
@@ -20,7 +21,6 @@ __all__ = [
     "brief",
     "read_json",
     "require_shape",
-    "set_once",
     "whole_number",
 ]
 
@@ -111,12 +111,14 @@ def require_shape(value: Any, shape: Any, name: str = "it") -> None:
             require_shape(one, shape[0], f"{name}[{number}]")
 
 
-def set_once(self: object, name: str, value: object) -> None:
-    """The ``__setattr__`` of what is fixed when it is made: what it has cannot be set, for nothing would follow."""
-    if hasattr(self, name) and not callable(getattr(self, name)):
-        was, kind = brief(getattr(self, name)), type(self).__name__
-        raise AttributeError(
-            f"{name} is {was}, and it cannot be set to {brief(value)}: all that a {kind} does is fixed when it is "
-            f"made. Make another {kind}; a new Loader goes on by load_state_dict(state)."
-        )
-    object.__setattr__(self, name, value)
+class Fixed:
+    """What is fixed when it is made: what it has cannot be set, for nothing would follow."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name) and not callable(getattr(self, name)):
+            was, kind = brief(getattr(self, name)), type(self).__name__
+            raise AttributeError(
+                f"{name} is {was}, and it cannot be set to {brief(value)}: all that a {kind} does is fixed when it is "
+                f"made. Make another {kind}; a new Loader goes on by load_state_dict(state)."
+            )
+        super().__setattr__(name, value)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from windrow.batches.batch import Batch
 from windrow.batches.boundaries import Boundaries, MaskTargets
 from windrow.batches.delivery import check_device
-from windrow.errors import WindrowError, brief, set_once, whole_number
+from windrow.errors import Fixed, WindrowError, brief, whole_number
 from windrow.loader.batch_maker import BatchMaker
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.ranks import coordinate
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Loader"]
 
 
-class Loader:
+class Loader(Fixed):
     """The batches of ``data`` in a shuffled, resumable, distributed order.
 
     Args:
@@ -66,8 +66,6 @@ class Loader:
     Raises ``ValueError`` for bad sizes and an unnamed rank, ``NotEnoughTokensError`` when there would be no step.
     """
 
-    __setattr__ = set_once
-
     def __init__(
         self,
         data: Windows | Mixture | InTurn,
@@ -88,14 +86,18 @@ class Loader:
         mask_targets: MaskTargets | None = None,
     ) -> None:
         self._recipe = Recipe.of(data, seed, shuffle, shuffle_block, mask_targets)
-        self.seed, self.shuffle = self._recipe.seed, self._recipe.shuffle
-        self.shuffle_block, self.is_evaluation = self._recipe.shuffle_block, self._recipe.is_evaluation
+        self.seed: int = self._recipe.seed
+        self.shuffle: bool = self._recipe.shuffle
+        self.shuffle_block: int | None = self._recipe.shuffle_block
+        self.is_evaluation: bool = self._recipe.is_evaluation
+        self.dp_rank: int
+        self.dp_world_size: int
         self.dp_rank, self.dp_world_size = coordinate(dp_rank, dp_world_size)
-        self.batch_size = whole_number("batch_size", batch_size)
-        self.device = check_device(device)
-        self.samples = Samples(self._recipe.order(), self.members, self.dp_rank)
+        self.batch_size: int = whole_number("batch_size", batch_size)
+        self.device: torch.device | None = check_device(device)
+        self.samples: Samples = Samples(self._recipe.order(), self.members, self.dp_rank)
         tail = tail_of(epochs, drop_last)
-        self.sizes = StepSizes(self.batch_size, self.dp_world_size, tail, self.samples.order.epoch_samples)
+        self.sizes: StepSizes = StepSizes(self.batch_size, self.dp_world_size, tail, self.samples.order.epoch_samples)
         self.sizes.require_step()
         if isinstance(data, Mixture):
             data.check_repeats({name: int(row["samples"]) for name, row in self.shares().items()})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from windrow.errors import WindrowError, brief, set_once, whole_number
+from windrow.errors import Fixed, WindrowError, brief, whole_number
 from windrow.order.mixture_order import BLOCK, MixtureOrder
 from windrow.order.order import PlainOrder
 from windrow.windows.windows import Windows
@@ -17,15 +17,14 @@ from windrow.windows.windows import Windows
 __all__ = ["InTurn", "Mixture"]
 
 
-class InTurn:
+class InTurn(Fixed):
     """``members`` one after another, each of their samples once an epoch; the windows of a plain loader are one."""
 
     max_repeats: None = None
-    __setattr__ = set_once
 
     def __init__(self, members: Mapping[str, Windows]) -> None:
-        self.members = dict(members)
-        self.max_length = next(iter(self.members.values())).max_length
+        self.members: dict[str, Windows] = dict(members)
+        self.max_length: int = next(iter(self.members.values())).max_length
 
     def order(self, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> PlainOrder:
         """The order of these members under ``seed``."""
@@ -37,7 +36,7 @@ class InTurn:
         return {"in_turn": list(self.members)} if list(self.members) != [""] else None
 
 
-class Mixture:
+class Mixture(Fixed):
     """Several members by name, each with a weight: its share of the samples.
 
     Args:
@@ -51,8 +50,6 @@ class Mixture:
     Raises ``WindrowError`` for weights that are no shares, and for members of different ``max_length``.
     """
 
-    __setattr__ = set_once
-
     def __init__(
         self,
         members: Mapping[str, tuple[Windows, float]],
@@ -65,15 +62,15 @@ class Mixture:
             raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
         _require_members(members)
         self._names = list(members)  # in the order given
-        self.members = {name: members[name][0] for name in sorted(members)}
-        self.max_length = self._same_length()
+        self.members: dict[str, Windows] = {name: members[name][0] for name in sorted(members)}
+        self.max_length: int = self._same_length()
         later = _mapping(stages or {}, "stages", "{65536: {name: weight}}")
         weights = {0: {name: weight for name, (_, weight) in members.items()}, **later}
         positions = sorted(whole_number("the position of a stage", position, at_least=0) for position in weights)
         self._counts = {position: self._block_counts(position, weights[position]) for position in positions}
         total = sum(member.num_samples for member in self.members.values())
-        self.epoch_samples = whole_number("epoch_samples", total if epoch_samples is None else epoch_samples)
-        self.max_repeats = None if max_repeats is None else whole_number("max_repeats", max_repeats)
+        self.epoch_samples: int = whole_number("epoch_samples", total if epoch_samples is None else epoch_samples)
+        self.max_repeats: int | None = None if max_repeats is None else whole_number("max_repeats", max_repeats)
 
     def order(self, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> MixtureOrder:
         """The order of this mixture under ``seed``."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windrow.arrays import Int64, Mask, whole_numbers
-from windrow.errors import NotEnoughTokensError, set_once, whole_number
+from windrow.errors import Fixed, NotEnoughTokensError, whole_number
 from windrow.store.store import TokenStore
 from windrow.windows.document_rows import INDEX_VERSION, Exchanged, Pieces, find_pieces
 from windrow.windows.epoch_documents import EpochDocuments
@@ -25,7 +25,7 @@ Policy = Literal["concat", "pad", "pack", "bos", "evaluation"]
 POLICIES: tuple[Policy, ...] = ("concat", "pad", "pack", "bos")  # to train with
 
 
-class Windows:
+class Windows(Fixed):
     """Rows of ``max_length`` inputs from ``store``: sliding windows, or what another ``policy`` makes of documents.
 
     Args:
@@ -53,8 +53,6 @@ class Windows:
     max_length`` leaves targets that are never trained on.
     """
 
-    __setattr__ = set_once
-
     def __init__(
         self,
         store: TokenStore,
@@ -73,12 +71,12 @@ class Windows:
                 "returned."
             )
         self.store = store
-        self.max_length = whole_number("max_length", max_length)
-        self.stride = whole_number("stride", max_length if stride is None else stride)
+        self.max_length: int = whole_number("max_length", max_length)
+        self.stride: int = whole_number("stride", max_length if stride is None else stride)
         self.phase, self.tail, self.policy, self.document_order = phase, tail, policy, documents
         self._check_choices()
         self.layout: Sliding | Relaid | Pieces | Exchanged = self._laid_out()
-        self.num_samples = self.layout.num_rows
+        self.num_samples: int = self.layout.num_rows
         if not self.num_samples:
             raise NotEnoughTokensError(self._too_short())
         self._warn_about_gaps()
