@@ -42,7 +42,8 @@ class Crew:
     """Who does the work: the executor handed in, or processes of our ``own``, for more than one task."""
 
     def __init__(self, num_workers: int, executor: Executor | None = None, own: Workers | None = None) -> None:
-        self.num_workers, self._executor, self._own = num_workers, executor, own
+        self.num_workers = num_workers
+        self._executor, self._own = executor, own
 
     def __enter__(self) -> "Crew":
         return self

@@ -47,9 +47,10 @@ class Field:
     """What rows have under ``name``: the first value of each type, and where; the different strings; what misses."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.missing = name, 0
+        self.name = name
+        self.missing: int = 0
         self.first: dict[type, tuple[Value, str]] = {}
-        self.strings = set[str]()
+        self.strings: set[str] = set()
 
     def see(self, value: Value, where: str) -> None:
         """Take in a value. Raises ``ValueError`` for another type than those before, or a string too many."""
@@ -99,7 +100,8 @@ class KeptRows:
     """The values that an item keeps of its rows."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.fields, self._names, self._rows = [*map(Field, names)], names, list[tuple[Value, ...]]()
+        self.fields: list[Field] = [*map(Field, names)]
+        self._names, self._rows = names, list[tuple[Value, ...]]()
 
     def add(self, given: Iterable[object]) -> None:
         """One row. Raises ``ValueError`` for a value that cannot be kept."""

@@ -86,9 +86,10 @@ class Tally:
     def __init__(
         self, sources: Sequence[Source], on_report: Callable[[Report], None] | None, keep: Sequence[str] = ()
     ) -> None:
-        self.fields = [*map(Field, keep)]
-        self.sources, self.digests = sources, dict[int, tuple[str, int]]()
-        self.passed_over = dict[str, int]()
+        self.fields: list[Field] = [*map(Field, keep)]
+        self.sources = sources
+        self.digests: dict[int, tuple[str, int]] = {}
+        self.passed_over: dict[str, int] = {}
         self._on_report = on_report
         self._numbered: list[tuple[int, Item, Done]] = []
         self._started = time.perf_counter()

@@ -49,8 +49,8 @@ class ItemWriter:
     COLUMNS), and what is known of them."""
 
     def __init__(self, file: BinaryIO, key: str) -> None:
-        self._file, self._key = file, key
-        self._crc, self.seconds = 0, 0.0
+        self._file, self._key, self._crc = file, key, 0
+        self.seconds: float = 0.0
 
     def write(self, array: NDArray[Any]) -> None:
         started = time.perf_counter()

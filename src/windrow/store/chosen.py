@@ -38,8 +38,9 @@ class ChosenLine(Line):
         bounds = np.append(0, np.cumsum(parent.document_ends(documents) - starts))
         super().__init__([], [bounds[1:]], parent.dtype)
         heads = np.flatnonzero(np.diff(documents, prepend=-2) != 1)  # the first of each run of neighbours
-        self.documents, self.token_edges = documents, bounds[[0, -1]]
-        self.has_counts = parent.has_counts
+        self.documents = documents
+        self.token_edges: Int64 = bounds[[0, -1]]
+        self.has_counts: bool = parent.has_counts
         self._parent, self._edges = parent, np.append(bounds[heads], bounds[-1])
         self._starts = np.append(starts[heads], -1)  # in the parent, where -1 is what lies behind the end
 

@@ -33,12 +33,14 @@ class Line:
         files: Sequence[str] = (),
         counts: Sequence[Tokens] = (),
     ) -> None:
-        self.tokens, self._unread_ends = [*map(np.asarray, tokens)], [*map(np.asarray, ends)]  # quicker than memmaps
-        self.dtype, self._files = dtype, files
-        self.counts = Line(counts, (), np.dtype(np.uint8)) if counts else None  # a byte for each token, 0 or 1
-        self.has_counts = bool(counts)
-        self.token_edges = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
-        self.document_edges = np.cumsum([0, *map(len, ends)])  # likewise for documents
+        self.tokens: list[Tokens] = [*map(np.asarray, tokens)]  # quicker than memmaps
+        self._unread_ends: list[Int64] = [*map(np.asarray, ends)]
+        self.dtype = dtype
+        self._files = files
+        self.counts: Line | None = Line(counts, (), np.dtype(np.uint8)) if counts else None  # a byte a token, 0 or 1
+        self.has_counts: bool = bool(counts)
+        self.token_edges: Int64 = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
+        self.document_edges: Int64 = np.cumsum([0, *map(len, ends)])  # likewise for documents
         self._views: dict[int, Tokens] = {}  # of every span of a length: made once, costs nothing to keep
 
     @classmethod

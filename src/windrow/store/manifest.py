@@ -33,7 +33,7 @@ __all__ = [
 
 FORMAT = "windrow-store"
 MANIFEST = "manifest.json"
-BOUNDARIES = {"eos": ["eos_id"], "bos": ["bos_id"], "both": ["eos_id", "bos_id"], "none": []}  # and the ids they need
+BOUNDARIES: dict[str, list[str]] = {"eos": ["eos_id"], "bos": ["bos_id"], "both": ["eos_id", "bos_id"], "none": []}
 COLUMN_TYPES = ("int64", "float64", "bool", "category")
 MOST_CATEGORIES = 1 << 16
 _ITEMSIZE = {"uint16": 2, "uint32": 4}  # bytes, by dtype

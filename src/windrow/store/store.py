@@ -60,8 +60,9 @@ class TokenStore:
         self._start, self._stop = span or (0, line.num_tokens)  # a split sees a part of the same line
         if fingerprint is not None:
             self.fingerprint = fingerprint
-        self.dtype, self.eos_id = line.dtype, eos_id
-        self.num_tokens = self._stop - self._start
+        self.dtype: np.dtype[Any] = line.dtype
+        self.eos_id = eos_id
+        self.num_tokens: int = self._stop - self._start
         self.path: Path | None = None
         self.manifest: Manifest | None = None
         self._tokenizer: str | Tokenizer | None = None

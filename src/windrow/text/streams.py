@@ -158,7 +158,8 @@ class StreamBytes:
     """The bytes of a stream that were read and not forgotten: reads may go back as far as that."""
 
     def __init__(self, source: Source) -> None:
-        self._digest, self.num_raw = sha256(), 0
+        self._digest = sha256()
+        self.num_raw: int = 0
         self._chunks = chunks(source, self._seen)
         self._base, self._held = 0, bytearray()
 
