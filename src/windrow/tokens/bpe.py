@@ -31,7 +31,7 @@ from windrow.tokens.protocol import EOT
 # How a text is cut into pieces before the merges: facts of each format. The first spelling is the one in use;
 # older ones are listed so that they are recognised. Those of gpt2 cut alike. Those of cl100k_base put blanks
 # after a text's last line break in a piece of their own, which gives other ids with some vocabularies.
-PATTERNS = {
+PATTERNS: dict[str, tuple[str, ...]] = {
     "gpt2": (
         r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
         r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -135,12 +135,14 @@ class BPE:
         self, name: str, ranks: dict[bytes, int], regex: str, specials: dict[str, int], form: bytes | None = None
     ) -> None:
         require_sound(name, ranks, specials)
-        self.pattern = pattern_of(regex)
-        self.regex = PATTERNS["gpt2"][0] if self.pattern == "gpt2" else regex
-        self.name, self.ranks, self.specials = name, ranks, specials
-        self.vocab_size = max(*ranks.values(), *specials.values()) + 1
-        self.form = form or tiktoken_form(ranks)
-        self.digest = ["ranks", hashlib.sha256(self.form).hexdigest(), self.regex, specials]
+        self.pattern: str | None = pattern_of(regex)
+        self.regex: str = PATTERNS["gpt2"][0] if self.pattern == "gpt2" else regex
+        self.name = name
+        self.ranks = ranks
+        self.specials = specials
+        self.vocab_size: int = max(*ranks.values(), *specials.values()) + 1
+        self.form: bytes = form or tiktoken_form(ranks)
+        self.digest: list[Any] = ["ranks", hashlib.sha256(self.form).hexdigest(), self.regex, specials]
         self._running: _Engine | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -183,14 +185,16 @@ class _Engine:
     def __init__(self, bpe: BPE) -> None:
         import tiktoken
 
-        self.bpe, self.pid = bpe, os.getpid()
-        self.lock = threading.Lock()  # gigatoken refuses a second call while the first runs
-        self.num_texts = self.num_characters = 0
-        self.reference = tiktoken.Encoding(
+        self.bpe = bpe
+        self.pid: int = os.getpid()
+        self.lock: threading.Lock = threading.Lock()  # gigatoken refuses a second call while the first runs
+        self.num_texts: int = 0
+        self.num_characters: int = 0
+        self.reference: tiktoken.Encoding = tiktoken.Encoding(
             bpe.name, pat_str=bpe.regex, mergeable_ranks=bpe.ranks, special_tokens=bpe.specials
         )
         self.fast: Any = None
-        self.may_be_fast = True
+        self.may_be_fast: bool = True
 
     def encode(self, texts: Sequence[str]) -> Sequence[Sequence[int] | npt.NDArray[Any]]:
         with self.lock:

@@ -75,7 +75,9 @@ class Encoder:
         self._tables = [np.empty((0, len(COLUMNS)), np.int64)]
         self._tail = ""
         self.digests: list[bytes] = []  # of the pieces of the document that is open
-        self.num_tokens, self.max_token_id, self.seconds = 0, -1, 0.0
+        self.num_tokens: int = 0
+        self.max_token_id: int = -1
+        self.seconds: float = 0.0
 
     def document(self, text: str, place: Place) -> None:
         """One document. Raises ``ValueError`` when it has no place to be cut and is too long to be done whole."""

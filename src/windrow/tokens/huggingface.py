@@ -30,18 +30,19 @@ class HuggingFace:
     """The tokenizer in ``data``, the bytes of the file ``path``, with ``eos`` or the first usual name it has."""
 
     def __init__(self, path: str, data: bytes, eos: str | None = None) -> None:
-        self.name, settings = Path(path).name, _settings(path, data)
+        self.name: str = Path(path).name
+        settings = _settings(path, data)
         self._engine = _engine(path, settings)
         added = {token["content"]: token for token in settings["added_tokens"]}
-        self.eos = eos or next((name for name in EOS_NAMES if name in added), None) or ""
+        self.eos: str = eos or next((name for name in EOS_NAMES if name in added), None) or ""
         eos_id = self._engine.token_to_id(self.eos)
         if eos_id is None:
             raise _no_eos(path, self.eos, added)
         control = {name: token["id"] for name, token in added.items() if token["special"]}
         self.specials: dict[str, int] = control | {self.eos: eos_id}
-        self.vocab_size = max(self._engine.get_vocab(with_added_tokens=True).values()) + 1
-        self.pattern = _pattern(settings)
-        self.digest = ["tokenizer.json", settings, self.eos]
+        self.vocab_size: int = max(self._engine.get_vocab(with_added_tokens=True).values()) + 1
+        self.pattern: str | None = _pattern(settings)
+        self.digest: list[Any] = ["tokenizer.json", settings, self.eos]
         unknown = settings["model"].get("unk_token")  # the one special token that plain text may make
         self._control = np.array([token for name, token in self.specials.items() if name != unknown], np.int64)
 

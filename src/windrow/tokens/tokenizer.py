@@ -75,13 +75,16 @@ class TextTokenizer:
     """
 
     def __init__(self, model: "BPE | HuggingFace | SingleBytes", spec: str | None = None) -> None:
-        self.name = model.name
-        self.vocab_size = self.n_vocab = model.vocab_size
-        self.specials, self.special_tokens_set = model.specials, set(model.specials)
-        self.eos_id = self.eot_token = model.specials[model.eos]
-        self.bos_id = next((model.specials[name] for name in BOS_NAMES if name in model.specials), None)
-        self.pattern = model.pattern
-        self.fingerprint = hashlib.sha256(json.dumps(model.digest, sort_keys=True).encode()).hexdigest()
+        self.name: str = model.name
+        self.vocab_size: int = model.vocab_size
+        self.n_vocab: int = model.vocab_size
+        self.specials: dict[str, int] = model.specials
+        self.special_tokens_set: set[str] = set(model.specials)
+        self.eos_id: int = model.specials[model.eos]
+        self.eot_token: int = self.eos_id
+        self.bos_id: int | None = next((model.specials[name] for name in BOS_NAMES if name in model.specials), None)
+        self.pattern: str | None = model.pattern
+        self.fingerprint: str = hashlib.sha256(json.dumps(model.digest, sort_keys=True).encode()).hexdigest()
         self._model, self._spec = model, spec
 
     def __repr__(self) -> str:
@@ -170,9 +173,12 @@ class TextTokenizer:
 class SingleBytes:
     """The 256 bytes of UTF-8, and eos 256."""
 
-    name, vocab_size, pattern, eos = "bytes", 257, None, EOT
-    specials: ClassVar = {EOT: 256}
-    digest: ClassVar = ["bytes", specials]
+    name: str = "bytes"
+    vocab_size: int = 257
+    pattern: str | None = None
+    eos: str = EOT
+    specials: ClassVar[dict[str, int]] = {EOT: 256}
+    digest: ClassVar[list[Any]] = ["bytes", specials]
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
