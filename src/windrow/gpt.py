@@ -71,8 +71,8 @@ class TokenPositionEmbedding(nn.Module):
     def __init__(self, vocab_size: int = 50257, output_dim: int = 256, context_length: int = 1024) -> None:
         super().__init__()
         self.context_length = context_length
-        self.token = nn.Embedding(vocab_size, output_dim)
-        self.position = nn.Embedding(context_length, output_dim)
+        self.token: nn.Embedding = nn.Embedding(vocab_size, output_dim)
+        self.position: nn.Embedding = nn.Embedding(context_length, output_dim)
 
     def forward(self, ids: Tensor) -> Tensor:
         if ids.ndim != 2:
@@ -97,11 +97,13 @@ class GPT(nn.Module):
 
     def __init__(self, config: GPTConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or GPTConfig()
-        self.embedding = TokenPositionEmbedding(config.vocab_size, config.width, config.context_length)
-        self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_layers))
-        self.norm = nn.LayerNorm(config.width)
+        config = config or GPTConfig()
+        self.config: GPTConfig = config
+        vectors = TokenPositionEmbedding(config.vocab_size, config.width, config.context_length)
+        self.embedding: TokenPositionEmbedding = vectors
+        self.dropout: nn.Dropout = nn.Dropout(config.dropout)
+        self.blocks: nn.ModuleList = nn.ModuleList(_Block(config) for _ in range(config.num_layers))
+        self.norm: nn.LayerNorm = nn.LayerNorm(config.width)
         self._initialise()
 
     def forward(self, inputs: Tensor) -> Tensor:

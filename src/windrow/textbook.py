@@ -24,12 +24,12 @@ from windrow.distribution import install_line
 
 try:
     import torch
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
         "windrow.textbook gives torch tensors, and torch is not installed. Install it with "
         f"{install_line('torch')}, or use windrow.from_text(...), which gives NumPy arrays.",
         name="torch",
-    ) from error
+    ) from _error
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -159,7 +159,7 @@ class LMSequenceDataset(WindowDataset):
     """
 
     def __init__(self, tokens: Sequence[int] | NDArray[Any] | Tensor, block_size: int) -> None:
-        self.block_size = whole_number("block_size", block_size)
+        self.block_size: int = whole_number("block_size", block_size)
         array = tokens.numpy(force=True) if isinstance(tokens, Tensor) else np.asarray(tokens)
         windows = cut_windows("tokens", array, "block_size", block_size, stride=1)
         self._store = windows.store

@@ -11,6 +11,7 @@ import numpy as np
 
 from windrow.arrays import Int64
 from windrow.loader.loader import Loader
+from windrow.windows.windows import Windows
 
 __all__ = ["MOST_EPOCHS", "DrawCounts", "counted_epochs"]
 
@@ -26,8 +27,9 @@ class DrawCounts:
     """How often each sample of member ``name`` is drawn at the positions before ``stop`` that are not dropped."""
 
     def __init__(self, loader: Loader, name: str, stop: int, dropped: Int64) -> None:
-        self.windows, self.key = loader.members[name], (loader.seed, name)
-        self.masks_edges = loader.mask_targets == "document_edges"
+        self.windows: Windows = loader.members[name]
+        self.key: tuple[int, str] = (loader.seed, name)
+        self.masks_edges: bool = loader.mask_targets == "document_edges"
         self._exclusions = sorted((e for e in loader.exclusions if e.member == name), key=lambda e: -e.position)
         self._order, self._number = loader.samples.order, loader.samples.number_of(name)
         self._own = self._order.members[self._number]

@@ -39,7 +39,7 @@ class Boundaries:
     def __init__(
         self, outputs: Collection[str], mask_targets: MaskTargets | None, members: Iterable[Windows], *, on_device: bool
     ) -> None:
-        self.outputs = _checked(outputs, mask_targets, on_device)
+        self.outputs: frozenset[str] = _checked(outputs, mask_targets, on_device)
         self.mask_targets = mask_targets
         self._most_segments = 0
         if "cu_seqlens" in self.outputs:  # one more for padding

@@ -20,7 +20,7 @@ from windrow.order.steps import StepSizes, tail_of
 from windrow.store.store import TokenStore
 from windrow.windows.windows import Windows
 
-__all__ = ["DrawnBatch", "Pair", "TensorList", "WindowDataset", "cut_windows", "drawn_batches", "require_batch"]
+__all__ = ["DrawnBatch", "Pair", "WindowDataset", "cut_windows", "drawn_batches", "require_batch"]
 
 Pair = tuple[Tensor, Tensor]  # inputs and targets, int64
 
@@ -43,7 +43,7 @@ class WindowDataset(Dataset[Pair]):
     def __getitem__(self, index: slice) -> tuple[list[Tensor], list[Tensor]]: ...
     def __getitem__(self, index: int | slice) -> Pair | tuple[list[Tensor], list[Tensor]]:
         if isinstance(index, slice):
-            return self.input_ids[index], self.target_ids[index]
+            return list(self.input_ids[index]), list(self.target_ids[index])
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Collection[int]) -> list[Pair]:
@@ -53,14 +53,14 @@ class WindowDataset(Dataset[Pair]):
         return list(zip(inputs, targets, strict=True))
 
     @property
-    def input_ids(self) -> "TensorList":
+    def input_ids(self) -> Sequence[Tensor]:
         """All inputs, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
-        return TensorList(self, slice(None, -1))
+        return _TensorList(self, slice(None, -1))
 
     @property
-    def target_ids(self) -> "TensorList":
+    def target_ids(self) -> Sequence[Tensor]:
         """All targets, like a list of (max_length,) int64 tensors; each is made when it is asked for."""
-        return TensorList(self, slice(1, None))
+        return _TensorList(self, slice(1, None))
 
     def _gather(self, indices: Collection[int]) -> NDArray[Any]:
         ids = np.array([operator.index(index) for index in indices], dtype=np.int64)  # (B,)
@@ -71,7 +71,7 @@ class WindowDataset(Dataset[Pair]):
         return self._windows.gather(np.where(ids < 0, ids + num_windows, ids))
 
 
-class TensorList(Sequence[Tensor]):
+class _TensorList(Sequence[Tensor]):
     """The inputs, or the targets, of a dataset as if they were a list of tensors, to torch as well; a slice is one.
 
     It equals a list of equal tensors. What would change a list raises ValueError.
@@ -128,7 +128,7 @@ class TensorList(Sequence[Tensor]):
 
 
 def _as_list(value: Any) -> Any:
-    return list(value) if isinstance(value, TensorList) else value
+    return list(value) if isinstance(value, _TensorList) else value
 
 
 def _widened(tokens: NDArray[Any]) -> Tensor:

@@ -32,7 +32,7 @@ from windrow.training.run import RUN, Run, Settings, StorePart, how_to_go_on, ru
 from windrow.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 __all__ = ["Story", "run_demo"]
 
@@ -50,7 +50,8 @@ class Story:
     """Numbered panels on standard output, on any terminal."""
 
     def __init__(self) -> None:
-        self.console, self._numbers = output_console(), count(1)
+        self.console: Console = output_console()
+        self._numbers = count(1)
         self.console.width = min(self.console.width, _WIDEST)
 
     def tell(self, title: str, *parts: "RenderableType") -> None:

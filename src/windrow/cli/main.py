@@ -27,7 +27,7 @@ from windrow.distribution import __version__, name_clash
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     rich_markup_mode="rich",  # else help has no panels
@@ -171,8 +171,8 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
         print_summary(output_console(), name, summary)
 
 
-for body in (show, when, trace, report, plan, check, bench):
-    app.command()(body)
+for _body in (show, when, trace, report, plan, check, bench):
+    app.command()(_body)
 
 
 @app.command()

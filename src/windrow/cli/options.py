@@ -27,8 +27,12 @@ def panel(title: str) -> Callable[..., Any]:
     return option
 
 
-inputs, documents, batches = panel("Inputs"), panel("Documents"), panel("Windows and batches")
-model, work, output = panel("Model"), panel("Work"), panel("Output")
+inputs: Callable[..., Any] = panel("Inputs")
+documents: Callable[..., Any] = panel("Documents")
+batches: Callable[..., Any] = panel("Windows and batches")
+model: Callable[..., Any] = panel("Model")
+work: Callable[..., Any] = panel("Work")
+output: Callable[..., Any] = panel("Output")
 
 # -- stores, texts, folders ----------------------------------------------------------------------------------------
 

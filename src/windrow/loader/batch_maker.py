@@ -44,7 +44,8 @@ class BatchMaker:
         dtype: np.dtype[Any],
         resident: bool,
     ) -> None:
-        self.dtype, self._recipe, self._samples, self._boundaries = dtype, recipe, samples, boundaries
+        self.dtype = dtype
+        self._recipe, self._samples, self._boundaries = recipe, samples, boundaries
         self._max_length = recipe.data.max_length
         drawn: tuple[Any, int] = (recipe.members, recipe.seed)
         self._draw = ResidentDraw(*drawn, device, dtype) if resident else Draw(*drawn)

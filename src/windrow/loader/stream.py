@@ -30,10 +30,10 @@ class Stream:
 
     def __init__(self, recipe: Recipe, maker: BatchMaker, sizes: StepSizes, ranks: Sequence[int | None]) -> None:
         self._recipe, self._maker, self._sizes, self._ranks = recipe, maker, sizes, ranks
-        self.position = 0
-        self.segments = Segments.begin(sizes)
+        self.position: int = 0
+        self.segments: Segments = Segments.begin(sizes)
         self.excluded: list[Exclusion] = []
-        self.meter = Meter()
+        self.meter: Meter = Meter()
         self._own: list[Exclusion] = []  # of what is excluded, what was asked for here, not loaded
         self._begun = False  # whether anyone has iterated since the beginning, or since a state was loaded
         self._iteration = 0  # the number of the iterator that may go on

@@ -51,7 +51,7 @@ class MixtureOrder:
     ) -> None:
         self.epoch_samples = epoch_samples
         self._slots = Permutation(BLOCK, "mixture", seed)
-        self.members = [
+        self.members: list[MemberOrder] = [
             MemberOrder(num_samples[name], seed=seed, name=name, shuffle=shuffle, shuffle_block=shuffle_block)
             for name in sorted(num_samples)
         ]

@@ -113,12 +113,12 @@ class PlainOrder:
     def __init__(
         self, num_samples: Mapping[str, int], *, seed: int, shuffle: bool = True, shuffle_block: int | None = None
     ) -> None:
-        self.members = [
+        self.members: list[MemberOrder] = [
             MemberOrder(num, seed=seed, name=name, shuffle=shuffle, shuffle_block=shuffle_block)
             for name, num in num_samples.items()
         ]
         self._first = np.cumsum([0, *num_samples.values()])  # (M + 1,) the place of each member's first in an epoch
-        self.epoch_samples = int(self._first[-1])
+        self.epoch_samples: int = int(self._first[-1])
 
     def at(self, positions: Int64) -> tuple[Int64, Int64, Int64]:
         """``(member, window, epoch)``, each (B,) int64, of ``positions`` (B,) int64."""

@@ -48,9 +48,9 @@ class Permutation:
     """
 
     def __init__(self, num: int, *key: int | str) -> None:
-        self.num = num = whole_number("num", num)
-        bits = (num - 1).bit_length()
-        rounds = _ROUNDS_SMALL if num < 2**16 else _ROUNDS_LARGE
+        self.num: int = whole_number("num", num)
+        bits = (self.num - 1).bit_length()
+        rounds = _ROUNDS_SMALL if self.num < 2**16 else _ROUNDS_LARGE
         self._low_bits = np.uint64(bits // 2)
         self._masks = (np.uint64((1 << (bits - bits // 2)) - 1), np.uint64((1 << (bits // 2)) - 1))
         self._tweak_key, *self._keys = keyed_integers(rounds + 1, *key)

@@ -21,6 +21,7 @@ import torch
 from windrow.batches.batch import Batch
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
+from windrow.loader.loader import Loader
 from windrow.store.whole import append_whole, write_whole
 from windrow.training.checkpoint import CHECKPOINT, REMEDY, check_parts, read_checkpoint, write_checkpoint
 from windrow.training.ranks import Ranks
@@ -78,14 +79,16 @@ class Trainer:
     """
 
     def __init__(self, run: Run, ranks: Ranks | None = None) -> None:
-        self.run, self.ranks = run, (ranks := ranks or Ranks())
-        self.loader, self.valid = run.loader(**vars(ranks)), run.valid_loader(ranks.device)
-        self.num_steps = run.num_steps(self.loader)
+        self.run = run
+        self.ranks: Ranks = (ranks := ranks or Ranks())
+        self.loader: Loader = run.loader(**vars(ranks))
+        self.valid: Loader | None = run.valid_loader(ranks.device)
+        self.num_steps: int = run.num_steps(self.loader)
         torch.manual_seed(run.settings.seed % 2**64)  # torch takes no more
-        self.config = model_config(run.settings, run.vocab_size)
-        self.model = GPT(self.config).to(ranks.device)
-        self.optimizer = _optimizer(self.model, run.settings.lr)
-        self.step = 0
+        self.config: GPTConfig = model_config(run.settings, run.vocab_size)
+        self.model: GPT = GPT(self.config).to(ranks.device)
+        self.optimizer: torch.optim.AdamW = _optimizer(self.model, run.settings.lr)
+        self.step: int = 0
         self.log: list[Row] = []
         self.on_batch: Callable[[int, Batch], None] | None = None
         self._marks: list[tuple[float, str]] = []

@@ -19,9 +19,10 @@ class Draw:
     """Draws samples from ``members`` under ``seed``."""
 
     def __init__(self, members: Mapping[str, Windows], seed: int) -> None:
-        self.members, self.seed = members, seed
-        self.eos_id = next(iter(members.values())).eos_id
-        self.dtype = np.result_type(*(member.dtype for member in members.values()))  # the widest
+        self.members = members
+        self.seed = seed
+        self.eos_id: int = next(iter(members.values())).eos_id
+        self.dtype: np.dtype[Any] = np.result_type(*(member.dtype for member in members.values()))  # the widest
 
     def tokens(self, samples: Int64, num_samples: int, hidden: Mask | None = None) -> tuple[Any, Mask | None]:
         """Tokens (n, L + 1) of ``samples`` (3, n), and which targets count, (n, L), or None when all do.
