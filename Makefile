@@ -19,7 +19,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
-	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes windrow --ignoreexternal
+	PATH="$(abspath $(BIN)):$$PATH" python scripts/check_types.py
 
 # What a release uploads, in dist/.
 dist: $(VENV)/.dev

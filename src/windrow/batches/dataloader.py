@@ -58,7 +58,7 @@ class _Taken(Dataset[Batch]):
 class StepDataLoader(DataLoader[Batch]):
     """See ``Loader.dataloader``. It hands on what one within receives, so that it can say no to being taken apart."""
 
-    drop_last = property(lambda self: self._taken.refuse(), lambda self, _: None)  # read to make another, set by torch
+    drop_last: Any = property(lambda self: self._taken.refuse(), lambda self, _: None)  # read to copy it, set by torch
 
     def __init__(self, steps: Steps, *, num_workers: int, pin_memory: bool) -> None:
         self._steps, self._taken = steps, _Taken()
