@@ -47,7 +47,7 @@ def names_by_page(package: Any) -> dict[str, list[str]]:
 def exported(package: Any, module: str) -> list[str]:
     """The names of a module's ``__all__``; of ``errors`` only the errors."""
     names = [f"windrow.{module}.{name}" for name in package[module].exports]
-    return [name for name in names if module != "errors" or found(package, name).is_class]
+    return [name for name in names if module != "errors" or name.endswith("Error")]
 
 
 def found(package: Any, name: str) -> Any:
