@@ -14,7 +14,7 @@ from prepare_helpers import Broken, origins, snapshot
 from windrow import TokenStore, Windows, load_tokenizer, prepare
 from windrow.errors import NotEnoughTokensError, PrepareError, SourceError, TokenizerError
 from windrow.preparing.items import job_for
-from windrow.text.sources import Reading
+from windrow.text.reading import Reading
 
 EOS = 256
 

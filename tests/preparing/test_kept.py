@@ -18,7 +18,8 @@ from windrow.preparing import publish
 from windrow.preparing.crew import Here
 from windrow.preparing.items import Item
 from windrow.text.blocks import Block
-from windrow.text.sources import Reading, Source
+from windrow.text.reading import Reading
+from windrow.text.sources import Source
 
 Row = dict[str, Any]
 INTEGERS = st.integers(-(2**63), 2**63 - 1)

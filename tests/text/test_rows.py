@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from windrow.text.reading import Reading
 from windrow.text.rows import row_of
-from windrow.text.sources import Reading
 
 
 def test_a_row_is_a_text_parts_or_ids_by_the_key_that_was_named() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from windrow.errors import SourceError
 from windrow.text import blocks
-from windrow.text.sources import Reading, Source
+from windrow.text.reading import Reading
+from windrow.text.sources import Source
 from windrow.text.streams import FileBytes, StreamBytes
 from windrow.tokens import cuts
 from windrow.tokens.bpe import PATTERNS

@@ -130,7 +130,7 @@ def prepare(
     windrow prepare texts/ corpus --dry-run
     """
     from windrow.cli.prepare import run_dry, run_prepare
-    from windrow.text.sources import Reading
+    from windrow.text.reading import Reading
 
     if part and (finish or dry_run):
         raise typer.BadParameter(

@@ -25,8 +25,10 @@ from windrow.preparing.kept import KeptRows
 from windrow.preparing.unfinished import ItemFile, ItemWriter, write_item
 from windrow.text.blocks import Block
 from windrow.text.json_forms import is_array
-from windrow.text.parse import Bad, Document, documents, split_literal
-from windrow.text.sources import BOM, Reading, Source
+from windrow.text.parse import documents, split_literal
+from windrow.text.reading import Reading
+from windrow.text.rows import Bad, Document, has_half_a_pair
+from windrow.text.sources import BOM, Source
 from windrow.text.streams import STEP, FileBytes, StreamBytes, hash_file, num_lines, read_span
 from windrow.tokens.cuts import PIECE
 from windrow.tokens.encoder import EMPTY, Encoder
@@ -169,7 +171,7 @@ class _Reader:
             return
         for line, (text, kept) in enumerate(zip(self._item.data, self._item.kept or repeat(()), strict=False), 1):
             stop = start + len(text.encode("utf-8", "surrogatepass"))
-            if not text.isascii() and text.encode("utf-8", "replace") != text.encode("utf-8", "surrogatepass"):
+            if has_half_a_pair(text):
                 yield Bad("half a surrogate pair, which UTF-8 has none of", line, start, stop)
             else:
                 yield Document(text, line, start, stop, kept)

@@ -14,7 +14,8 @@ from windrow.errors import SourceError
 from windrow.preparing.crew import crew_for
 from windrow.preparing.encode import do
 from windrow.preparing.items import Job, Tasks, job_for
-from windrow.text.sources import Inputs, Reading, Source, find_sources
+from windrow.text.reading import Reading
+from windrow.text.sources import Inputs, Source, find_sources
 from windrow.tokens.protocol import Tokenizer, token_dtype
 from windrow.tokens.tokenizer import load_tokenizer
 

@@ -19,7 +19,8 @@ from windrow.preparing.kept import Value, kept_values
 from windrow.preparing.unfinished import ItemFile, write_item
 from windrow.text.blocks import Block, blocks
 from windrow.text.json_forms import LINE_FORMS
-from windrow.text.sources import Reading, Source
+from windrow.text.reading import Reading
+from windrow.text.sources import Source
 from windrow.text.streams import Bytes, FileBytes, StreamBytes, num_lines
 from windrow.tokens.protocol import Tokenizer, bos_id_of
 

@@ -27,7 +27,7 @@ from windrow.preparing.tally import Tally
 from windrow.preparing.unfinished import ItemFile
 from windrow.store.manifest import MANIFEST, Column, ColumnFile, Manifest, Shard, describe
 from windrow.store.whole import write_whole
-from windrow.text.sources import Reading
+from windrow.text.reading import Reading
 from windrow.tokens.protocol import Tokenizer, bos_id_of, token_dtype
 
 __all__ = ["publish_side"]

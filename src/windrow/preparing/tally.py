@@ -17,7 +17,8 @@ from windrow.preparing.encode import Done
 from windrow.preparing.items import Item
 from windrow.preparing.kept import Field
 from windrow.shown import counted
-from windrow.text.sources import Reading, Source
+from windrow.text.reading import Reading
+from windrow.text.sources import Source
 
 __all__ = ["Report", "Result", "Tally"]
 

@@ -13,7 +13,8 @@ from windrow.errors import PrepareError, StoreError
 from windrow.preparing.items import batches
 from windrow.store.manifest import MANIFEST, Manifest, describe, read_manifest, read_sources
 from windrow.store.store import open_store
-from windrow.text.sources import Reading, Source
+from windrow.text.reading import Reading
+from windrow.text.sources import Source
 from windrow.text.streams import hash_file
 from windrow.tokens.protocol import Tokenizer
 

@@ -12,7 +12,8 @@ from functools import cache
 
 from windrow.errors import SourceError
 from windrow.text.json_forms import LINE_FORMS, LONGEST_LINE, is_array
-from windrow.text.sources import BOM, Reading, Source
+from windrow.text.reading import Reading
+from windrow.text.sources import BOM, Source
 from windrow.text.streams import Bytes
 from windrow.tokens.cuts import LIMIT, PIECE, first_cut
 from windrow.tokens.protocol import EOT

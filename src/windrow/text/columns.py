@@ -5,18 +5,19 @@ from 1, stands where text files have a line. Cost: some thousand rows in memory.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import islice, repeat
+from itertools import islice
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 from windrow.distribution import install_line
 from windrow.errors import SourceError
 from windrow.text.blocks import Block
-from windrow.text.parse import Bad, Document
-from windrow.text.sources import Reading, Source
+from windrow.text.reading import Reading
+from windrow.text.rows import Bad, Document, document_of
+from windrow.text.sources import Source
 from windrow.text.streams import chunks, open_binary
 
 __all__ = ["row_groups", "rows"]
@@ -46,14 +47,10 @@ def rows(source: Source, block: Block, reading: Reading) -> Iterator[Document | 
     read = _parquet_columns if source.form == "parquet" else _arrow_columns
     with _opened(source) as file, _damage_named(source):
         for batch, first in read(file, source, block, reading):
-            found = _documents(batch, first, reading)
-            yield from _with_kept(found, batch, reading.keep) if reading.keep else found
-
-
-def _with_kept(found: Iterator[Document | Bad], batch: Any, keep: Sequence[str]) -> Iterator[Document | Bad]:
-    columns = [_texts(batch.column(name)) if name in batch.schema.names else repeat(None) for name in keep]
-    for document, kept in zip(found, zip(*columns, strict=False), strict=False):
-        yield document._replace(kept=kept) if isinstance(document, Document) else document
+            names = [name for name in (*reading.keys.values(), *reading.keep) if name in batch.schema.names]
+            columns = (_values(batch.column(name)) for name in names)
+            for number, values in enumerate(zip(*columns, strict=True), first + 1):
+                yield document_of(dict(zip(names, values, strict=True)), number, 0, 0, reading)
 
 
 def _pyarrow() -> Any:
@@ -176,32 +173,16 @@ def _as_bytes(kind: Any) -> Any:
     return getattr(arrow, str(kind).replace("string", "binary"))()
 
 
-def _documents(batch: Any, first: int, reading: Reading) -> Iterator[Document | Bad]:
-    if reading.has_rows:
-        columns = [batch.column(key).to_pylist() for key in reading.keys.values()]
-        for row, ids in enumerate(zip(*columns, strict=True), first + 1):
-            yield Document("", row, 0, 0, row=ids)
-        return
-    key = reading.keys["text_key"]
-    for row, text in enumerate(_texts(batch.column(key)), first + 1):
-        if isinstance(text, str):
-            yield Document(text, row, 0, 0)
-        elif text is None:
-            yield Bad(f"{key!r} is null, and text is a string", row, 0, 0)
-        else:
-            wrong = f"byte 0x{text.object[text.start]:02x} at offset {text.start} of the text ({text.reason})"
-            yield Bad(f"{key!r} is not UTF-8: {wrong}", row, 0, 0)
-
-
-def _texts(column: Any) -> list[str | UnicodeDecodeError | None]:
+def _values(column: Any) -> list[Any]:
+    """The values of a column as Python has them; a text that is no UTF-8 as the error it makes."""
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:  # nobody looks at the bytes when such a file is written
-        return [_text_of(value) for value in column]
+        return [_value(value) for value in column]
 
 
-def _text_of(value: Any) -> str | UnicodeDecodeError | None:
+def _value(value: Any) -> Any:
     try:
-        return value.as_py()  # type: ignore[no-any-return]
+        return value.as_py()
     except UnicodeDecodeError as error:
         return error

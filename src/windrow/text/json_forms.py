@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from windrow.errors import SourceError
-from windrow.text.sources import BOM, FORM_REMEDY, Reading, Source
+from windrow.text.reading import FORM_REMEDY, Reading
+from windrow.text.sources import BOM, Source
 
 __all__ = ["JSON", "LINE_FORMS", "LONGEST_LINE", "elements", "is_array"]
 

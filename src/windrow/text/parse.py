@@ -7,48 +7,24 @@ Only lines of white space between lines of JSON are nothing at all. Cost: one bl
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from windrow.errors import SourceError
 from windrow.text.blocks import delimiter
 from windrow.text.json_forms import JSON, LINE_FORMS, elements
-from windrow.text.rows import row_of
-from windrow.text.sources import BOM, Reading
+from windrow.text.reading import Reading
+from windrow.text.rows import Bad, Document, document_of
+from windrow.text.sources import BOM
 from windrow.text.streams import num_lines
 from windrow.tokens.protocol import EOT
 
-__all__ = ["Bad", "Document", "documents", "read_text", "split_literal"]
+__all__ = ["documents", "read_text", "split_literal"]
 
 _WITH_NUMBERS = json.JSONDecoder(parse_int=lambda digits: int(digits[:40]))  # Python refuses those of 5000 digits
 _Decode = Callable[[bytes], str | None]
-
-
-class Document(NamedTuple):
-    """A text and where it lies: ``line`` counts from 1 within the block (0: it has none).
-
-    ``kept`` are the values of the fields that are kept of its row, as they were read. ``row`` holds its parts, each a
-    text and whether it counts; or instead of a text ids and their mask, not looked at.
-    """
-
-    text: str
-    line: int
-    start: int
-    stop: int
-    kept: tuple[object, ...] = ()
-    row: tuple[Any, ...] | None = None
-
-
-class Bad(NamedTuple):
-    """What stands where a document belongs; ``is_fatal``: what comes after it in the source is lost as well."""
-
-    reason: str
-    line: int
-    start: int
-    stop: int
-    is_fatal: bool = False
 
 
 def documents(data: bytes, form: str, start: int, reading: Reading) -> Iterator[Document | Bad]:
@@ -56,8 +32,7 @@ def documents(data: bytes, form: str, start: int, reading: Reading) -> Iterator[
     if form not in LINE_FORMS:
         return _texts(data, start, reading)
     is_array = form == "json" and start <= len(BOM) and re.match(rb"\s*\[", data)
-    rows = (_array if is_array else _lines)(data, start, reading)
-    return _with_kept(rows, data, start, reading.keep) if reading.keep else rows
+    return (_array if is_array else _lines)(data, start, reading)
 
 
 def split_literal(document: Document) -> Iterator[Document]:
@@ -150,7 +125,7 @@ def _looked_at(data: bytes, line: int, start: int, reading: Reading) -> Document
     """A row that the fast decoder does not take, by the json module, which has the last word on any row."""
     stop = start + len(data)
     try:
-        row = (_WITH_NUMBERS if reading.has_rows else JSON).decode(data.decode("utf-8"))
+        row = (_WITH_NUMBERS if reading.has_rows or reading.keep else JSON).decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         return Bad(not_utf8(data, error, start), line, start, stop)
     except json.JSONDecodeError as error:
@@ -159,17 +134,13 @@ def _looked_at(data: bytes, line: int, start: int, reading: Reading) -> Document
         return Bad("not JSON that can be read: nested too deep", line, start, stop)
     if not isinstance(row, dict):
         return Bad(f"a JSON {type(row).__name__}, and each document is an object", line, start, stop)
-    try:
-        text, values = row_of(row, reading)
-    except ValueError as error:
-        return Bad(str(error), line, start, stop)
-    return Document(text, line, start, stop, row=values)
+    return document_of(row, line, start, stop, reading)
 
 
 @cache
 def _decoder(reading: Reading) -> _Decode:
     """The text of a row; None or ValueError when it takes a closer look."""
-    if reading.has_rows:
+    if reading.has_rows or reading.keep:
         return lambda row: None
     key = reading.keys["text_key"]
     try:
@@ -184,16 +155,3 @@ def _decoder(reading: Reading) -> _Decode:
 def _plain_text(row: Any, key: str) -> str | None:
     text = row.get(key) if isinstance(row, dict) else None
     return text if isinstance(text, str) else None
-
-
-def _with_kept(
-    rows: Iterator[Document | Bad], data: bytes, start: int, keep: Sequence[str]
-) -> Iterator[Document | Bad]:
-    for row in rows:
-        try:
-            if isinstance(row, Document):
-                fields = _WITH_NUMBERS.decode(data[row.start - start : row.stop - start].decode())
-                row = row._replace(kept=tuple(map(fields.get, keep)))
-        except (ValueError, RecursionError):  # a faster decoder passed over it
-            row = Bad("not JSON that can be read", *row[1:4])
-        yield row

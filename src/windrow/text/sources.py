@@ -11,141 +11,27 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from windrow.errors import SourceError
+from windrow.text.reading import FORM_REMEDY, Reading
 
-__all__ = [
-    "BOM",
-    "FORM_REMEDY",
-    "Boundary",
-    "Form",
-    "Inputs",
-    "Reading",
-    "Source",
-    "find_sources",
-    "form_of",
-    "refuse_path",
-    "require_unchanged",
-    "told_form",
-]
+__all__ = ["BOM", "Inputs", "Source", "find_sources", "form_of", "refuse_path", "require_unchanged", "told_form"]
 
 BOM = b"\xef\xbb\xbf"  # the byte order mark of UTF-8, which is no text at the head of a file
-Form = Literal["text", "jsonl", "json", "parquet", "arrow"]
-Boundary = Literal["eos", "bos", "both", "none"]
 Documents = Iterable[str] | Iterable[Mapping[str, Any]]
 Inputs = str | Path | list[str] | list[Path] | tuple[str, ...] | tuple[Path, ...] | Documents
-FORMS = {
-    ".txt": "text",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".ipc": "arrow",
-    ".feather": "arrow",
-}
+FORMS = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
+FORMS |= dict.fromkeys([".arrow", ".ipc", ".feather"], "arrow")
 _OURS = re.compile(  # what lies in stores and in unfinished work
     r"(tokens|counts|documents|origins|column-\d{3})-\d{5}\.(bin|npy)(\.tmp)?|"
     r"[0-9a-f]{32}\.item(\..+\.tmp)?|lock(-\d+-of-\d+)?"
 )
 _LISTS = {f"{name}{tmp}" for name in ("sources.jsonl", "manifest.json") for tmp in ("", ".tmp")}  # a store's own
-_CHOICES = {
-    "literal_eos": ("text", "split", "special", "error"),
-    "on_error": ("raise", "skip"),
-    "form": (None, *get_args(Form)),
-    "boundary": get_args(Boundary),
-}
-COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
-FORM_REMEDY = f"Or say what it is with form= (--form): {', '.join(get_args(Form)[:-1])} or {get_args(Form)[-1]}."
+PACKED = (".gz", ".zst")
 _KNOWN = f"Names that tell a form end in {', '.join(FORMS)}, each plain, .gz or .zst. {FORM_REMEDY}"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How documents are found in sources, and what is written around them: the part of the recipe for each document.
-
-    ``literal_eos`` is what a literal ``<|endoftext|>`` in text means: text | split | special | error. ``form`` is that
-    of all sources, whatever their names; it and the keys are None unless given. ``keep`` names the fields of rows whose
-    values are kept beside the tokens. A document is a text, or with a ``parts_key`` texts of which some count, or with
-    an ``ids_key`` tokens, of which the ``mask_key`` says which count. ``boundary`` is "eos" unless given, with an
-    ``ids_key`` "none".
-    """
-
-    text_key: str | None = None
-    separator: str | None = None
-    literal_eos: str = "text"
-    on_error: str = "raise"
-    form: Form | None = None
-    keep: Sequence[str] = ()
-    parts_key: str | None = None
-    ids_key: str | None = None
-    mask_key: str | None = None
-    boundary: Boundary | None = None
-
-    def __post_init__(self) -> None:
-        if self.boundary is None:
-            object.__setattr__(self, "boundary", "eos" if self.ids_key is None else "none")
-        for name, allowed in _CHOICES.items():
-            if (value := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name} is {value!r}, and it is one of {', '.join(map(repr, allowed))}")
-        if self.separator is not None and (not self.separator or "\n" in self.separator):
-            raise ValueError(f"separator is {self.separator!r}, and it is one line of text, without its line break")
-        first, *others = self.keys
-        if others and (first, *others) != ("ids_key", "mask_key"):
-            raise ValueError(
-                f"{others[-1]} is given with {first}, and a document is a text, parts, or ids and their mask. Give "
-                "text_key, or parts_key, or ids_key with or without a mask_key"
-            )
-        if first == "mask_key":
-            raise ValueError("mask_key is given and says which ids count, but no ids_key says where the ids are")
-        if first != "text_key" and self.literal_eos != "text":
-            raise ValueError(
-                f"literal_eos is {self.literal_eos!r}, and with {first} a literal eos is text. Leave it out"
-            )
-        keys = [*self.keys.values()]
-        if not isinstance(self.keep, (list, tuple)) or len({*self.keep, *keys, ""}) < len([*self.keep, *keys]) + 1:
-            raise ValueError(
-                f"keep is {self.keep!r}, and it is a list of names of fields, each once, and no key of a document"
-            )
-        object.__setattr__(self, "keep", tuple(map(str, self.keep)))  # readings are keys of caches
-        keep = [("keep", name) for name in self.keep]
-        for name, text in (("separator", self.separator or ""), *self.keys.items(), *keep):
-            if text.encode("utf-8", "replace") != text.encode("utf-8", "surrogateescape"):
-                raise ValueError(f"{name} is {text!r}, which is not UTF-8, and texts are. Give it as UTF-8")
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """Where a document is in an object or a table: its text, its parts, or its ids and their mask."""
-        names = ("text_key", "parts_key", "ids_key", "mask_key")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return given or {"text_key": "text"}
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether documents are parts or ids."""
-        return self.parts_key is not None or self.ids_key is not None
-
-    @property
-    def has_counts(self) -> bool:
-        """Whether documents tell which of their tokens count."""
-        return self.parts_key is not None or self.mask_key is not None
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """What stores and unfinished work keep of it. The form is kept with each source, and see ``told_form``."""
-        unless = {
-            "form": self.form,
-            "keep": (),
-            "parts_key": None,
-            "ids_key": None,
-            "mask_key": None,
-            "boundary": "eos",
-        }
-        fields = {name: value for name, value in asdict(self).items() if name not in unless or value != unless[name]}
-        return fields | {"text_key": self.keys.get("text_key", "text")} | ({"keep": [*self.keep]} if self.keep else {})
 
 
 @dataclass(frozen=True)
@@ -192,12 +78,10 @@ def find_sources(inputs: Inputs, reading: Reading) -> tuple[list[Source], dict[s
     root = os.path.commonpath([os.path.dirname(path) for path in absolute]) if absolute else ""
     sources = [_source(path, root, reading) for path in paths]
     _require_names(sources)
-    if texts := [source.path for source in sources if source.form == "text" and reading.keep]:
-        raise SourceError(
-            f"{texts[0]} is plain text, which has no fields to keep. Give JSON lines or tables, or leave keep out."
-        )
+    for source in sources:
+        _require_fields(source, reading)
     passed_over = {path for _, passed in found for path in passed} - set(paths)
-    return sources, dict(Counter(sorted(map(_suffix, passed_over))).most_common())
+    return sources, dict(Counter(sorted("".join(_suffixes(path)) or "no suffix" for path in passed_over)).most_common())
 
 
 def told_form(sources: Sequence[Source], reading: Reading) -> dict[str, str]:
@@ -273,22 +157,22 @@ def _some(found: list[str], name: str, problem: str) -> list[str]:
 
 def form_of(path: str) -> tuple[str, str]:
     """``(form, compression)`` by the name of a file, each "" when unknown or none."""
+    suffix, packed = _suffixes(path)
+    return FORMS.get(suffix, ""), packed.removeprefix(".")
+
+
+def _suffixes(path: str) -> tuple[str, str]:
+    """What the name ends in, and what that of a packed file ends in."""
     stem, suffix = os.path.splitext(path.lower())
-    compression = COMPRESSIONS.get(suffix, "")
-    return FORMS.get(os.path.splitext(stem)[1] if compression else suffix, ""), compression
-
-
-def _suffix(path: str) -> str:
-    stem, suffix = os.path.splitext(os.path.basename(path).lower())
-    return os.path.splitext(stem)[1] + suffix if suffix in COMPRESSIONS else suffix or "no suffix"
+    return (os.path.splitext(stem)[1], suffix) if suffix in PACKED else (suffix, "")
 
 
 def _source(path: str, root: str, reading: Reading) -> Source:
     if path == "-":
         is_text = reading.text_key is None and not reading.has_rows
         return Source("-", "-", reading.form or ("text" if is_text else "jsonl"))
-    named, compression = form_of(path)
-    form = reading.form or named
+    form, compression = form_of(path)
+    form = reading.form or form
     name = Path(os.path.relpath(path, root) if os.path.isabs(path) else path).as_posix()
     try:
         status = os.stat(path)
@@ -301,18 +185,21 @@ def _source(path: str, root: str, reading: Reading) -> Source:
         )
     if not form:
         raise SourceError(f"{path} has a name that does not tell its form, and none is guessed. {_KNOWN}")
-    _require_keys(path, form, reading)
     return Source(name, path, form, compression, status.st_size, status.st_mtime_ns)
 
 
-def _require_keys(path: str, form: str, reading: Reading) -> None:
+def _require_fields(source: Source, reading: Reading) -> None:
     """Raise ``SourceError`` for a form that cannot hold what the ``reading`` looks for."""
-    if (form == "text" and reading.has_rows) or (form in ("parquet", "arrow") and reading.parts_key is not None):
-        first = next(iter(reading.keys))
-        others = "JSON" if reading.parts_key is not None else "JSON or a table"
+    is_text, (first, key), *_ = source.form == "text", *reading.keys.items()
+    if reading.has_rows and (is_text or (first == "parts_key" and source.form in ("parquet", "arrow"))):
+        others = "JSON" if first == "parts_key" else "JSON or a table"
         raise SourceError(
-            f"{path} is read as {form}, which has no rows with {first}={reading.keys[first]!r}. Give "
-            f"rows of {others}, or leave {first} out."
+            f"{source.path} is read as {source.form}, which has no rows with {first}={key!r}. Give rows of {others}, "
+            f"or leave {first} out."
+        )
+    if is_text and reading.keep:
+        raise SourceError(
+            f"{source.path} is plain text, which has no fields to keep. Give JSON lines or tables, or leave keep out."
         )
 
 
