@@ -58,25 +58,25 @@ def delimiter(form: str, reading: Reading) -> re.Pattern[bytes] | None:
 
 
 def blocks(
-    content: Bytes, source: Source, reading: Reading, cuttable: bool, longest_array: int = 1 << 28
+    content: Bytes, source: Source, reading: Reading, cuttable: bool, longest_array: int = 1 << 28, first: int = 0
 ) -> Iterator[Block]:
-    """The blocks of one source, of form text, jsonl or json, in order."""
+    """The blocks of one source, of form text, jsonl or json, in order; before ``first`` they may be of any size."""
     between, start = delimiter(source.form, reading), 0
     if is_array(content.read, source, reading):
         yield _array(content, source, longest_array)
         return
     while True:
         whole = _whole(content, start, between, source) if between else None
-        for block in [whole] if whole else _pieces(content, start, between, source, cuttable):
+        for block in [whole] if whole else _pieces(content, start, between, source, cuttable, first):
             yield block
             content.forget(block.stop - _KEEP)
         start = block.next
-        if not content.read(start, start + 1):
+        if content.end_by(start) is not None:
             return
 
 
 def _array(content: Bytes, source: Source, longest: int) -> Block:
-    stop = _end(content, 0, longest)
+    stop = content.end_by(longest)
     if stop is None:
         raise SourceError(
             f"{source.path} is a JSON array of more than {longest / 1e6:.1f} MB, a quarter of the memory that may be "
@@ -89,13 +89,13 @@ def _array(content: Bytes, source: Source, longest: int) -> Block:
 def _whole(content: Bytes, start: int, between: re.Pattern[bytes], source: Source) -> Block | None:
     """Whole documents from ``start`` on; None where a long one starts."""
     far = start + _BLOCK
-    stop = _end(content, start, far)
+    stop = content.end_by(far)
     if stop is None:
         found = _find(content, between, far, far + _BLOCK)
         stop = found[1] if found else _last(content, between, start, far)
     if stop is None and source.form in LINE_FORMS:
         found = _find(content, between, far + _BLOCK, start + LONGEST_LINE)
-        stop = found[1] if found else _end(content, start, start + LONGEST_LINE)
+        stop = found[1] if found else content.end_by(start + LONGEST_LINE)
         if stop is None:
             raise SourceError(
                 f"{source.path} has a line longer than {LONGEST_LINE >> 20} MiB at byte {start}, and a line of JSON "
@@ -105,39 +105,36 @@ def _whole(content: Bytes, start: int, between: re.Pattern[bytes], source: Sourc
     return None if stop is None else Block(start, stop, stop)
 
 
-def _end(content: Bytes, start: int, stop: int) -> int | None:
-    """Where the text ends, if that is in ``[start, stop]``."""
-    return None if content.read(stop, stop + 1) else start + len(content.read(start, stop))
-
-
 def _find(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> tuple[int, int] | None:
     """The first match that starts in ``[start, stop)``."""
+    step = min(_KEEP, _STEP)
     while start < stop:
         back = min(start, 1)
-        data = content.read(start - back, start + _STEP + 4096)  # a match that starts in the step ends in it
+        data = content.read(start - back, start + step + _KEEP)  # a match that starts in the step ends in it
         found = between.search(data, back)
-        if found and found.start() - back < min(_STEP, stop - start):
+        if found and found.start() - back < min(step, stop - start):
             return start - back + found.start(), start - back + found.end()
-        if len(data) < back + _STEP:
+        if len(data) < back + step:
             return None
-        start += _STEP
+        start, step = start + step, min(2 * step, _STEP)
     return None
 
 
 def _last(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> int | None:
     """Where the last match in ``[start, stop)`` ends. The text goes on: what stands at ``stop`` may be half a line."""
-    ends = (start + match.end() for match in between.finditer(content.read(start, stop + 4096)))
+    ends = (start + match.end() for match in between.finditer(content.read(start, stop + _KEEP)))
     return max((end for end in ends if end <= stop), default=None)
 
 
 def _pieces(
-    content: Bytes, start: int, between: re.Pattern[bytes] | None, source: Source, cuttable: bool
+    content: Bytes, start: int, between: re.Pattern[bytes] | None, source: Source, cuttable: bool, first: int
 ) -> Iterator[Block]:
-    """The pieces of the document that starts at ``start``."""
-    here, place = start, PIECE
+    """The pieces of the document that starts at ``start``, from ``first`` on where no other can end before."""
+    here, place = start, PIECE if between else max(first // PIECE, 1) * PIECE
     while True:
-        cut: int | None = len(content.read(here, start + place)) + here - start
-        if cut == place:
+        end = content.end_by(start + place)
+        cut = None if end is None else end - start
+        if cut is None:
             cut = first_cut(lambda a, b: content.read(start + a, start + b), place, cuttable)
         stop = start + (place + LIMIT if cut is None else cut)
         if between and (found := _find(content, between, here, stop + 1)):
@@ -145,7 +142,7 @@ def _pieces(
             return
         if cut is None:
             raise _no_cut(str(source.path), start + place, cuttable)
-        is_last = not content.read(stop, stop + 1)
+        is_last = content.end_by(stop) is not None
         yield Block(here, stop, stop, (here == start, is_last))
         if is_last:
             return

@@ -33,7 +33,7 @@ def is_array(read: Callable[[int, int], bytes], source: Source, reading: Reading
     head = read(0, _HEAD).removeprefix(BOM).lstrip()
     if source.form == "json" and head[:1] == b"[":
         return True
-    wrong = _why_no_lines(read(0, LONGEST_LINE)) if source.form == "json" or head[:1] == b"{" else "is text"
+    wrong = _why_no_lines(read) if source.form == "json" or head[:1] == b"{" else "is text"
     if is_unsaid and (not wrong or re.match(rb'\[\s*\{\s*"', head)):
         raise SourceError(
             "standard input begins with JSON, and as plain text its keys and braces would be trained on. Say what it "
@@ -48,9 +48,12 @@ def is_array(read: Callable[[int, int], bytes], source: Source, reading: Reading
     return False
 
 
-def _why_no_lines(data: bytes) -> str:
+def _why_no_lines(read: Callable[[int, int], bytes]) -> str:
     """What is wrong with the first line; "" for nothing."""
-    line = data.partition(b"\n")[0]
+    nbytes = _HEAD
+    while nbytes < LONGEST_LINE and len(data := read(0, nbytes)) == nbytes and b"\n" not in data:
+        nbytes = min(8 * nbytes, LONGEST_LINE)
+    line = read(0, nbytes).partition(b"\n")[0]
     if len(line) == LONGEST_LINE:
         return f"is longer than {LONGEST_LINE >> 20} MiB"
     text = line.removeprefix(BOM)

@@ -147,6 +147,10 @@ class FileBytes:
         stop = min(stop, self._nbytes)
         return read_span(self._path, start, stop) if start < stop else b""
 
+    def end_by(self, stop: int) -> int | None:
+        """Where the text ends, if it does at ``stop`` or before."""
+        return self._nbytes if self._nbytes <= stop else None
+
     def forget(self, before: int) -> None:
         pass
 
@@ -174,6 +178,9 @@ class StreamBytes:
             self._held += data
         with memoryview(self._held) as held:
             return bytes(held[start - self._base : stop - self._base])
+
+    def end_by(self, stop: int) -> int | None:
+        return None if self.read(stop, stop + 1) else self._base + len(self._held)
 
     def forget(self, before: int) -> None:
         if before > self._base:
