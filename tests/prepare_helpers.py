@@ -4,11 +4,12 @@ import hashlib
 import json
 import sys
 import sysconfig
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from windrow.tokens.tokenizer import load_tokenizer
 
 EOT = "<|endoftext|>"
 EOS = 50256
+T = TypeVar("T")
 TEXTS = ["The hay was cut.", "", "日本語。\r\n  two  spaces\n", "a\0b \ufeff", "I'll \n\n\n go 1234567 <|endoftext|>!"]
 
 
@@ -92,6 +94,17 @@ def zst(data: bytes) -> bytes:
     else:
         zstd = pytest.importorskip("backports.zstd")
     return zstd.compress(data)
+
+
+def read_by(call: Callable[[], T]) -> tuple[T, int]:
+    """What ``call`` returns, and how many bytes this process read meanwhile, from the disk or its cache."""
+
+    def num_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before = num_read()
+    nothing = num_read() - before  # what it takes to look
+    return call(), num_read() - before - 2 * nothing
 
 
 class Broken(Executor):

@@ -113,10 +113,12 @@ def test_parts_and_finish_make_the_store_of_one_run(lines: Path, tmp_path: Path)
     windrow(lines, tmp_path / "one", *flags)
     for part in ("2/2", "1/2"):
         assert f"part {part} is done" in windrow(lines, tmp_path / "parts", *flags, "--part", part).stderr
+    finished = windrow(lines, tmp_path / "parts", *flags, "--finish", "--part", "1/1").stderr
+    assert "part 1/1 of the stores' files is written" in finished
     windrow(lines, tmp_path / "parts", *flags, "--finish")
     assert snapshot(tmp_path / "parts") == snapshot(tmp_path / "one")
     assert "looks like 3/64" in windrow(lines, tmp_path / "x", "--part", "three", code=1).stderr
-    windrow(lines, tmp_path / "x", "--part", "1/2", "--finish", code=2)
+    windrow(lines, tmp_path / "x", "--dry-run", "--finish", code=2)
 
 
 def test_a_separator_and_a_literal_end_of_text_divide_documents(tmp_path: Path) -> None:

@@ -203,14 +203,14 @@ def test_splits_and_dedupe_tell_rows_by_ids_and_counts(tmp_path: Path) -> None:
 def test_the_bytes_are_the_same_for_any_number_of_workers_and_shards_hold_their_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from windrow.preparing import items, publish
+    from windrow.preparing import publish, tasks
 
     monkeypatch.setattr(publish, "SHARD_TOKENS", 1 << 12)
     (tmp_path / "in").mkdir()
     for number in range(4):
         rows = [{"parts": parts} for parts in dialogues(200)]
         lines(tmp_path / f"in/{number}.jsonl", rows)
-    monkeypatch.setattr(items, "_SMALL", {"": 1, "gz": 1, "zst": 1})
+    monkeypatch.setattr(tasks, "_SMALL", {"": 1, "gz": 1, "zst": 1})
     for workers in (1, 3):
         made = prepare(
             tmp_path / "in",
@@ -242,9 +242,9 @@ def test_a_form_without_such_rows_is_refused(tmp_path: Path, name: str, key: str
 def test_work_that_was_done_before_a_stop_is_used_again_with_its_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from windrow.preparing import items
+    from windrow.preparing import tasks
 
-    monkeypatch.setattr(items, "_SMALL", {"": 1, "gz": 1, "zst": 1})
+    monkeypatch.setattr(tasks, "_SMALL", {"": 1, "gz": 1, "zst": 1})
     (tmp_path / "in").mkdir()
     for number in range(4):
         lines(tmp_path / f"in/{number}.jsonl", [{"parts": parts} for parts in dialogues(20 + number)])

@@ -146,8 +146,8 @@ KEEP = ["x", "side", "id"]
 @pytest.fixture
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of lines, an array and a table; what is of megabytes is of kilobytes."""
-    monkeypatch.setattr("windrow.preparing.items.ITEM", 1 << 13)
-    monkeypatch.setattr("windrow.preparing.items._SMALL", {"": 1 << 12, "gz": 1 << 10, "zst": 1 << 10})
+    monkeypatch.setattr("windrow.preparing.tasks.ITEM", 1 << 13)
+    monkeypatch.setattr("windrow.preparing.tasks._SMALL", {"": 1 << 12, "gz": 1 << 10, "zst": 1 << 10})
     monkeypatch.setattr("windrow.text.blocks._BLOCK", 1 << 13)
     monkeypatch.setattr(publish, "SHARD_TOKENS", 6000)
     (tmp_path / "in").mkdir()

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from prepare_helpers import Broken, real_texts, snapshot
+from prepare_helpers import Broken, read_by, real_texts, snapshot
 from windrow import open_store, prepare
 from windrow.errors import PrepareError, StoreError
+from windrow.preparing import publish
+from windrow.preparing.crew import Here
 from windrow.preparing.unfinished import WORK, locked
 
 MB = 1_000_000
@@ -26,6 +28,31 @@ def test_four_parts_in_any_order_one_of_them_twice_make_the_same_bytes(
     prepare(inputs, tmp_path, valid_fraction=0.1, on_report=reports.append)
     assert reports[-1].reused_nbytes == reports[-1].nbytes  # nothing was left to do
     assert snapshot(tmp_path) == undisturbed
+
+
+def test_the_stores_are_written_in_parts_too_in_any_order_and_the_last_call_only_joins_them(
+    inputs: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"valid_fraction": 0.1, "executor": Here()}
+    monkeypatch.setattr(publish, "SHARD_TOKENS", 1 << 18)
+    prepare(inputs, tmp_path / "one", **options)
+    for number in (3, 1, 3, 2):  # what the first of them misses it makes
+        assert prepare(inputs, tmp_path / "many", part=(number, 3), finish=True, **options) == {}
+        assert not list((tmp_path / "many").glob("*/manifest.json"))
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("*/*.bin")}
+    assert len(written) > 5
+    _, nbytes = read_by(lambda: prepare(inputs, tmp_path / "many", **options))
+    assert nbytes < 0.1 * sum(path.stat().st_size for path in written)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert snapshot(tmp_path / "many") == snapshot(tmp_path / "one") != undisturbed
+
+
+def test_a_shard_that_another_run_wrote_over_is_written_again(inputs: Path, tmp_path: Path) -> None:
+    prepare(inputs, tmp_path / "whole", executor=Here())
+    for options in ({}, {"literal_eos": "split"}):  # other text, the same names
+        prepare(inputs, tmp_path / "out", part=(1, 1), finish=True, executor=Here(), **options)  # type: ignore[arg-type]
+    prepare(inputs, tmp_path / "out", executor=Here())
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
 
 
 def test_parts_may_run_at_the_same_time_but_not_with_the_finish(inputs: Path, tmp_path: Path) -> None:

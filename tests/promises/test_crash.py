@@ -21,19 +21,21 @@ ALL = bool(os.environ.get("WINDROW_EXHAUSTIVE"))
 WRITING = "write,fsync,rename,mkdir,unlink,unlinkat,rmdir,flock"
 JOB = """
 import os, sys
-from windrow.preparing import encode, items, publish  # megabytes become kilobytes
+from windrow.preparing import encode, publish, tasks  # megabytes become kilobytes
 from windrow.text import blocks
 from windrow.tokens import cuts, encoder
 for module in (blocks, cuts, encode, encoder):
     module.PIECE = module.LIMIT = 1 << 12
-items.ITEM = blocks._BLOCK = 1 << 13
-items._SMALL = {"": 1 << 13, "gz": 1 << 10, "zst": 1 << 10}
+tasks.ITEM = blocks._BLOCK = 1 << 13
+tasks._SMALL = {"": 1 << 13, "gz": 1 << 10, "zst": 1 << 10}
 publish.SHARD_TOKENS = 30_000
 from windrow.preparing.crew import Here
 from windrow.errors import WindrowError
 from windrow.preparing.prepare import prepare
 try:
-    prepare(sys.argv[1], sys.argv[2], tokenizer="bytes", valid_fraction=0.3, executor=Here())
+    for part in [(2, 2), (1, 2), None] if "divided" in sys.argv else [None]:
+        options = {"valid_fraction": 0.3, "part": part, "finish": True}
+        prepare(sys.argv[1], sys.argv[2], tokenizer="bytes", executor=Here(), **options)
 except WindrowError as error:
     os.writev(2, [f"{type(error).__name__}: {error}".encode()])  # not write: that may be what fails
     sys.exit(1)
@@ -54,9 +56,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job(inputs: Path, dest: Path, *inject: str, log: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def job(
+    inputs: Path, dest: Path, *inject: str, log: Path | None = None, divided: bool = False
+) -> "subprocess.CompletedProcess[str]":
     """Run the job, under strace when something is to be injected; the log holds the calls that strace saw."""
-    command = [sys.executable, "-c", JOB, str(inputs), str(dest)]
+    command = [sys.executable, "-c", JOB, str(inputs), str(dest), *["divided"] * divided]
     if log:
         if not shutil.which("strace"):
             pytest.skip("strace is not installed (apt-get install strace)")
@@ -100,6 +104,22 @@ def test_a_run_killed_at_any_call_that_changes_the_disk_is_finished_by_the_next(
         assert snapshot(dest) == expected, f"after a kill at {call} {number}"
         if dest.exists():
             shutil.rmtree(dest)
+
+
+@pytest.mark.parametrize("rerun_divided", [True, False])
+def test_divided_publishing_killed_at_any_call_is_finished_by_any_rerun(
+    inputs: Path, undisturbed: tuple[dict[str, str], Counter[str]], tmp_path: Path, rerun_divided: bool
+) -> None:
+    expected, calls = undisturbed
+    for call in ("fsync", "rename", "write"):
+        for number in range(1, calls[call] + 1) if ALL else (calls[call] // 2, calls[call] - 4):
+            dest = tmp_path / f"{call}{number}"
+            inject = f"inject={call}:signal=KILL:when={number}"
+            killed = job(inputs, dest, "-e", inject, log=tmp_path / "log", divided=True)
+            assert killed.returncode in (-9, 137), f"at {call} {number}: {killed}"
+            check_unfinished(dest)
+            assert job(inputs, dest, divided=rerun_divided).returncode == 0
+            assert snapshot(dest) == expected, f"after a kill at {call} {number}"
 
 
 def test_a_run_killed_time_and_again_gets_done(

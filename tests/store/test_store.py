@@ -113,13 +113,13 @@ def test_document_ends_that_are_no_whole_numbers_raise() -> None:
 
 
 def test_a_store_of_too_many_shards_for_the_open_files_allowed_says_so(tmp_path: Path) -> None:
-    from windrow.preparing import items, publish
+    from windrow.preparing import publish, tasks
     from windrow.preparing.crew import Here
 
     resource: Any = pytest.importorskip("resource")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(publish, "SHARD_TOKENS", 1)
-        patch.setattr(items, "ITEM", 1)
+        patch.setattr(tasks, "ITEM", 1)
         for number in range(10):
             (tmp_path / f"{number}.txt").write_text("a text")
         prepare(tmp_path, tmp_path / "out", tokenizer="bytes", executor=Here())

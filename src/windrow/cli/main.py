@@ -132,10 +132,8 @@ def prepare(
     from windrow.cli.prepare import run_dry, run_prepare
     from windrow.text.reading import Reading
 
-    if part and (finish or dry_run):
-        raise typer.BadParameter(
-            "--part does a part of the work, --finish the rest, --dry-run nothing: give one of them"
-        )
+    if dry_run and (part or finish):
+        raise typer.BadParameter("--part and --finish do work, and --dry-run does nothing: give one of them")
     if memory is not None and not 0 < memory < 1e9:
         raise typer.BadParameter(f"--memory is {memory}, and it is a number of GB above 0")
     nbytes = None if memory is None else int(memory * 1e9)
@@ -146,7 +144,7 @@ def prepare(
     if dry_run:
         run_dry(inputs, reading=reading, **shared)
     else:
-        run_prepare(inputs, dest, engine=engine, part=part, **made, **shared)
+        run_prepare(inputs, dest, engine=engine, part=part, finish=finish, **made, **shared)
 
 
 @app.command()

@@ -69,7 +69,7 @@ Split = Annotated[Literal["documents", "tail"], documents("Whole documents, or t
 Workers = Annotated[int | None, work("Processes to work with.", "NUMBER", "one for each core", min=1)]
 Memory = Annotated[float | None, work("Memory that all of it may take.", "GB", "1 GB, or 0.25 GB for each core")]
 Engine = Annotated[Literal["local", "ray"], work("Who does the work: local processes, or a Ray cluster.", None)]
-Part = Annotated[str | None, work("Only do this part, as 3/64, for --finish.", "K/N", "all of it")]
+Part = Annotated[str | None, work("Only do this part, as 3/64; with --finish, of the stores.", "K/N", "all of it")]
 Finish = Annotated[bool, work("Make the stores of parts that are done; do what is missing.", flag="--finish")]
 DryRun = Annotated[bool, work("Only say what it would take: tokens, disk, time.", flag="--dry-run")]
 

@@ -36,7 +36,8 @@ def run_prepare(inputs: list[str], dest: Path, *, engine: str, part: str | None,
         print(json.dumps({"stores": facts, "run": report and _as_dict(report)}, indent=1))
         return
     if chosen:
-        error_console().print(f"part {part} is done; when all are: windrow prepare ... --finish", soft_wrap=True)
+        made = "of the stores' files is written" if options["finish"] else "is done"
+        error_console().print(f"part {part} {made}; when all are: windrow prepare ... --finish", soft_wrap=True)
         return
     print_stores(output_console(), facts)
     for name, fact in facts.items():

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -22,6 +23,7 @@ import numpy as np
 from windrow.errors import PrepareError, SourceError, WindrowError
 from windrow.preparing.items import Item, Job
 from windrow.preparing.kept import KeptRows
+from windrow.preparing.tasks import Packed
 from windrow.preparing.unfinished import ItemFile, ItemWriter, write_item
 from windrow.text.blocks import Block
 from windrow.text.json_forms import is_array
@@ -50,11 +52,23 @@ class Done:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def do(job: Job, item: Item) -> Done:
-    """Do one item, or find it done. Raises ``SourceError``, ``TokenizerError``, ``PrepareError``."""
+def do(job: Job, task: Item | Packed) -> list[tuple[Item | None, Done]]:
+    """The items of a task (None: it is one), each done or found done.
+
+    Raises ``SourceError``, ``TokenizerError``, ``PrepareError``.
+    """
+    if isinstance(task, Item):
+        return [(None, _do(job, task))]
+    digests = dict[int, tuple[str, int]]()
+    done = [(item.told, _do(job, item)) for item in task.items(job, digests)]
+    done[-1][1].about["sha256"] = [[0, *digests[task.number]]]
+    return [*done]
+
+
+def _do(job: Job, item: Item) -> Done:
     key = item.key(job.recipe)
     try:
-        if found := ItemFile.whole(job.folder, key):
+        if found := ItemFile.found(job.folder, key):
             return Done(key, dict(found.about), reused=True)
         return write_item(job.folder, key, lambda writer: _encode(job, item, key, writer))
     except OSError as error:
@@ -115,6 +129,7 @@ def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
         about["num_counting"] = int(np.count_nonzero(encoder.counts))
         writer.write(encoder.counts)
     writer.write(table)
+    about["rows_crc32"] = zlib.crc32(table.astype("<i8").tobytes())
     if job.reading.keep and not item.only_hashed:
         values = np.frombuffer(json.dumps(reader.kept.columns()).encode(), np.uint8)
         writer.write(values)
@@ -157,8 +172,11 @@ class _Reader:
             self._file(source)
         elif isinstance(data, bytes):
             self._block(block, data)
+        elif source.compression:  # an item of a stream that went away
+            content = StreamBytes(source)
+            all(found.start < block.start for found in self._job.blocks(content, source))
+            self._block(block, content.read(block.start, block.stop))
         else:
-            assert not source.compression, "an item of a stream went away"
             self._block(block, read_span(str(source.path), block.start, block.stop))
 
     def _given(self) -> Iterator[Document | Bad]:

@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from windrow.errors import SourceError
 from windrow.preparing.crew import crew_for
 from windrow.preparing.encode import do
-from windrow.preparing.items import Job, Tasks, job_for
+from windrow.preparing.items import Item, Job, job_for
+from windrow.preparing.tasks import Tasks
 from windrow.text.reading import Reading
 from windrow.text.sources import Inputs, Source, find_sources
 from windrow.tokens.protocol import Tokenizer, token_dtype
@@ -62,10 +63,11 @@ def estimate(
 
 def _sample(sources: list[Source], job: Job) -> tuple[int, int, float]:
     """Bytes, tokens and seconds of the first item of each source; the first one is done twice, to warm up."""
-    found = ((item for item in Tasks([source], job) if not item.only_hashed) for source in sources)
+    tasks = (Tasks([source], job) for source in sources)
+    found = ((item for item in of if isinstance(item, Item) and not item.only_hashed) for of in tasks)
     items = [item for of_source in found for item in islice(of_source, 1)]
     for item in items[:1]:
         do(replace(job, recipe="to warm up"), item)
     started = time.perf_counter()
-    num_tokens = sum(do(job, item).about["num_tokens"] for item in items)
+    num_tokens = sum(done.about["num_tokens"] for item in items for _, done in do(job, item))
     return sum(item.nbytes for item in items), num_tokens, time.perf_counter() - started

@@ -19,11 +19,12 @@ from typing import Literal, get_args
 from windrow.errors import PrepareError
 from windrow.preparing.crew import Crew, crew_for
 from windrow.preparing.encode import cannot_write, do
-from windrow.preparing.items import ITEM, Job, Tasks, job_for
-from windrow.preparing.publish import publish_side
+from windrow.preparing.items import Job, job_for
+from windrow.preparing.publish import publish
 from windrow.preparing.split import divide
 from windrow.preparing.tally import Report, Tally
-from windrow.preparing.unfinished import locked, remove_left_over, remove_work
+from windrow.preparing.tasks import ITEM, Tasks
+from windrow.preparing.unfinished import DamagedItemError, locked, remove_left_over, remove_work
 from windrow.preparing.verify import is_finished
 from windrow.store.store import TokenStore, open_store
 from windrow.text.reading import Boundary, Form, Reading
@@ -32,6 +33,8 @@ from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["prepare"]
+
+_TRIES = 3
 
 Split = Literal["documents", "tail"]
 
@@ -58,6 +61,7 @@ def prepare(
     memory: int | None = None,
     executor: Executor | None = None,
     part: tuple[int, int] | None = None,
+    finish: bool = False,
     on_report: Callable[[Report], None] | None = None,
 ) -> dict[str, TokenStore]:
     """Tokenize ``inputs`` into the store ``DEST/train``, and ``DEST/valid`` when ``valid_fraction > 0``.
@@ -96,6 +100,8 @@ def prepare(
             ``concurrent.futures.Executor``, or one whose ``submit`` gives jobs with ``done`` and ``result``.
         part: ``(k, n)``, k from 1: only do the k-th of n parts of the work, publish nothing and return ``{}``. When all
             parts are done, the same call without ``part`` makes the stores of them.
+        finish: with a ``part``, write the k-th of n parts of the stores' files, and return ``{}``; when all are there,
+            the same call without ``part`` takes seconds.
         on_report: called with a ``Report`` after each item of the work: documents, tokens, bytes, rates, time left, and
             at the end what was left out and why.
 
@@ -127,21 +133,25 @@ def prepare(
             if is_finished(folder, names, policy, loaded, sources, reading):
                 remove_left_over(folder)
             else:
-                tally = Tally(sources, on_report, reading.keep)
-                tally.passed_over |= passed_over
                 with locked(folder, _checked_part(part, sources)) as work:
                     hashed = dedupe or (valid_fraction > 0 and split == "documents")
                     job = job_for(work, loaded, reading, hashed, nbytes, memory)
-                    _encode_all(job, crew, sources, part, tally)
+
+                    def attempt() -> None:
+                        tally = Tally(sources, on_report, reading.keep, passed_over)
+                        _encode_all(job, crew, None if finish else part, tally)
+                        if part and not finish:
+                            return
+                        sides = divide(work, tally, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
+                        tally.require_documents(sides, valid_fraction, split, reading)
+                        publish(folder, sides, work, crew, loaded, reading, policy, tally, part)
+                        if not part:
+                            remove_work(folder)
+                            tally.report(finished=True)
+
+                    _until_whole(attempt)
                     if part:
                         return {}
-                    sides = divide(work, tally, valid_fraction=valid_fraction, split=split, dedupe=dedupe)
-                    tally.require_documents(sides, valid_fraction, split, reading)
-                    for name, parts in sides.items():
-                        made = {**policy, "side": name}
-                        publish_side(folder / name, parts, work, crew, loaded, reading, made, tally)
-                    remove_work(folder)
-                    tally.report(finished=True)
     except OSError as error:
         raise cannot_write(error, folder, nbytes) from error
     return {name: open_store(folder / name, tokenizer=tokenizer) for name in names}
@@ -160,12 +170,24 @@ def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[
     return part
 
 
-def _encode_all(job: Job, crew: Crew, sources: list[Source], part: tuple[int, int] | None, tally: Tally) -> None:
+def _until_whole(attempt: Callable[[], None]) -> None:
+    """Try again while an item is found damaged, and is taken away."""
+    for _ in range(_TRIES):
+        try:
+            return attempt()
+        except DamagedItemError as damaged:
+            Path(str(damaged)).unlink(missing_ok=True)
+            path = damaged
+    raise PrepareError(f"{path} is damaged as often as it is written. Check the disk, or choose another folder.")
+
+
+def _encode_all(job: Job, crew: Crew, part: tuple[int, int] | None, tally: Tally) -> None:
     """Every item done, and the inputs still what they were."""
-    tasks = Tasks(sources, job, part or (1, 1))
-    for number, item, done in crew.map(partial(do, job), tasks):
-        tally.add(number, item, done)
+    tasks = Tasks(tally.sources, job, part or (1, 1), crew.num_workers)
+    for number, task, results in crew.map(partial(do, job), tasks):
+        for place, (item, done) in enumerate(results):
+            tally.add((number, place), item or task, done)  # type: ignore[arg-type]  # a stream tells its items
     tally.digests |= tasks.digests
-    require_unchanged(sources)
+    require_unchanged(tally.sources)
     if not part:
         tally.require_sizes()

@@ -17,36 +17,58 @@ from windrow.preparing.crew import Crew
 from windrow.preparing.shard import Edges, ShardDone, ShardTask, write_shard
 from windrow.preparing.split import ItemPart
 from windrow.preparing.tally import Tally
-from windrow.store.manifest import MANIFEST, Manifest, describe
+from windrow.store.manifest import MANIFEST, Column, Manifest, describe
 from windrow.store.whole import write_whole
 from windrow.text.reading import Reading
 from windrow.tokens.protocol import Tokenizer, bos_id_of, token_dtype
 
-__all__ = ["publish_side"]
+__all__ = ["publish"]
 
 SHARD_TOKENS = 1 << 27
 _MOST_SHARDS = 384  # of a store that is larger than so many of them: a process opens 1024 files
 _LEFT_OVER = re.compile(r"(tokens|counts|documents|origins|column-\d+)-\d+\.(bin|npy)(\.tmp)?")
 
 
-def publish_side(
+def publish(
     folder: Path,
-    parts: Sequence[ItemPart],
+    sides: Mapping[str, Sequence[ItemPart]],
     work: Path,
     crew: Crew,
     tokenizer: Tokenizer,
     reading: Reading,
     policy: Mapping[str, Any],
     tally: Tally,
+    part: tuple[int, int] | None,
 ) -> None:
-    """Make the store ``folder`` of ``parts``, whose items are in the folder of unfinished ``work``."""
-    eos_id, columns = tokenizer.eos_id, [field.column() for field in tally.fields]
+    """Make the stores of all ``sides`` from the items in ``work``; of a ``part``, every n-th shard from the k-th on."""
+    columns = [field.column() for field in tally.fields]
     bos_id = bos_id_of(tokenizer) if reading.boundary in ("bos", "both") else None
-    shared = (Edges(eos_id, reading.boundary in ("eos", "both"), bos_id), columns, reading.has_counts)
-    tasks = (ShardTask(folder, number, work, taken, *shared) for number, taken in enumerate(_shards(parts)))
-    shards = [done for _, _, done in sorted(crew.map(write_shard, tasks), key=lambda numbered: numbered[0])]
-    num_tokens = sum(part.stop - part.start for part in parts)
-    _require_whole(folder, num_tokens, shards)
+    edges = Edges(tokenizer.eos_id, reading.boundary in ("eos", "both"), bos_id)
+    tasks = [
+        ShardTask(folder / name, number, work, taken, edges, columns, reading.has_counts)
+        for name, parts in sides.items()
+        for number, taken in enumerate(_shards(parts))
+    ]
+    first, step = part or (1, 1)
+    found = {task.key: done for _, task, done in crew.map(write_shard, tasks[first - 1 :: step])}
+    for name, parts in {} if part else sides.items():
+        shards = [found[task.key] for task in tasks if task.folder.name == name]
+        _require_whole(folder / name, parts, shards)
+        _write_store(folder / name, shards, columns, edges, tokenizer, reading, {**policy, "side": name}, tally)
+
+
+def _write_store(
+    folder: Path,
+    shards: Sequence[ShardDone],
+    columns: Sequence[Column],
+    edges: Edges,
+    tokenizer: Tokenizer,
+    reading: Reading,
+    policy: Mapping[str, Any],
+    tally: Tally,
+) -> None:
+    """The list of sources, and at last the manifest."""
+    num_tokens = sum(done.shard.num_tokens for done in shards)
     listing = "".join(json.dumps(line, sort_keys=True) + "\n" for line in tally.listing()).encode()
     write_whole(folder / "sources.jsonl", lambda file: file.write(listing))
     manifest = Manifest(
@@ -54,7 +76,7 @@ def publish_side(
         num_tokens=num_tokens,
         num_documents=sum(done.shard.num_documents for done in shards),
         max_token_id=max(done.max_token_id for done in shards),
-        eos_id=eos_id,
+        eos_id=edges.eos_id,
         tokenizer=describe(tokenizer),
         policy=policy,
         shards=tuple(done.shard for done in shards),
@@ -65,7 +87,7 @@ def publish_side(
             for column, *missing in zip(columns, *(done.missing for done in shards), strict=True)
         ),
         boundary=reading.boundary or "eos",
-        bos_id=bos_id,
+        bos_id=edges.bos_id,
     )
     for path in folder.iterdir():
         if path.name not in manifest.sums and _LEFT_OVER.fullmatch(path.name):  # of an earlier run, of another recipe
@@ -97,12 +119,12 @@ def _extreme_lengths(shards: Sequence[ShardDone]) -> list[int]:
     return found
 
 
-def _require_whole(folder: Path, num_tokens: int, shards: Sequence[ShardDone]) -> None:
+def _require_whole(folder: Path, parts: Sequence[ItemPart], shards: Sequence[ShardDone]) -> None:
     """Tokens in = tokens out."""
-    written = sum(done.shard.num_tokens for done in shards)
-    if written != num_tokens:
+    made, written = sum(part.stop - part.start for part in parts), sum(done.shard.num_tokens for done in shards)
+    if written != made:
         raise PrepareError(
-            f"{folder} would hold {written} tokens, and {num_tokens} were made of the inputs. Nothing was published; "
+            f"{folder} would hold {written} tokens, and {made} were made of the inputs. Nothing was published; "
             "please report this."
         )
 

@@ -4,10 +4,11 @@ Guarantee: a shard depends on its parts only; each file is complete on disk befo
 memory, however many documents the shard has; each token is copied once more.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from hashlib import sha256
 from io import BytesIO
 from itertools import starmap
@@ -21,7 +22,7 @@ from windrow.arrays import Int64, Tokens
 from windrow.errors import PrepareError
 from windrow.preparing.kept import column_values
 from windrow.preparing.split import ItemPart
-from windrow.preparing.unfinished import ItemFile
+from windrow.preparing.unfinished import ItemFile, write_item
 from windrow.store.manifest import Column, ColumnFile, Shard
 from windrow.store.whole import write_whole
 
@@ -56,6 +57,12 @@ class ShardTask:
     def __str__(self) -> str:
         return f"shard {self.number} of {self.folder}"
 
+    @cached_property
+    def key(self) -> str:
+        """The name of the note that it is done: what it is made of, wherever it lies."""
+        made_of = (self.folder.name, self.number, self.parts, self.edges, self.columns, self.has_counts)
+        return sha256(repr(made_of).encode()).hexdigest()[:32]
+
     @property
     def files(self) -> list[str]:
         """The names of its tokens, documents, origins, columns, and counts where it has some."""
@@ -77,7 +84,28 @@ class ShardDone:
 
 
 def write_shard(task: ShardTask) -> ShardDone:
-    """Write the files of a shard."""
+    """Write the files of a shard, or find that they were."""
+    note = ItemFile.found(task.work, task.key)
+    if note and note.about["files"] == _found(task):
+        shard, columns = dict(note.about["shard"]), note.about["shard"]["columns"]
+        shard["columns"] = tuple(ColumnFile(**column) for column in columns)
+        return ShardDone(Shard(**shard), **note.about["ledger"])
+    done = _written(task)
+    ledger = asdict(done)
+    about = {"files": _found(task), "shard": ledger.pop("shard"), "ledger": ledger}
+    write_item(task.work, task.key, lambda writer: writer.finish(about))
+    return done
+
+
+def _found(task: ShardTask) -> list[list[int]] | None:
+    """The sizes and times of change of a shard's files; None when one is not there."""
+    try:
+        return [[found.st_size, found.st_mtime_ns] for found in (os.stat(task.folder / name) for name in task.files)]
+    except FileNotFoundError:
+        return None
+
+
+def _written(task: ShardTask) -> ShardDone:
     task.folder.mkdir(parents=True, exist_ok=True)
     nums, out = _write_together([task.folder / name for name in task.files], partial(_fill, task))
     named = [(name, file.digest.hexdigest()) for name, file in zip(task.files, out, strict=True)]
@@ -119,6 +147,7 @@ def _fill(task: ShardTask, files: list[BinaryIO]) -> tuple[list[int], list["_Has
 def _add(task: ShardTask, part: ItemPart, out: Sequence["_Hashed"]) -> list[int]:
     """Write what a part takes; its highest id, and what there is to be counted."""
     taken, base = _Taken(task.work, part), out[0].num_items
+    taken.item.require_whole()
     tokens = taken.tokens(ItemFile.tokens)
     columns = [column_values(*each) for each in zip(task.columns, taken.kept(), strict=True)]
     arrays = [tokens, taken.ends + base, taken.origins, *(column.values for column in columns)]
@@ -158,11 +187,14 @@ class _Taken:
     """What a part takes of its item: ``ends`` of documents (counted from the part's start), ``origins`` (n, 4)."""
 
     def __init__(self, work: Path, part: ItemPart) -> None:
-        self._item, self._part = ItemFile.open(work, part.key), part
-        num_tokens = int(self._item.about["num_tokens"])
-        rows = self._item.rows()[:, :5] if part.row is None else np.array([(num_tokens, *part.row)], np.int64)
+        self.item, self._part = ItemFile.open(work, part.key), part
+        num_tokens = int(self.item.about["num_tokens"])
+        rows = self.item.rows()[:, :5] if part.row is None else np.array([(num_tokens, *part.row)], np.int64)
         self._edges = np.concatenate([[0], rows[:, 0]])
-        which = np.arange(len(rows)) if part.keep is None else np.flatnonzero(part.keep)
+        self._mask = np.ones(len(rows), np.bool_)
+        if part.keep is not None:
+            self._mask = np.unpackbits(np.frombuffer(part.keep, np.uint8), count=len(rows)).view(np.bool_)
+        which = np.flatnonzero(self._mask)
         ends = np.cumsum(np.diff(self._edges)[which])[: None if part.ends else 0]
         first, last = np.searchsorted(ends, [part.start, part.stop], side="right")
         is_cut = part.closing and (not last or ends[last - 1] != part.stop)  # the side ends within a document
@@ -174,15 +206,15 @@ class _Taken:
         """The tokens, or what ``read`` gives of them: those of the documents that are kept are copied run by run."""
         part = self._part
         if part.keep is None:
-            return read(self._item, part.start, part.stop)
-        whole = read(self._item, 0, int(self._edges[-1]))
-        runs = np.flatnonzero(np.diff(part.keep, prepend=False, append=False)).reshape(-1, 2)
+            return read(self.item, part.start, part.stop)
+        whole = read(self.item, 0, int(self._edges[-1]))
+        runs = np.flatnonzero(np.diff(self._mask, prepend=False, append=False)).reshape(-1, 2)
         kept = [whole[self._edges[first] : self._edges[last]] for first, last in runs]
         return np.concatenate(kept)[part.start : part.stop]
 
     def kept(self) -> list[NDArray[Any]]:
         """The values of each column."""
-        return [values[self._which] for values in self._item.kept()]
+        return [values[self._which] for values in self.item.kept()]
 
 
 def _placed(origins: Int64, part: ItemPart) -> Int64:

@@ -26,8 +26,9 @@ class ItemPart:
     """Tokens of one item that go to one side, ``[start, stop)`` of those that ``keep`` leaves.
 
     ``first_source`` is the number of the item's first source, of which ``above`` lines lie before its documents.
-    ``keep`` is a mask over the item's documents, None for all; ``row`` is the document (source, line, start, stop) that
-    the item is a piece of, and ``ends`` whether it ends here. ``closing``: the side ends here, maybe within a document.
+    ``keep`` is a mask over the item's documents, its bits packed, None for all; ``row`` is the document (source, line,
+    start, stop) that the item is a piece of, and ``ends`` whether it ends here. ``closing``: the side ends here, maybe
+    within a document.
     """
 
     key: str
@@ -35,7 +36,7 @@ class ItemPart:
     above: int
     stop: int
     start: int = 0
-    keep: Mask | None = None
+    keep: bytes | None = None
     row: tuple[int, int, int, int] | None = None
     ends: bool = True
     closing: bool = False
@@ -95,7 +96,7 @@ def _parts(group: Group, mask: Mask) -> Iterator[ItemPart]:
     item, done, above = group.results[0]
     if item.piece is None:
         lengths = np.diff(group.rows[:, 0], prepend=0)
-        keep = None if mask.all() else mask
+        keep = None if mask.all() else np.packbits(mask).tobytes()
         yield ItemPart(done.key, item.first, above, int(lengths[mask].sum()), keep=keep)
         return
     source, line, start, stop = group.rows[0, 1:5].tolist()

@@ -8,7 +8,7 @@ the counts.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -30,6 +30,9 @@ _OF_EMPTY_SIDES = {  # for each kind of split what is divided, and what helps
         "for it, or more documents.",
     ),
 }
+
+
+_WANTED = ("num_tokens", "lines", "piece", "skipped", "num_skipped", "num_marks")  # of an item, to the end
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,6 @@ class Result(NamedTuple):
     above: int
 
 
-def _slim(item: Item, done: Done) -> tuple[Item, Done]:
-    """What is needed to the end: not the text, which is on disk as tokens, nor what is counted already."""
-    about = {name: done.about.get(name, 0) for name in ("num_tokens", "lines", "piece", "skipped", "num_marks")}
-    return replace(item, data=None, before=b"", kept=()), Done(done.key, about)
-
-
 class Tally:
     """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes). ``passed_over`` is a report's.
 
@@ -85,14 +82,16 @@ class Tally:
     """
 
     def __init__(
-        self, sources: Sequence[Source], on_report: Callable[[Report], None] | None, keep: Sequence[str] = ()
+        self,
+        sources: Sequence[Source],
+        on_report: Callable[[Report], None] | None,
+        keep: Sequence[str],
+        passed_over: Mapping[str, int],
     ) -> None:
-        self.fields: list[Field] = [*map(Field, keep)]
-        self.sources = sources
-        self.digests: dict[int, tuple[str, int]] = {}
-        self.passed_over: dict[str, int] = {}
-        self._on_report = on_report
-        self._numbered: list[tuple[int, Item, Done]] = []
+        self.fields = [*map(Field, keep)]
+        self.sources, self.digests = sources, dict[int, tuple[str, int]]()
+        self._on_report, self._passed_over = on_report, passed_over
+        self._numbered: list[tuple[tuple[int, int], Item, Done]] = []
         self._started = time.perf_counter()
         self._num: Counter[str] = Counter()  # fields of a report
         self._num_counting = 0
@@ -100,11 +99,12 @@ class Tally:
         known = all(source.is_file for source in sources)
         self._total = sum(source.nbytes for source in sources) if known else None
 
-    def add(self, number: int, item: Item, done: Done) -> None:
+    def add(self, number: tuple[int, int], item: Item, done: Done) -> None:
         for kept, about in zip(self.fields, done.about.get("fields", ()), strict=False):
             kept.add(about, str(item))
         self._seconds.update(done.seconds)
-        self._numbered.append((number, *_slim(item, done)))
+        about = {name: done.about.get(name, 0) for name in _WANTED}
+        self._numbered.append((number, item.told, Done(done.key, about)))
         for source, hexdigest, nbytes in done.about["sha256"]:
             self.digests[item.first + source] = hexdigest, nbytes
         self._num_counting += done.about.get("num_counting", 0)
@@ -131,7 +131,7 @@ class Tally:
                     seconds=time.perf_counter() - self._started,
                     worker_seconds=dict(self._seconds),
                     skipped=self.places() if finished else (),
-                    passed_over=self.passed_over,
+                    passed_over=self._passed_over,
                     is_finished=finished,
                 )
             )
@@ -147,7 +147,7 @@ class Tally:
 
     def counts(self) -> dict[str, int]:
         """For the manifests: of all inputs together; some only where there are any."""
-        some = {"byte_order_marks": self._num["num_marks"], "passed_over_files": sum(self.passed_over.values())}
+        some = {"byte_order_marks": self._num["num_marks"], "passed_over_files": sum(self._passed_over.values())}
         return {
             "input_text_nbytes": self._num["text_nbytes"],
             "skipped_documents": self._num["num_skipped"],

@@ -26,6 +26,7 @@ from windrow.tokens.encoder import COLUMNS
 
 __all__ = [
     "WORK",
+    "DamagedItemError",
     "ItemFile",
     "ItemWriter",
     "locked",
@@ -64,6 +65,10 @@ class ItemWriter:
         self._file.write(footer + zlib.crc32(footer).to_bytes(4, "little") + len(footer).to_bytes(4, "little") + _MAGIC)
 
 
+class DamagedItemError(ValueError):
+    """Something changed the content of an item, whose path this holds: it is to be made again."""
+
+
 @dataclass(frozen=True)
 class ItemFile:
     """A finished item on disk. ``about`` is its footer; ``nbytes`` of tokens, documents, kept values lie before it."""
@@ -83,14 +88,17 @@ class ItemFile:
         return cls(path, about, nbytes)
 
     @classmethod
-    def whole(cls, folder: Path, key: str) -> "ItemFile | None":
-        """The item if it is there with the content that was written, else None: then it is to be made."""
+    def found(cls, folder: Path, key: str) -> "ItemFile | None":
+        """The item if it is there, else None: then it is to be made. Its content is looked at when it is published."""
         try:
-            item = cls.open(folder, key)
+            return cls.open(folder, key)
         except (FileNotFoundError, ValueError):
             return None
-        content = memoryview(item.path.read_bytes())[: item.nbytes]
-        return item if zlib.crc32(content) == item.about["crc32"] else None
+
+    def require_whole(self) -> None:
+        """Raise ``DamagedItemError`` unless the content is what was written."""
+        if zlib.crc32(memoryview(self.path.read_bytes())[: self.nbytes]) != self.about["crc32"]:
+            raise DamagedItemError(str(self.path))
 
     def tokens(self, start: int, stop: int) -> NDArray[Any]:
         """Tokens ``[start, stop)`` of the item, mapped."""
@@ -108,7 +116,10 @@ class ItemFile:
         """The table of its documents, (num_documents, 8)."""
         nbytes = int(self.about["num_documents"]) * len(COLUMNS) * 8
         offset = self.nbytes - int(self.about.get("kept_nbytes", 0)) - nbytes
-        return np.fromfile(self.path, "<i8", nbytes // 8, offset=offset).reshape(-1, len(COLUMNS))
+        rows = np.fromfile(self.path, "<i8", nbytes // 8, offset=offset).reshape(-1, len(COLUMNS))
+        if "rows_crc32" in self.about and zlib.crc32(rows.tobytes()) != self.about["rows_crc32"]:
+            raise DamagedItemError(str(self.path))
+        return rows
 
     def kept(self) -> list[NDArray[Any]]:
         """The values that it keeps of its rows, (num_documents,) of Python's own for each field."""

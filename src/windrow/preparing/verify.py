@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import PrepareError, StoreError
-from windrow.preparing.items import batches
+from windrow.preparing.iterables import batches
 from windrow.store.manifest import MANIFEST, Manifest, describe, read_manifest, read_sources
 from windrow.store.store import open_store
 from windrow.text.reading import Reading
