@@ -59,7 +59,8 @@ def run_dry(inputs: list[str], *, as_json: bool, **options: Any) -> None:
     minutes, seconds = divmod(int(found.seconds), 60)
     output_console().print(
         f"{counted(found.num_inputs, 'input')}, {size(found.nbytes)}\n"
-        f"about {found.num_tokens:,} tokens, {size(found.disk_nbytes)} on disk (twice that while it runs)\n"
+        f"about {found.num_tokens:,} tokens in {counted(found.num_documents, 'document')}, "
+        f"{size(found.disk_nbytes)} on disk ({size(found.work_nbytes)} more while it runs)\n"
         f"about {minutes} min {seconds} s with {counted(found.num_workers, 'worker')}"
     )
 

@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from hashlib import sha256
 from itertools import repeat
 from pathlib import Path
@@ -117,19 +117,20 @@ def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
     reader = _Reader(job, item, encoder)
     for number, source in enumerate(item.sources):
         reader.read(number, source)
-    table = encoder.table()
+    tables = encoder.tables()
     about = {
         **reader.about,
         "num_tokens": encoder.num_tokens,
-        "num_documents": len(table),
+        "num_documents": sum(map(len, tables)),
         "max_token_id": encoder.max_token_id,
         "dtype": token_dtype(tokenizer.vocab_size).name,
     }
     if job.reading.has_counts:
         about["num_counting"] = int(np.count_nonzero(encoder.counts))
         writer.write(encoder.counts)
-    writer.write(table)
-    about["rows_crc32"] = zlib.crc32(table.astype("<i8").tobytes())
+    for table in tables:
+        writer.write(table)
+    about["rows_crc32"] = reduce(lambda crc, table: zlib.crc32(table.astype("<i8").tobytes(), crc), tables, 0)
     if job.reading.keep and not item.only_hashed:
         values = np.frombuffer(json.dumps(reader.kept.columns()).encode(), np.uint8)
         writer.write(values)

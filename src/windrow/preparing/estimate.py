@@ -17,20 +17,26 @@ from windrow.preparing.items import Item, Job, job_for
 from windrow.preparing.tasks import Tasks
 from windrow.text.reading import Reading
 from windrow.text.sources import Inputs, Source, find_sources
+from windrow.tokens.encoder import COLUMNS
 from windrow.tokens.protocol import Tokenizer, token_dtype
 from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["Estimate", "estimate"]
 
 
+_BESIDE = 40  # bytes of a store for each document: its end and its origin
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """``disk_nbytes`` is what the stores take; while it runs it is twice that."""
+    """``disk_nbytes`` is what the stores take; while it runs the items take ``work_nbytes`` beside them."""
 
     num_inputs: int
     nbytes: int
     num_tokens: int
+    num_documents: int
     disk_nbytes: int
+    work_nbytes: int
     seconds: float
     num_workers: int
 
@@ -54,20 +60,23 @@ def estimate(
     nbytes = sum(source.nbytes for source in sources)
     picked = [sources[number] for number in sorted({0, len(sources) // 2, len(sources) - 1})]
     with TemporaryDirectory() as folder:
-        sampled, num_tokens, seconds = _sample(picked, job_for(Path(folder), loaded, reading, hashed=False))
+        sampled, per_sample, seconds = _sample(picked, job_for(Path(folder), loaded, reading, hashed=False))
     scale, num_workers = nbytes / max(sampled, 1), max(crew.num_workers, 1)
-    tokens = int(num_tokens * scale)
-    disk = tokens * token_dtype(loaded.vocab_size).itemsize
-    return Estimate(len(sources), nbytes, tokens, disk, seconds * scale / num_workers + 1.0, num_workers)
+    num_tokens, num_documents = (int(num * scale) for num in per_sample)
+    of_tokens = num_tokens * (token_dtype(loaded.vocab_size).itemsize + reading.has_counts)
+    disk, work = of_tokens + _BESIDE * num_documents, of_tokens + 8 * len(COLUMNS) * num_documents
+    nums = len(sources), nbytes, num_tokens, num_documents, disk, work
+    return Estimate(*nums, seconds * scale / num_workers + 1.0, num_workers)
 
 
-def _sample(sources: list[Source], job: Job) -> tuple[int, int, float]:
-    """Bytes, tokens and seconds of the first item of each source; the first one is done twice, to warm up."""
+def _sample(sources: list[Source], job: Job) -> tuple[int, list[int], float]:
+    """Bytes; tokens and documents; and seconds of each source's first item; the first one is done twice, to warm up."""
     tasks = (Tasks([source], job) for source in sources)
     found = ((item for item in of if isinstance(item, Item) and not item.only_hashed) for of in tasks)
     items = [item for of_source in found for item in islice(of_source, 1)]
     for item in items[:1]:
         do(replace(job, recipe="to warm up"), item)
     started = time.perf_counter()
-    num_tokens = sum(done.about["num_tokens"] for item in items for _, done in do(job, item))
-    return sum(item.nbytes for item in items), num_tokens, time.perf_counter() - started
+    abouts = [done.about for item in items for _, done in do(job, item)]
+    nums = [sum(about[name] for about in abouts) for name in ("num_tokens", "num_documents")]
+    return sum(item.nbytes for item in items), nums, time.perf_counter() - started

@@ -2,7 +2,7 @@
 
 Guarantee: whole documents go to one side by a hash of their content, so equal ones stay together and none moves when
 others come; with ``tail`` one cut goes through the tokens. A document that came in pieces is one document here.
-Cost: the tables of the items, one at a time; with ``dedupe`` about 40 bytes for each document.
+Cost: the tables of the items, one at a time; with ``dedupe`` that of ``duplicates``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from windrow.arrays import Int64, Mask
+from windrow.preparing.duplicates import repeated
 from windrow.preparing.tally import Result, Tally
 from windrow.preparing.unfinished import ItemFile
 from windrow.text.sources import BOM
@@ -52,24 +53,26 @@ class Group(NamedTuple):
     rows: Int64
 
 
-def divide(folder: Path, tally: Tally, *, valid_fraction: float, split: str, dedupe: bool) -> dict[str, list[ItemPart]]:
+def divide(
+    folder: Path, tally: Tally, *, valid_fraction: float, split: str, dedupe: bool, memory: int
+) -> dict[str, list[ItemPart]]:
     """The parts of ``train`` and, when there is to be one, ``valid``. ``tally`` is told what is left out."""
     results = tally.results
-    repeated = _repeated(folder, results) if dedupe else None
+    tables = (group.rows for group in _documents_of(folder, results))
+    again = repeated(tables, folder, num_documents=tally.num_documents, memory=memory) if dedupe else None
     sides: dict[str, list[ItemPart]] = {"train": [], "valid": []} if valid_fraction else {"train": []}
     seen = num_counted_again = 0
     for group in _documents_of(folder, results):
         wanted = group.rows[:, 7] == 0
         num_counted_again += int(np.maximum(group.rows[:, 7] - 1, 0).sum())  # bad pieces of one document
-        if repeated is not None:
-            wanted = wanted & ~repeated[seen : seen + len(wanted)]
-            seen += len(wanted)
+        if again is not None:
+            wanted = wanted & ~again[seen : seen + len(wanted)]
+        seen += len(wanted)
         is_valid = _below(group.rows[:, 5], valid_fraction if split == "documents" else 0)
         for side, mask in (("train", wanted & ~is_valid), ("valid", wanted & is_valid)):
             if mask.any():
                 sides[side] += _parts(group, mask)
-    num_duplicates = int(repeated.sum()) if repeated is not None else 0
-    tally.leave_out(num_duplicates=num_duplicates, num_counted_again=num_counted_again)
+    tally.leave_out(num_duplicates=0 if again is None else int(again.sum()), num_counted_again=num_counted_again)
     return _cut(sides["train"], valid_fraction) if valid_fraction and split == "tail" else sides
 
 
@@ -133,14 +136,3 @@ def _joined(pieces: list[Result]) -> Int64:
         sum(about["piece"]["bad"] for about in abouts),
     ]
     return np.array([row], np.int64)
-
-
-def _repeated(folder: Path, results: list[Result]) -> Mask:
-    """For each document whether one with the same content came before. What could not be read is like nothing."""
-    empty = np.empty((0, 3), np.int64)
-    digests = np.concatenate([empty, *(group.rows[:, 5:] for group in _documents_of(folder, results))])
-    order = np.lexsort((digests[:, 1], digests[:, 0], digests[:, 2]))  # stable: equal ones keep their order
-    again = np.zeros(len(digests), np.bool_)
-    again[order[1:]] = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
-    again[digests[:, 2] != 0] = False
-    return again

@@ -114,6 +114,11 @@ class Tally:
         self.report()
 
     @property
+    def num_documents(self) -> int:
+        """How many there are in all items, repeated ones too."""
+        return self._num["num_documents"]
+
+    @property
     def results(self) -> list[Result]:
         """In the order of the inputs."""
         found, num_lines = list[Result](), Counter[int]()  # of each source, so far

@@ -24,6 +24,7 @@ from windrow.tokens.protocol import EOT, Tokenizer, bos_id_of, encode_documents
 __all__ = ["COLUMNS", "EMPTY", "Encoder", "digest_of_pieces"]
 
 _BATCH = 1 << 20  # characters
+_BESIDE = 64  # of them that a text counts as, for what is held beside it
 _CHECKED = 2000  # characters of each item, and at each side of a seam, that are compared
 _NONE = -1  # where no id is written: after a piece that is not the last
 EMPTY = 'it has no token, and with boundary="none" no place in a store'
@@ -45,7 +46,7 @@ def digest_of_pieces(digests: list[bytes]) -> bytes:
 
 
 class Encoder:
-    """Takes documents in order; ``write`` gets the tokens, ``table`` is (num_documents, 8), see ``COLUMNS``.
+    """Takes documents in order; ``write`` gets the tokens, ``tables`` are (num_documents, 8), see ``COLUMNS``.
 
     ``counts`` is (num_tokens,) uint8 once there is a table: 1 where a token counts, of documents that say so.
     """
@@ -128,10 +129,10 @@ class Encoder:
             self._rows.append((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad))
         self._text(text, opens=is_first, closes=is_last)
 
-    def table(self) -> Int64:
-        """The rows of all documents that ended, once everything is encoded."""
+    def tables(self) -> list[Int64]:
+        """The rows of all documents that ended, once everything is encoded, some at a time."""
         self._flush()
-        return np.concatenate(self._tables)
+        return self._tables
 
     @property
     def counts(self) -> Tokens:
@@ -165,7 +166,7 @@ class Encoder:
         self._texts.append(text)
         self._after.append(after)
         self._flags.append(flag)
-        self._num_chars += len(text) + 1
+        self._num_chars += len(text) + _BESIDE
 
     def _end(self, closes: bool = True) -> None:
         if closes:
