@@ -1,5 +1,6 @@
 """What a worker does with an item: bad bytes in long documents, and ids that are compared with the reference."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from prepare_helpers import same_ids
 from windrow import open_store, prepare
 from windrow.errors import SourceError, TokenizerError
+from windrow.preparing.crew import Here
 
 
 def test_a_byte_that_is_not_utf8_far_into_a_long_document_is_named_by_its_offset(tmp_path: Path) -> None:
@@ -60,3 +62,14 @@ def test_a_wrong_cut_is_caught_at_the_seam(tmp_path: Path, monkeypatch: pytest.M
         prepare(tmp_path / "x.txt", tmp_path / "out")
     monkeypatch.undo()
     prepare(tmp_path / "x.txt", tmp_path / "out")
+
+
+def test_documents_of_a_token_take_little_more_memory_than_their_table(tmp_path: Path) -> None:
+    num_documents = 100_000
+    (tmp_path / "x.jsonl").write_text('{"text":"a"}\n' * num_documents)
+    prepare(iter(["warm"]), tmp_path / "warm", tokenizer="bytes", executor=Here())
+    tracemalloc.start()
+    prepare(tmp_path / "x.jsonl", tmp_path / "out", tokenizer="bytes", executor=Here())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 250 * num_documents  # 537 a document where all of an item were held as Python's own
