@@ -142,9 +142,8 @@ def prepare(
                         _encode_all(job, crew, None if finish else part, tally)
                         if part and not finish:
                             return
-                        sides = divide(
-                            work, tally, valid_fraction=valid_fraction, split=split, dedupe=dedupe, memory=job.memory
-                        )
+                        shares = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe}
+                        sides = divide(work, tally, memory=job.memory, **shares)
                         tally.require_documents(sides, valid_fraction, split, reading)
                         publish(folder, sides, work, crew, loaded, reading, policy, tally, part)
                         if not part:

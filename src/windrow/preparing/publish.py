@@ -83,14 +83,15 @@ def _write_store(
         sources={"file": "sources.jsonl", "sha256": sha256(listing).hexdigest()},
         ledger=_counts(shards, num_tokens) | tally.counts(),
         columns=tuple(
-            replace(column, missing=sum(missing))
-            for column, *missing in zip(columns, *(done.missing for done in shards), strict=True)
+            replace(column, missing=sum(done.missing[number] for done in shards))
+            for number, column in enumerate(columns)
         ),
         boundary=reading.boundary or "eos",
         bos_id=edges.bos_id,
     )
+    named = manifest.sums
     for path in folder.iterdir():
-        if path.name not in manifest.sums and _LEFT_OVER.fullmatch(path.name):  # of an earlier run, of another recipe
+        if path.name not in named and _LEFT_OVER.fullmatch(path.name):  # of an earlier run, of another recipe
             path.unlink()
     write_whole(folder / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
 

@@ -86,15 +86,13 @@ class ShardDone:
 def write_shard(task: ShardTask) -> ShardDone:
     """Write the files of a shard, or find that they were."""
     note = ItemFile.found(task.work, task.key)
-    if note and note.about["files"] == _found(task):
-        shard, columns = dict(note.about["shard"]), note.about["shard"]["columns"]
-        shard["columns"] = tuple(ColumnFile(**column) for column in columns)
-        return ShardDone(Shard(**shard), **note.about["ledger"])
-    done = _written(task)
-    ledger = asdict(done)
-    about = {"files": _found(task), "shard": ledger.pop("shard"), "ledger": ledger}
-    write_item(task.work, task.key, lambda writer: writer.finish(about))
-    return done
+    if note is None or note.about["files"] != _found(task):
+        about = asdict(_written(task)) | {"files": _found(task)}
+        write_item(task.work, task.key, lambda writer: writer.finish(about))
+        note = ItemFile.open(task.work, task.key)
+    fields = {name: note.about[name] for name in ShardDone.__annotations__}
+    columns = tuple(ColumnFile(**column) for column in fields["shard"]["columns"])
+    return ShardDone(**{**fields, "shard": Shard(**{**fields["shard"], "columns": columns})})
 
 
 def _found(task: ShardTask) -> list[list[int]] | None:
@@ -130,11 +128,8 @@ def _write_together(paths: Sequence[Path], fill: Callable[[list[BinaryIO]], T], 
 def _fill(task: ShardTask, files: list[BinaryIO]) -> tuple[list[int], list["_Hashed"]]:
     """The highest id, how many eos and bos are around documents, what misses in each column; and what was written."""
     num_documents = sum(len(_Taken(task.work, part).ends) for part in task.parts)
-    empty = [
-        np.empty(0, "<i8"),
-        np.empty((0, 4), "<i8"),
-        *(column_values(column, ()).values for column in task.columns),
-    ]
+    columns = [column_values(column, ()).values for column in task.columns]
+    empty = [np.empty(0, "<i8"), np.empty((0, 4), "<i8"), *columns]
     with ThreadPoolExecutor(1) as hashing:
         out = [_Hashed(file, hashing) for file in files]
         for file, array in zip(out[1:], empty, strict=False):  # counts have no head

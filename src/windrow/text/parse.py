@@ -140,18 +140,13 @@ def _looked_at(data: bytes, line: int, start: int, reading: Reading) -> Document
 @cache
 def _decoder(reading: Reading) -> _Decode:
     """The text of a row; None or ValueError when it takes a closer look."""
-    if reading.has_rows or reading.keep:
-        return lambda row: None
-    key = reading.keys["text_key"]
     try:
         import msgspec
     except ImportError:
-        return lambda row: None if b"\\u" in row else _plain_text(JSON.decode(row.decode()), key)
-    row = msgspec.defstruct("Row", [("text", str | None, None)], rename={"text": key}, gc=False)
+        msgspec = None  # type: ignore[assignment]
+    if msgspec is None or reading.has_rows or reading.keep:
+        return lambda row: None
+    rename = {"text": reading.keys["text_key"]}
+    row = msgspec.defstruct("Row", [("text", str | None, None)], rename=rename, gc=False)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode
     return lambda row: decode(row).text
-
-
-def _plain_text(row: Any, key: str) -> str | None:
-    text = row.get(key) if isinstance(row, dict) else None
-    return text if isinstance(text, str) else None
