@@ -47,6 +47,13 @@ def test_the_stores_are_written_in_parts_too_in_any_order_and_the_last_call_only
     assert snapshot(tmp_path / "many") == snapshot(tmp_path / "one") != undisturbed
 
 
+def test_where_nothing_is_left_out_the_last_call_reads_no_table(inputs: Path, tmp_path: Path) -> None:
+    sources = [inputs / "a.jsonl", inputs / "b.txt"]
+    prepare(sources, tmp_path, part=(1, 1), finish=True, executor=Here())
+    _, nbytes = read_by(lambda: prepare(sources, tmp_path, executor=Here()))
+    assert nbytes < 200_000 < 0.1 * (tmp_path / "train/tokens-00000.bin").stat().st_size
+
+
 def test_a_shard_that_another_run_wrote_over_is_written_again(inputs: Path, tmp_path: Path) -> None:
     prepare(inputs, tmp_path / "whole", executor=Here())
     for options in ({}, {"literal_eos": "split"}):  # other text, the same names

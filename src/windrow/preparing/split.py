@@ -50,7 +50,14 @@ class Group(NamedTuple):
     """
 
     results: list[Result]
-    rows: Int64
+    folder: Path
+
+    @property
+    def rows(self) -> Int64:
+        result, *_ = self.results
+        return (
+            ItemFile.open(self.folder, result.done.key).rows() if result.item.piece is None else _joined(self.results)
+        )
 
 
 def divide(
@@ -61,17 +68,23 @@ def divide(
     tables = (group.rows for group in _documents_of(folder, results))
     again = repeated(tables, folder, num_documents=tally.num_documents, memory=memory) if dedupe else None
     sides: dict[str, list[ItemPart]] = {"train": [], "valid": []} if valid_fraction else {"train": []}
+    by_digest = valid_fraction if split == "documents" else 0
+    takes_all = not (dedupe or by_digest or any(result.done.about["num_skipped"] for result in results))
     seen = num_counted_again = 0
     for group in _documents_of(folder, results):
-        wanted = group.rows[:, 7] == 0
-        num_counted_again += int(np.maximum(group.rows[:, 7] - 1, 0).sum())  # bad pieces of one document
+        if takes_all:
+            sides["train"] += _parts(group, None, None)
+            continue
+        rows = group.rows
+        wanted = rows[:, 7] == 0
+        num_counted_again += int(np.maximum(rows[:, 7] - 1, 0).sum())  # bad pieces of one document
         if again is not None:
             wanted = wanted & ~again[seen : seen + len(wanted)]
         seen += len(wanted)
-        is_valid = _below(group.rows[:, 5], valid_fraction if split == "documents" else 0)
+        is_valid = _below(rows[:, 5], by_digest)
         for side, mask in (("train", wanted & ~is_valid), ("valid", wanted & is_valid)):
             if mask.any():
-                sides[side] += _parts(group, mask)
+                sides[side] += _parts(group, rows, mask)
     tally.leave_out(num_duplicates=0 if again is None else int(again.sum()), num_counted_again=num_counted_again)
     return _cut(sides["train"], valid_fraction) if valid_fraction and split == "tail" else sides
 
@@ -95,12 +108,15 @@ def _below(digests: Int64, fraction: float) -> Mask:
     return below
 
 
-def _parts(group: Group, mask: Mask) -> Iterator[ItemPart]:
+def _parts(group: Group, rows: Int64 | None, mask: Mask | None) -> Iterator[ItemPart]:
+    """What those documents take that are in the ``mask``, or all of them."""
     item, done, above = group.results[0]
     if item.piece is None:
-        lengths = np.diff(group.rows[:, 0], prepend=0)
-        keep = None if mask.all() else np.packbits(mask).tobytes()
-        yield ItemPart(done.key, item.first, above, int(lengths[mask].sum()), keep=keep)
+        num_tokens, keep = int(done.about["num_tokens"]), None
+        if rows is not None and mask is not None and not mask.all():
+            num_tokens, keep = int(np.diff(rows[:, 0], prepend=0)[mask].sum()), np.packbits(mask).tobytes()
+        if num_tokens:
+            yield ItemPart(done.key, item.first, above, num_tokens, keep=keep)
         return
     source, line, start, stop = group.rows[0, 1:5].tolist()
     for number, (_, done, _) in enumerate(group.results, 1):
@@ -114,12 +130,12 @@ def _documents_of(folder: Path, results: Iterable[Result]) -> Iterator[Group]:
     pieces: list[Result] = []
     for result in results:
         if result.item.piece is None:
-            yield Group([result], ItemFile.open(folder, result.done.key).rows())
+            yield Group([result], folder)
             continue
         pieces.append(result)
         _, is_last = result.item.piece
         if is_last:
-            yield Group(pieces, _joined(pieces))
+            yield Group(pieces, folder)
             pieces = []
     assert not pieces, "a document has no last piece"
 
