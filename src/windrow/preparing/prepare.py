@@ -4,7 +4,7 @@ Guarantee: exactly one eos after each document; the same inputs and arguments gi
 workers and after any end of the process, however rude; a store appears whole or not at all, and none is written over.
 Cost: memory is bounded by the workers, not by the text; while it runs the tokens are on disk twice.
 
-The path: ``sources`` finds the inputs, ``items`` cuts them into work, workers ``encode`` it into ``DEST/unfinished``,
+The path: ``sources`` finds the inputs, ``tasks`` cuts them into work, workers ``encode`` it into ``DEST/unfinished``,
 ``split`` divides the documents, ``publish`` makes the stores.
 """
 
@@ -20,7 +20,7 @@ from windrow.errors import PrepareError
 from windrow.preparing.crew import Crew, crew_for
 from windrow.preparing.encode import cannot_write, do
 from windrow.preparing.items import Job, job_for
-from windrow.preparing.publish import publish
+from windrow.preparing.publish import Publisher
 from windrow.preparing.split import divide
 from windrow.preparing.tally import Report, Tally
 from windrow.preparing.tasks import ITEM, Tasks
@@ -145,7 +145,7 @@ def prepare(
                         shares = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe}
                         sides = divide(work, tally, memory=job.memory, **shares)
                         tally.require_documents(sides, valid_fraction, split, reading)
-                        publish(folder, sides, work, crew, loaded, reading, policy, tally, part)
+                        Publisher(folder, work, loaded, reading, policy, tally).publish(sides, crew, part)
                         if not part:
                             remove_work(folder)
                             tally.report(finished=True)

@@ -7,7 +7,7 @@ and the manifest comes last. Cost: that of ``shard``, for each worker.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,78 +22,69 @@ from windrow.store.whole import write_whole
 from windrow.text.reading import Reading
 from windrow.tokens.protocol import Tokenizer, bos_id_of, token_dtype
 
-__all__ = ["publish"]
+__all__ = ["Publisher"]
 
 SHARD_TOKENS = 1 << 27
 _MOST_SHARDS = 384  # of a store that is larger than so many of them: a process opens 1024 files
 _LEFT_OVER = re.compile(r"(tokens|counts|documents|origins|column-\d+)-\d+\.(bin|npy)(\.tmp)?")
 
 
-def publish(
-    folder: Path,
-    sides: Mapping[str, Sequence[ItemPart]],
-    work: Path,
-    crew: Crew,
-    tokenizer: Tokenizer,
-    reading: Reading,
-    policy: Mapping[str, Any],
-    tally: Tally,
-    part: tuple[int, int] | None,
-) -> None:
-    """Make the stores of all ``sides`` from the items in ``work``; of a ``part``, every n-th shard from the k-th on."""
-    columns = [field.column() for field in tally.fields]
-    bos_id = bos_id_of(tokenizer) if reading.boundary in ("bos", "both") else None
-    edges = Edges(tokenizer.eos_id, reading.boundary in ("eos", "both"), bos_id)
-    tasks = [
-        ShardTask(folder / name, number, work, taken, edges, columns, reading.has_counts)
-        for name, parts in sides.items()
-        for number, taken in enumerate(_shards(parts))
-    ]
-    first, step = part or (1, 1)
-    found = {task.key: done for _, task, done in crew.map(write_shard, tasks[first - 1 :: step])}
-    for name, parts in {} if part else sides.items():
-        shards = [found[task.key] for task in tasks if task.folder.name == name]
-        _require_whole(folder / name, parts, shards)
-        _write_store(folder / name, shards, columns, edges, tokenizer, reading, {**policy, "side": name}, tally)
+@dataclass(frozen=True)
+class Publisher:
+    """Makes the stores in ``folder`` of the items in the folder of unfinished ``work``."""
 
+    folder: Path
+    work: Path
+    tokenizer: Tokenizer
+    reading: Reading
+    policy: Mapping[str, Any]
+    tally: Tally
 
-def _write_store(
-    folder: Path,
-    shards: Sequence[ShardDone],
-    columns: Sequence[Column],
-    edges: Edges,
-    tokenizer: Tokenizer,
-    reading: Reading,
-    policy: Mapping[str, Any],
-    tally: Tally,
-) -> None:
-    """The list of sources, and at last the manifest."""
-    num_tokens = sum(done.shard.num_tokens for done in shards)
-    listing = "".join(json.dumps(line, sort_keys=True) + "\n" for line in tally.listing()).encode()
-    write_whole(folder / "sources.jsonl", lambda file: file.write(listing))
-    manifest = Manifest(
-        dtype=token_dtype(tokenizer.vocab_size).name,
-        num_tokens=num_tokens,
-        num_documents=sum(done.shard.num_documents for done in shards),
-        max_token_id=max(done.max_token_id for done in shards),
-        eos_id=edges.eos_id,
-        tokenizer=describe(tokenizer),
-        policy=policy,
-        shards=tuple(done.shard for done in shards),
-        sources={"file": "sources.jsonl", "sha256": sha256(listing).hexdigest()},
-        ledger=_counts(shards, num_tokens) | tally.counts(),
-        columns=tuple(
-            replace(column, missing=sum(done.missing[number] for done in shards))
-            for number, column in enumerate(columns)
-        ),
-        boundary=reading.boundary or "eos",
-        bos_id=edges.bos_id,
-    )
-    named = manifest.sums
-    for path in folder.iterdir():
-        if path.name not in named and _LEFT_OVER.fullmatch(path.name):  # of an earlier run, of another recipe
-            path.unlink()
-    write_whole(folder / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
+    def publish(self, sides: Mapping[str, Sequence[ItemPart]], crew: Crew, part: tuple[int, int] | None) -> None:
+        """The store of each side; or of a ``part`` every n-th shard, from the k-th on."""
+        edges, columns = self._edges(), [field.column() for field in self.tally.fields]
+        tasks = [
+            ShardTask(self.folder / name, number, self.work, taken, edges, columns, self.reading.has_counts)
+            for name, parts in sides.items()
+            for number, taken in enumerate(_shards(parts))
+        ]
+        first, step = part or (1, 1)
+        found = {task.key: done for _, task, done in crew.map(write_shard, tasks[first - 1 :: step])}
+        for name, parts in {} if part else sides.items():
+            shards = [found[task.key] for task in tasks if task.folder.name == name]
+            num_tokens = _num_whole(self.folder / name, parts, shards)
+            self._write_store(name, num_tokens, shards, columns)
+
+    def _edges(self) -> Edges:
+        around = self.reading.boundary
+        bos_id = bos_id_of(self.tokenizer) if around in ("bos", "both") else None
+        return Edges(self.tokenizer.eos_id, around in ("eos", "both"), bos_id)
+
+    def _write_store(self, name: str, num_tokens: int, shards: Sequence[ShardDone], columns: Sequence[Column]) -> None:
+        """The list of sources, and at last the manifest."""
+        folder, edges = self.folder / name, self._edges()
+        listing = "".join(json.dumps(line, sort_keys=True) + "\n" for line in self.tally.listing()).encode()
+        write_whole(folder / "sources.jsonl", lambda file: file.write(listing))
+        manifest = Manifest(
+            dtype=token_dtype(self.tokenizer.vocab_size).name,
+            num_tokens=num_tokens,
+            num_documents=sum(done.shard.num_documents for done in shards),
+            max_token_id=max(done.max_token_id for done in shards),
+            eos_id=edges.eos_id,
+            tokenizer=describe(self.tokenizer),
+            policy={**self.policy, "side": name},
+            shards=tuple(done.shard for done in shards),
+            sources={"file": "sources.jsonl", "sha256": sha256(listing).hexdigest()},
+            ledger=_counts(shards, num_tokens) | self.tally.counts(),
+            columns=tuple(replace(of, missing=sum(done.missing[n] for done in shards)) for n, of in enumerate(columns)),
+            boundary=self.reading.boundary or "eos",
+            bos_id=edges.bos_id,
+        )
+        named = manifest.sums
+        for path in folder.iterdir():
+            if path.name not in named and _LEFT_OVER.fullmatch(path.name):  # of an earlier run, of another recipe
+                path.unlink()
+        write_whole(folder / MANIFEST, lambda file: file.write(manifest.to_json().encode()))
 
 
 def _counts(shards: Sequence[ShardDone], num_tokens: int) -> dict[str, int]:
@@ -120,7 +111,7 @@ def _extreme_lengths(shards: Sequence[ShardDone]) -> list[int]:
     return found
 
 
-def _require_whole(folder: Path, parts: Sequence[ItemPart], shards: Sequence[ShardDone]) -> None:
+def _num_whole(folder: Path, parts: Sequence[ItemPart], shards: Sequence[ShardDone]) -> int:
     """Tokens in = tokens out."""
     made, written = sum(part.stop - part.start for part in parts), sum(done.shard.num_tokens for done in shards)
     if written != made:
@@ -128,6 +119,7 @@ def _require_whole(folder: Path, parts: Sequence[ItemPart], shards: Sequence[Sha
             f"{folder} would hold {written} tokens, and {made} were made of the inputs. Nothing was published; "
             "please report this."
         )
+    return made
 
 
 def _shards(parts: Sequence[ItemPart]) -> Iterator[list[ItemPart]]:

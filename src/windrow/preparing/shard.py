@@ -179,7 +179,7 @@ class _Hashed:
 
 
 class _Taken:
-    """What a part takes of its item: ``ends`` of documents (counted from the part's start), ``origins`` (n, 4)."""
+    """What a part takes of its item: ``ends`` of documents from its start on, ``origins`` (n, 4) among all sources."""
 
     def __init__(self, work: Path, part: ItemPart) -> None:
         self.item, self._part = ItemFile.open(work, part.key), part
@@ -195,7 +195,8 @@ class _Taken:
         is_cut = part.closing and (not last or ends[last - 1] != part.stop)  # the side ends within a document
         self.ends = np.append(ends[first:last], np.array([part.stop][: int(is_cut)], np.int64)) - part.start
         self._which = which[first : last + is_cut]
-        self.origins = _placed(rows[self._which, 1:], part)
+        self.origins = rows[self._which, 1:] + np.array([part.first_source, 0, 0, 0])
+        self.origins[self.origins[:, 0] == part.first_source, 1] += part.above
 
     def tokens(self, read: Callable[[ItemFile, int, int], Tokens]) -> Tokens:
         """The tokens, or what ``read`` gives of them: those of the documents that are kept are copied run by run."""
@@ -210,13 +211,6 @@ class _Taken:
     def kept(self) -> list[NDArray[Any]]:
         """The values of each column."""
         return [values[self._which] for values in self.item.kept()]
-
-
-def _placed(origins: Int64, part: ItemPart) -> Int64:
-    """Places within an item (n, 4) as places among all sources, with the lines of the whole source."""
-    placed: Int64 = origins + np.array([part.first_source, 0, 0, 0])
-    placed[:, 1] += np.where(origins[:, 0] == 0, part.above, 0)
-    return placed
 
 
 def _count_edges(task: ShardTask, part: ItemPart, tokens: Tokens, ends: Int64) -> tuple[int, int]:
