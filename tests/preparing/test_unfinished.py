@@ -1,5 +1,6 @@
 """The folder of unfinished work: parts, reruns and locks. The bytes are always the same."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from windrow import open_store, prepare
 from windrow.errors import PrepareError, StoreError
 from windrow.preparing import publish
 from windrow.preparing.crew import Here
-from windrow.preparing.unfinished import WORK, locked
+from windrow.preparing.unfinished import WORK, DamagedItemError, ItemFile, locked
 
 MB = 1_000_000
 
@@ -98,6 +99,43 @@ def test_damaged_unfinished_work_is_done_again(inputs: Path, undisturbed: dict[s
     (tmp_path / WORK / "junk.item").write_bytes(b"junk")
     prepare(inputs, tmp_path, valid_fraction=0.1)
     assert snapshot(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("num_files", [1, 8], ids=["unpacked here", "unpacked by workers"])
+def test_a_damaged_item_of_a_compressed_file_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_files: int
+) -> None:
+    monkeypatch.setattr("windrow.preparing.tasks._SMALL", {"": 1, "gz": 1, "zst": 1})
+    monkeypatch.setattr("windrow.text.blocks._BLOCK", 1 << 12)
+    (tmp_path / "in").mkdir()
+    for number in range(num_files):
+        lines = "".join(f'{{"text": "line {n} of file {number}"}}\n' for n in range(600))
+        (tmp_path / f"in/{number}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    options: dict[str, Any] = {"tokenizer": "bytes", "executor": Here(), "workers": 2}
+    prepare(tmp_path / "in", tmp_path / "whole", **options)
+    prepare(tmp_path / "in", tmp_path / "out", part=(1, 1), **options)
+    damaged = sorted((tmp_path / "out" / WORK).glob("*.item"), key=lambda path: path.stat().st_size)[-4:]
+    for place, path in zip((0, 1, 5000, 9000), damaged, strict=True):  # tokens, and tables of documents
+        data = bytearray(path.read_bytes())
+        data[place] ^= 1
+        path.write_bytes(data)
+    prepare(tmp_path / "in", tmp_path / "out", **options)
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
+
+
+def test_an_item_that_is_damaged_whenever_it_is_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(item: ItemFile) -> None:
+        raise DamagedItemError(str(item.path))
+
+    monkeypatch.setattr(ItemFile, "require_whole", refuse)
+    (tmp_path / "x.txt").write_text("text")
+    for inputs in (iter(["text"]), tmp_path / "x.txt"):
+        with pytest.raises(PrepareError, match=r"\.item was changed or damaged after it was written\. Run the same"):
+            prepare(inputs, tmp_path / "out", executor=Here())
+    monkeypatch.undo()
+    prepare(iter(["text"]), tmp_path / "out", executor=Here())
 
 
 def test_an_unfinished_store_cannot_be_opened(inputs: Path, tmp_path: Path) -> None:

@@ -173,11 +173,8 @@ class _Reader:
             self._file(source)
         elif isinstance(data, bytes):
             self._block(block, data)
-        elif source.compression:  # an item of a stream that went away
-            content = StreamBytes(source)
-            all(found.start < block.start for found in self._job.blocks(content, source))
-            self._block(block, content.read(block.start, block.stop))
         else:
+            assert not source.compression, "an item of a stream went away"
             self._block(block, read_span(str(source.path), block.start, block.stop))
 
     def _given(self) -> Iterator[Document | Bad]:

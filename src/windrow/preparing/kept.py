@@ -7,7 +7,7 @@ that names the field. Nothing is converted but integers beside floats (to float6
 
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from windrow.errors import SourceError
 from windrow.store.manifest import MOST_CATEGORIES, Column
 
-__all__ = ["ColumnValues", "Field", "KeptRows", "Value", "column_values", "kept_values"]
+__all__ = ["Field", "KeptRows", "Value", "column_values", "kept_values"]
 
 Value = bool | int | float | str | None
 
@@ -115,18 +115,11 @@ class KeptRows:
         return [[row[number] for row in self._rows] for number in range(len(self._names))]
 
 
-class ColumnValues(NamedTuple):
-    """Some values of a column as a store holds them (n,), and how many of them are missing."""
-
-    values: NDArray[Any]
-    missing: int
-
-
-def column_values(column: Column, given: Sequence[Value] | NDArray[Any]) -> ColumnValues:
-    """``given`` as int64, float64, bool, or codes: uint16, or int32 where some row has none."""
+def column_values(column: Column, given: Sequence[Value] | NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """``given`` (n,) as int64, float64, bool, or codes (int32 where some row has none, else uint16); how many miss."""
     num_missing = sum(value is None for value in given)
     if column.type == "category":
         codes: dict[Value, int] = {name: code for code, name in enumerate(column.categories or ())}
-        return ColumnValues(np.array([codes.get(v, -1) for v in given], "i4" if column.missing else "u2"), num_missing)
+        return (np.array([codes.get(v, -1) for v in given], "i4" if column.missing else "u2"), num_missing)
     missing = np.nan if column.type == "float64" else -1
-    return ColumnValues(np.array([missing if v is None else v for v in given], column.type), num_missing)
+    return (np.array([missing if v is None else v for v in given], column.type), num_missing)

@@ -34,8 +34,6 @@ from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["prepare"]
 
-_TRIES = 3
-
 Split = Literal["documents", "tail"]
 
 
@@ -150,7 +148,7 @@ def prepare(
                             remove_work(folder)
                             tally.report(finished=True)
 
-                    _until_whole(attempt)
+                    _until_whole(attempt, sources)
                     if part:
                         return {}
     except OSError as error:
@@ -171,15 +169,21 @@ def _checked_part(part: tuple[int, int] | None, sources: list[Source]) -> tuple[
     return part
 
 
-def _until_whole(attempt: Callable[[], None]) -> None:
-    """Try again while an item is found damaged, and is taken away."""
-    for _ in range(_TRIES):
+def _until_whole(attempt: Callable[[], None], sources: Sequence[Source]) -> None:
+    """Try again while an item is found damaged, and take it away."""
+    gone = set[str]()
+    while True:
         try:
             return attempt()
         except DamagedItemError as damaged:
-            Path(str(damaged)).unlink(missing_ok=True)
-            path = damaged
-    raise PrepareError(f"{path} is damaged as often as it is written. Check the disk, or choose another folder.")
+            path = str(damaged)
+        Path(path).unlink(missing_ok=True)
+        if path in gone or not all(source.is_file for source in sources):  # others cannot be read again
+            raise PrepareError(
+                f"{path} was changed or damaged after it was written. Run the same command again; if that does not "
+                "help, check the disk, or choose another folder."
+            )
+        gone.add(path)
 
 
 def _encode_all(job: Job, crew: Crew, part: tuple[int, int] | None, tally: Tally) -> None:

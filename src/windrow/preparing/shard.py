@@ -128,7 +128,7 @@ def _write_together(paths: Sequence[Path], fill: Callable[[list[BinaryIO]], T], 
 def _fill(task: ShardTask, files: list[BinaryIO]) -> tuple[list[int], list["_Hashed"]]:
     """The highest id, how many eos and bos are around documents, what misses in each column; and what was written."""
     num_documents = sum(len(_Taken(task.work, part).ends) for part in task.parts)
-    columns = [column_values(column, ()).values for column in task.columns]
+    columns = [column_values(column, ())[0] for column in task.columns]
     empty = [np.empty(0, "<i8"), np.empty((0, 4), "<i8"), *columns]
     with ThreadPoolExecutor(1) as hashing:
         out = [_Hashed(file, hashing) for file in files]
@@ -145,12 +145,12 @@ def _add(task: ShardTask, part: ItemPart, out: Sequence["_Hashed"]) -> list[int]
     taken.item.require_whole()
     tokens = taken.tokens(ItemFile.tokens)
     columns = [column_values(*each) for each in zip(task.columns, taken.kept(), strict=True)]
-    arrays = [tokens, taken.ends + base, taken.origins, *(column.values for column in columns)]
+    arrays = [tokens, taken.ends + base, taken.origins, *(values for values, _ in columns)]
     arrays += [taken.tokens(ItemFile.counts)] if task.has_counts else []
     nums = _count_edges(task, part, tokens, taken.ends)
     for file, array in zip(out, arrays, strict=True):
         file.write(array)
-    return [int(tokens.max(initial=0)), *nums, *(column.missing for column in columns)]
+    return [int(tokens.max(initial=0)), *nums, *(missing for _, missing in columns)]
 
 
 class _Hashed:

@@ -8,7 +8,6 @@ Cost: the tables of the items, one at a time; with ``dedupe`` that of ``duplicat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -43,39 +42,22 @@ class ItemPart:
     closing: bool = False
 
 
-class Group(NamedTuple):
-    """A whole item, or the items that hold the pieces of one document; ``rows`` (n, 8) are its documents.
-
-    The last column counts what cannot be read: up to one in a document, or in each of its pieces.
-    """
-
-    results: list[Result]
-    folder: Path
-
-    @property
-    def rows(self) -> Int64:
-        result, *_ = self.results
-        return (
-            ItemFile.open(self.folder, result.done.key).rows() if result.item.piece is None else _joined(self.results)
-        )
-
-
 def divide(
     folder: Path, tally: Tally, *, valid_fraction: float, split: str, dedupe: bool, memory: int
 ) -> dict[str, list[ItemPart]]:
     """The parts of ``train`` and, when there is to be one, ``valid``. ``tally`` is told what is left out."""
     results = tally.results
-    tables = (group.rows for group in _documents_of(folder, results))
+    tables = (_rows(folder, group) for group in _groups(results))
     again = repeated(tables, folder, num_documents=tally.num_documents, memory=memory) if dedupe else None
     sides: dict[str, list[ItemPart]] = {"train": [], "valid": []} if valid_fraction else {"train": []}
     by_digest = valid_fraction if split == "documents" else 0
     takes_all = not (dedupe or by_digest or any(result.done.about["num_skipped"] for result in results))
     seen = num_counted_again = 0
-    for group in _documents_of(folder, results):
+    for group in _groups(results):
         if takes_all:
             sides["train"] += _parts(group, None, None)
             continue
-        rows = group.rows
+        rows = _rows(folder, group)
         wanted = rows[:, 7] == 0
         num_counted_again += int(np.maximum(rows[:, 7] - 1, 0).sum())  # bad pieces of one document
         if again is not None:
@@ -108,9 +90,9 @@ def _below(digests: Int64, fraction: float) -> Mask:
     return below
 
 
-def _parts(group: Group, rows: Int64 | None, mask: Mask | None) -> Iterator[ItemPart]:
+def _parts(group: list[Result], rows: Int64 | None, mask: Mask | None) -> Iterator[ItemPart]:
     """What those documents take that are in the ``mask``, or all of them."""
-    item, done, above = group.results[0]
+    item, done, above = group[0]
     if item.piece is None:
         num_tokens, keep = int(done.about["num_tokens"]), None
         if rows is not None and mask is not None and not mask.all():
@@ -118,26 +100,31 @@ def _parts(group: Group, rows: Int64 | None, mask: Mask | None) -> Iterator[Item
         if num_tokens:
             yield ItemPart(done.key, item.first, above, num_tokens, keep=keep)
         return
-    source, line, start, stop = group.rows[0, 1:5].tolist()
-    for number, (_, done, _) in enumerate(group.results, 1):
+    source, line, start, stop = _joined(group)[0, 1:5].tolist()
+    for number, (_, done, _) in enumerate(group, 1):
         if num_tokens := int(done.about["num_tokens"]):
-            ends = number == len(group.results)
+            ends = number == len(group)
             yield ItemPart(done.key, item.first, above, num_tokens, row=(source, line, start, stop), ends=ends)
 
 
-def _documents_of(folder: Path, results: Iterable[Result]) -> Iterator[Group]:
-    """The documents of all items, in order."""
+def _groups(results: Iterable[Result]) -> Iterator[list[Result]]:
+    """Each item alone, or all those that hold the pieces of one document; in order."""
     pieces: list[Result] = []
     for result in results:
         if result.item.piece is None:
-            yield Group([result], folder)
+            yield [result]
             continue
         pieces.append(result)
         _, is_last = result.item.piece
         if is_last:
-            yield Group(pieces, folder)
+            yield pieces
             pieces = []
     assert not pieces, "a document has no last piece"
+
+
+def _rows(folder: Path, group: list[Result]) -> Int64:
+    """The documents of a group, (n, 8); the last column counts what cannot be read, one in a document or its piece."""
+    return _joined(group) if group[0].item.piece else ItemFile.open(folder, group[0].done.key).rows()
 
 
 def _joined(pieces: list[Result]) -> Int64:

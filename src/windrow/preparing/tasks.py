@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 from windrow.preparing.items import Item, Job
 from windrow.preparing.iterables import batches
@@ -41,7 +40,12 @@ class Packed:
         digest = sha256(json.dumps(["stream", job.recipe, self.source.identity]).encode())
         folder, key = job.folder, digest.hexdigest()[:32]
         note = ItemFile.found(folder, key) if self.source.is_file else None
-        items = [self._noted(*fields) for fields in note.about["items"]] if note else []
+        items = [
+            Item(
+                self.number, (self.source,), Block(start, stop, stop, piece and tuple(piece)), line=line, nbytes=nbytes
+            )
+            for (start, stop, piece), line, nbytes in (note.about["items"] if note else ())
+        ]
         if note and all(ItemFile.found(folder, item.key(job.recipe)) for item in items):  # no need to unpack it again
             digests[self.number] = note.about["sha256"], note.about["nbytes"]
             yield from items
@@ -53,11 +57,6 @@ class Packed:
         digests[self.number] = hexdigest, nbytes = content.sha256()
         about = {"items": noted, "sha256": hexdigest, "nbytes": nbytes}
         write_item(folder, key, lambda writer: writer.finish(about))
-
-    def _noted(self, block: list[Any], line: int, nbytes: int) -> Item:
-        start, stop, piece = block
-        block_of = Block(start, stop, stop, piece and tuple(piece))
-        return Item(self.number, (self.source,), block_of, line=line, nbytes=nbytes)
 
     def _unpacked(self, content: StreamBytes, job: Job) -> Iterator[Item]:
         line = num_raw = 0
