@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prepare_helpers import read_by, same_ids, snapshot
+from prepare_helpers import read_by, same_ids
 from windrow import prepare
 from windrow.preparing import tasks as module
 from windrow.preparing.crew import Here
@@ -98,11 +98,9 @@ def test_compressed_files_are_unpacked_by_who_does_their_items(tmp_path: Path) -
         data = "".join(lines[number * 50 : number * 50 + 50])
         (tmp_path / f"in/{number}.jsonl.gz").write_bytes(gzip.compress(data.encode()))
     sources, job = found(tmp_path / "in", tmp_path / "work")
-    taken, nbytes_read = read_by(lambda: list(Tasks(sources, job, num_workers=2)))
+    taken, nbytes_read = read_by(lambda: list(Tasks(sources, job)))
     assert [type(task) for task in taken] == [Packed] * 8
     assert nbytes_read < 1000
-    assert all(isinstance(task, Item) for task in Tasks(sources[:1], job, num_workers=2))  # one: all would wait for it
-    made = prepare(tmp_path / "in", tmp_path / "one", executor=Here(), workers=1)["train"]
+    assert all(isinstance(task, Item) for task in Tasks(sources[:1], job))  # one: all would wait for it
+    made = prepare(tmp_path / "in", tmp_path / "one", executor=Here())["train"]
     same_ids(made, [json.loads(line)["text"] for line in lines])
-    prepare(tmp_path / "in", tmp_path / "many", executor=Here(), workers=100)  # each file is much to one of them
-    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "many")

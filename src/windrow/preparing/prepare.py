@@ -136,13 +136,13 @@ def prepare(
                     job = job_for(work, loaded, reading, hashed, nbytes, memory)
 
                     def attempt() -> None:
-                        tally = Tally(sources, on_report, reading.keep, passed_over)
+                        tally = Tally(sources, reading, passed_over, on_report)
                         _encode_all(job, crew, None if finish else part, tally)
                         if part and not finish:
                             return
                         shares = {"valid_fraction": valid_fraction, "split": split, "dedupe": dedupe}
                         sides = divide(work, tally, memory=job.memory, **shares)
-                        tally.require_documents(sides, valid_fraction, split, reading)
+                        tally.require_documents(sides, valid_fraction, split)
                         Publisher(folder, work, loaded, reading, policy, tally).publish(sides, crew, part)
                         if not part:
                             remove_work(folder)
@@ -188,7 +188,7 @@ def _until_whole(attempt: Callable[[], None], sources: Sequence[Source]) -> None
 
 def _encode_all(job: Job, crew: Crew, part: tuple[int, int] | None, tally: Tally) -> None:
     """Every item done, and the inputs still what they were."""
-    tasks = Tasks(tally.sources, job, part or (1, 1), crew.num_workers)
+    tasks = Tasks(tally.sources, job, part or (1, 1))
     for number, task, results in crew.map(partial(do, job), tasks):
         for place, (item, done) in enumerate(results):
             tally.add((number, place), item or task, done)  # type: ignore[arg-type]  # a stream tells its items

@@ -67,6 +67,9 @@ class Report:
         return max(self.total_nbytes - self.nbytes, 0) / self.nbytes_per_second
 
 
+OnReport = Callable[[Report], None]
+
+
 class Result(NamedTuple):
     """An item, what came of it, and the lines of its first source that lie ``above`` it."""
 
@@ -82,13 +85,9 @@ class Tally:
     """
 
     def __init__(
-        self,
-        sources: Sequence[Source],
-        on_report: Callable[[Report], None] | None,
-        keep: Sequence[str],
-        passed_over: Mapping[str, int],
+        self, sources: Sequence[Source], reading: Reading, passed_over: Mapping[str, int], on_report: OnReport | None
     ) -> None:
-        self.fields = [*map(Field, keep)]
+        self.fields, self._reading = [*map(Field, reading.keep)], reading
         self.sources, self.digests = sources, dict[int, tuple[str, int]]()
         self._on_report, self._passed_over = on_report, passed_over
         self._numbered: list[tuple[tuple[int, int], Item, Done]] = []
@@ -96,8 +95,7 @@ class Tally:
         self._num: Counter[str] = Counter()  # fields of a report
         self._num_counting = 0
         self._seconds: Counter[str] = Counter()
-        known = all(source.is_file for source in sources)
-        self._total = sum(source.nbytes for source in sources) if known else None
+        self._total = sum(source.nbytes for source in sources) if all(source.is_file for source in sources) else None
 
     def add(self, number: tuple[int, int], item: Item, done: Done) -> None:
         for kept, about in zip(self.fields, done.about.get("fields", ()), strict=False):
@@ -177,19 +175,17 @@ class Tally:
         """Take in what the documents in order tell: duplicates, and bad pieces of a document that has another one."""
         self._num.update(num_duplicates=num_duplicates, num_skipped=-num_counted_again)
 
-    def require_documents(
-        self, sides: Mapping[str, Sequence[object]], valid_fraction: float, split: str, reading: Reading
-    ) -> None:
+    def require_documents(self, sides: Mapping[str, Sequence[object]], valid_fraction: float, split: str) -> None:
         """Raise ``NotEnoughTokensError`` when a side has no parts, or there is no text at all."""
         if not any(sides.values()):
             raise NotEnoughTokensError("the inputs hold no document, so there is nothing to train on. Give some text.")
-        num_around = {"none": 0, "both": 2}.get(reading.boundary or "eos", 1) * self._num["num_documents"]
+        num_around = {"none": 0, "both": 2}.get(str(self._reading.boundary), 1) * self._num["num_documents"]
         if self._num["num_tokens"] <= num_around:  # eos and bos, and nothing else
             raise NotEnoughTokensError(
                 f"the inputs hold {counted(self._num['num_documents'], 'document')} and no text, so there is nothing "
                 "to train on. Give some."
             )
-        if reading.has_counts and not self._num_counting:
+        if self._reading.has_counts and not self._num_counting:
             raise NotEnoughTokensError(
                 f"none of {self._num['num_tokens']} tokens counts as a target: what the rows say of them is 0 or -100 "
                 "everywhere, as a chat template without its {% generation %} block makes it. Correct what makes it."

@@ -116,10 +116,10 @@ class ItemFile:
         """The table of its documents, (num_documents, 8)."""
         nbytes = int(self.about["num_documents"]) * len(COLUMNS) * 8
         offset = self.nbytes - int(self.about.get("kept_nbytes", 0)) - nbytes
-        rows = np.fromfile(self.path, "<i8", nbytes // 8, offset=offset).reshape(-1, len(COLUMNS))
-        if "rows_crc32" in self.about and zlib.crc32(rows.tobytes()) != self.about["rows_crc32"]:
+        rows = np.fromfile(self.path, "<i8", nbytes // 8, offset=max(offset, 0))
+        if zlib.crc32(rows.tobytes()) != self.about.get("rows_crc32", zlib.crc32(rows.tobytes())):
             raise DamagedItemError(str(self.path))
-        return rows
+        return rows.reshape(-1, len(COLUMNS))
 
     def kept(self) -> list[NDArray[Any]]:
         """The values that it keeps of its rows, (num_documents,) of Python's own for each field."""
