@@ -244,12 +244,10 @@ class _Reader:
 
     def _documents(self, found: Iterable[Document | Bad]) -> None:
         policy, above = self._job.reading.literal_eos, self.about["lines"]
-        is_split = policy == "split" and self._source.form == "text"  # where it stood, a document ended
-        looks = policy in ("split", "error") and not is_split
         for document in found:
             if isinstance(document, Bad):
                 self._skip(document)
-            elif not looks or EOT not in document.text:
+            elif policy not in ("split", "error") or EOT not in document.text:
                 self._document(document, above)
             elif policy == "error":
                 self._skip(Bad(_LITERAL, *document[1:4]))

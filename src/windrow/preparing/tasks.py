@@ -41,10 +41,8 @@ class Packed:
         folder, key = job.folder, digest.hexdigest()[:32]
         note = ItemFile.found(folder, key) if self.source.is_file else None
         items = [
-            Item(
-                self.number, (self.source,), Block(start, stop, stop, piece and tuple(piece)), line=line, nbytes=nbytes
-            )
-            for (start, stop, piece), line, nbytes in (note.about["items"] if note else ())
+            Item(self.number, (self.source,), Block(start, stop, stop, piece and tuple(piece)), None, b"", *rest)
+            for (start, stop, piece), *rest in (note.about["items"] if note else ())
         ]
         if note and all(ItemFile.found(folder, item.key(job.recipe)) for item in items):  # no need to unpack it again
             digests[self.number] = note.about["sha256"], note.about["nbytes"]
@@ -142,7 +140,8 @@ def _groups(sources: Sequence[Source]) -> Iterator[tuple[int, list[Source]]]:
             yield number - len(group), group
             group, held = [], 0
         if _is_small(source):
-            group, held = [*group, source], held + _weight(source)
+            group.append(source)
+            held += _weight(source)
         else:
             yield number, [source]
     if group:
