@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import AbstractContextManager
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -38,15 +39,12 @@ class Here(Executor):
         return future
 
 
-class Crew:
+class Crew(AbstractContextManager["Crew"]):
     """Who does the work: the executor handed in, or processes of our ``own``, for more than one task."""
 
     def __init__(self, num_workers: int, executor: Executor | None = None, own: Workers | None = None) -> None:
         self.num_workers = num_workers
         self._executor, self._own = executor, own
-
-    def __enter__(self) -> "Crew":
-        return self
 
     def __exit__(self, *failure: object) -> None:
         if self._own:
