@@ -14,7 +14,7 @@ from windrow import open_store, prepare
 from windrow.errors import PrepareError, StoreError
 from windrow.preparing import publish
 from windrow.preparing.crew import Here
-from windrow.preparing.unfinished import WORK, DamagedItemError, ItemFile, locked
+from windrow.preparing.unfinished import DamagedItemError, ItemFile, locked
 
 MB = 1_000_000
 
@@ -80,7 +80,7 @@ def test_work_on_an_input_that_changed_between_two_runs_is_not_used_again(tmp_pa
     source.write_text("\n".join(lines))
     with pytest.raises(PrepareError, match="broke"):
         prepare(source, out, executor=Broken())
-    assert any((out / WORK).glob("*.item"))
+    assert any((out / "unfinished").glob("*.item"))
     source.write_text("\n".join(lines[1:]))
     prepare(source, out)
     prepare(source, tmp_path / "undisturbed")
@@ -89,14 +89,14 @@ def test_work_on_an_input_that_changed_between_two_runs_is_not_used_again(tmp_pa
 
 def test_damaged_unfinished_work_is_done_again(inputs: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
     prepare(inputs, tmp_path, valid_fraction=0.1, part=(1, 1))
-    items = sorted((tmp_path / WORK).glob("*.item"))
+    items = sorted((tmp_path / "unfinished").glob("*.item"))
     items[0].write_bytes(items[0].read_bytes()[:-30])  # cut short
     data = bytearray(items[1].read_bytes())
     data[100] ^= 1
     items[1].write_bytes(data)  # a bit flipped
     items[2].write_bytes(items[3].read_bytes())  # another item's content
     items[4].write_bytes(b"")
-    (tmp_path / WORK / "junk.item").write_bytes(b"junk")
+    (tmp_path / "unfinished" / "junk.item").write_bytes(b"junk")
     prepare(inputs, tmp_path, valid_fraction=0.1)
     assert snapshot(tmp_path) == undisturbed
 
@@ -114,7 +114,7 @@ def test_a_damaged_item_of_a_compressed_file_is_done_again(
     options: dict[str, Any] = {"tokenizer": "bytes", "executor": Here(), "workers": 2}
     prepare(tmp_path / "in", tmp_path / "whole", **options)
     prepare(tmp_path / "in", tmp_path / "out", part=(1, 1), **options)
-    damaged = sorted((tmp_path / "out" / WORK).glob("*.item"), key=lambda path: path.stat().st_size)[-4:]
+    damaged = sorted((tmp_path / "out" / "unfinished").glob("*.item"), key=lambda path: path.stat().st_size)[-4:]
     for place, path in zip((0, 1, 5000, 9000), damaged, strict=True):  # tokens, and tables of documents
         data = bytearray(path.read_bytes())
         data[place] ^= 1
@@ -140,7 +140,7 @@ def test_an_item_that_is_damaged_whenever_it_is_written_is_an_error(
 
 def test_an_unfinished_store_cannot_be_opened(inputs: Path, tmp_path: Path) -> None:
     prepare(inputs, tmp_path, part=(1, 1))
-    for folder in (tmp_path, tmp_path / "train", tmp_path / WORK):
+    for folder in (tmp_path, tmp_path / "train", tmp_path / "unfinished"):
         with pytest.raises(StoreError):
             open_store(folder)
 

@@ -24,18 +24,9 @@ from windrow.errors import PrepareError, read_json
 from windrow.store.whole import write_whole
 from windrow.tokens.encoder import COLUMNS
 
-__all__ = [
-    "WORK",
-    "DamagedItemError",
-    "ItemFile",
-    "ItemWriter",
-    "locked",
-    "remove_left_over",
-    "remove_work",
-    "write_item",
-]
+__all__ = ["DamagedItemError", "ItemFile", "ItemWriter", "locked", "remove_left_over", "remove_work", "write_item"]
 
-WORK = "unfinished"
+_WORK = "unfinished"
 _MAGIC = b"windrow item 1\n\0"
 T = TypeVar("T")
 
@@ -147,7 +138,7 @@ def _footer(file: BinaryIO) -> tuple[dict[str, Any], int]:
 @contextlib.contextmanager
 def locked(dest: Path, part: tuple[int, int] | None = None) -> Iterator[Path]:
     """The folder of unfinished work, this process its only writer (with ``part``: of this part)."""
-    folder = dest / WORK
+    folder = dest / _WORK
     with contextlib.ExitStack() as held:
         held.callback(os.close, _lock(folder, "lock", shared=part is not None))
         if part:
@@ -192,15 +183,15 @@ def _take(descriptor: int, shared: bool) -> bool:
 
 def remove_left_over(dest: Path) -> None:
     """Remove what a run left that was killed between its last store and its end."""
-    if (dest / WORK).exists() or (dest / f"{WORK}.done").exists():
+    if (dest / _WORK).exists() or (dest / f"{_WORK}.done").exists():
         with locked(dest):
             remove_work(dest)
 
 
 def remove_work(dest: Path) -> None:
     """Remove the folder of unfinished work, its name first: so nobody takes a lock that is about to go."""
-    gone = dest / f"{WORK}.done"
+    gone = dest / f"{_WORK}.done"
     shutil.rmtree(gone, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
-        os.replace(dest / WORK, gone)
+        os.replace(dest / _WORK, gone)
     shutil.rmtree(gone, ignore_errors=True)
