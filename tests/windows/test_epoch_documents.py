@@ -64,7 +64,7 @@ def concats(draw: st.DrawFn) -> tuple[Windows, list[int], dict[str, Any]]:
 def test_windows_are_cut_from_the_documents_as_the_epoch_lays_them(made: Any, epoch: int) -> None:
     windows, lengths, _ = made
     ids, line, length = np.arange(len(windows)), laid(lengths, epoch), windows.max_length
-    offset = windows.layout.sliding.starts(ids[:1], epoch, key=KEY)[0]
+    offset = windows.layout.starts(ids[:1], epoch, key=KEY)[0]
     rows, mask = windows.rows(ids, epoch, key=KEY)
     for row, start in zip(rows.tolist(), range(offset, len(line), windows.stride), strict=False):
         held = line[start : start + length + 1]

@@ -4,7 +4,7 @@ Guarantee: what is returned is what a store of just these documents, in this ord
 document and 16 for each stretch of neighbours, so that leaving one out costs no more to read; no token is copied.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,25 +15,10 @@ from windrow.store.line import Line
 __all__ = ["ChosenLine", "document_numbers"]
 
 
-class _Parent(Protocol):
-    """What chosen documents are read from: a store."""
-
-    dtype: np.dtype[Any]
-
-    @property
-    def has_counts(self) -> bool: ...
-    def gather(self, starts: Int64, length: int) -> Tokens: ...
-    def stretches(self, starts: Int64, lengths: Int64, fill: int = 0) -> Tokens: ...
-    def counts_at(self, starts: Int64, lengths: Int64) -> Mask: ...
-    def document_ends(self, documents: Int64) -> Int64: ...
-    def places_in_shards(self, documents: Int64) -> tuple[Int64, Int64]: ...
-    def documents_in_shard(self, shard: int, rows: Int64) -> Int64: ...
-
-
 class ChosenLine(Line):
-    """``documents`` (m,) of ``parent``, each once: document i of this line is ``documents[i]`` there."""
+    """``documents`` (m,) of the store ``parent``, each once: document i of this line is ``documents[i]`` there."""
 
-    def __init__(self, parent: _Parent, documents: Int64) -> None:
+    def __init__(self, parent: Any, documents: Int64) -> None:
         starts = parent.document_ends(documents - 1)
         bounds = np.append(0, np.cumsum(parent.document_ends(documents) - starts))
         super().__init__([], [bounds[1:]], parent.dtype)
@@ -41,7 +26,8 @@ class ChosenLine(Line):
         self.documents = documents
         self.token_edges: Int64 = bounds[[0, -1]]
         self.has_counts: bool = parent.has_counts
-        self._parent, self._edges = parent, np.append(bounds[heads], bounds[-1])
+        self._parent: Line = parent  # a store, which answers as a line does
+        self._edges = np.append(bounds[heads], bounds[-1])
         self._starts = np.append(starts[heads], -1)  # in the parent, where -1 is what lies behind the end
 
     def gather(self, starts: Int64, length: int) -> Tokens:
@@ -55,7 +41,7 @@ class ChosenLine(Line):
         """``lengths[i]`` tokens from ``starts[i]`` on, one stretch after the other; ``fill`` from ``num_tokens`` on."""
         return self._parent.stretches(*self._in_parent(starts, lengths), fill)
 
-    def counts_at(self, starts: Int64, lengths: Int64) -> Mask | None:
+    def counts_at(self, starts: Int64, lengths: Int64) -> Tokens | Mask | None:
         """Which tokens of ``stretches`` count as targets, or None where there are no counts."""
         return self._parent.counts_at(*self._in_parent(starts, lengths)) if self.has_counts else None
 

@@ -3,8 +3,9 @@
 Guarantee: window ``id`` begins at ``id * stride + phase``. Nothing is materialised; the count is arithmetic.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -85,28 +86,16 @@ class Sliding:
 
 
 @dataclass(frozen=True)
-class Relaid:
+class Relaid(Sliding):
     """Windows that slide over the documents as each epoch lays them out anew: a row is spans of several documents."""
 
-    sliding: Sliding
-    documents: EpochDocuments
-
+    documents: EpochDocuments = field(kw_only=True)
     is_plain = False
-
-    @property
-    def num_rows(self) -> int:
-        """Windows in all, the same number in every epoch."""
-        return self.sliding.num_rows
-
-    @property
-    def may_mask(self) -> bool:
-        """Whether there is a window in which some target does not count."""
-        return self.sliding.may_mask
 
     def spans(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Spans:
         """A span for each document in each of the windows ``ids`` (B,)."""
-        return self.documents.cut(self.sliding.spans(ids, epoch, key=key), epoch, key=key)
+        return self.documents.cut(super().spans(ids, epoch, key=key), epoch, key=key)
 
-    def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
+    def holding(self, start: Any, stop: Any, epoch: int, *, key: Key) -> Int64:
         """The windows of ``epoch`` that hold one of the tokens ``[start, stop)``: (K,), rising."""
-        return self.sliding.holding(*self.documents.stretches(start, stop, epoch, key=key), epoch, key=key)
+        return super().holding(*self.documents.stretches(start, stop, epoch, key=key), epoch, key=key)

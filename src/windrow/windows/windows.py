@@ -75,7 +75,7 @@ class Windows(Fixed):
         self.stride: int = whole_number("stride", max_length if stride is None else stride)
         self.phase, self.tail, self.policy, self.document_order = phase, tail, policy, documents
         self._check_choices()
-        self.layout: Sliding | Relaid | Pieces | Exchanged = self._laid_out()
+        self.layout: Sliding | Pieces | Exchanged = self._laid_out()
         self.num_samples: int = self.layout.num_rows
         if not self.num_samples:
             raise NotEnoughTokensError(self._too_short())
@@ -200,7 +200,7 @@ class Windows(Fixed):
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
-    def _laid_out(self) -> Sliding | Relaid | Pieces | Exchanged:
+    def _laid_out(self) -> Sliding | Pieces | Exchanged:
         anew = self.document_order == "epoch"
         if self.policy not in ("concat", "evaluation"):
             if anew and self.policy == "pack":
@@ -208,8 +208,8 @@ class Windows(Fixed):
             return find_pieces(self.store, self.max_length, self.policy)
         once = self.policy == "evaluation"
         pads, moves = once or self.tail == "pad", self.phase == "epoch"
-        sliding = Sliding(self.store.num_tokens, self.max_length, self.stride, moves, pads, once)
-        return Relaid(sliding, EpochDocuments(self.store)) if anew else sliding
+        sizes = (self.store.num_tokens, self.max_length, self.stride, moves, pads, once)
+        return Relaid(*sizes, documents=EpochDocuments(self.store)) if anew else Sliding(*sizes)
 
     def _check_choices(self) -> None:
         if self.phase not in (0, "epoch") or self.tail not in ("drop", "pad"):
