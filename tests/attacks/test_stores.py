@@ -174,7 +174,7 @@ def test_a_boundary_file_that_is_none_is_named(store: Path, kind: str) -> None:
     with pytest.raises(
         StoreError, match=r"documents-00000\.npy is no boundary file \(.+\)\. Restore it or prepare it again"
     ):
-        open_store(store)
+        assert open_store(store).num_documents
     assert not certify(store, RunSizes(max_length=8)).ok
 
 

@@ -1,6 +1,8 @@
 """The reading side of a store, in memory and over shards, against one plain array."""
 
-import os
+import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -112,25 +114,70 @@ def test_document_ends_that_are_no_whole_numbers_raise() -> None:
         TokenStore.from_ids([1, 2, 3], document_ends=[1.5, 3.0])
 
 
-def test_a_store_of_too_many_shards_for_the_open_files_allowed_says_so(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def of_ten_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of ten shards of a document each."""
     from windrow.preparing import publish, tasks
     from windrow.preparing.crew import Here
 
-    resource: Any = pytest.importorskip("resource")
+    folder = tmp_path_factory.mktemp("ten")
+    (folder / "texts").mkdir()
+    for number in range(10):
+        (folder / f"texts/{number}.txt").write_text("a text")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(publish, "SHARD_TOKENS", 1)
         patch.setattr(tasks, "ITEM", 1)
-        for number in range(10):
-            (tmp_path / f"{number}.txt").write_text("a text")
-        prepare(tmp_path, tmp_path / "out", tokenizer="bytes", executor=Here())
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 5, limits[1]))
-    try:
-        with pytest.raises(StoreError, match=r"too many files are open.*ulimit -n"):
-            open_store(tmp_path / "out/train")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert open_store(tmp_path / "out/train").num_documents == 10
+        prepare(folder / "texts", folder / "out", tokenizer="bytes", executor=Here())
+    return folder / "out/train"
+
+
+_OPEN = """
+import os, resource, sys
+import numpy as np
+from windrow import open_store
+hard = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 5, hard))
+before = len(os.listdir("/proc/self/fd"))
+store = open_store(sys.argv[1])
+opened = len(os.listdir("/proc/self/fd")) - before
+store.num_documents
+store.document_lengths
+print(opened, len(os.listdir("/proc/self/fd")) - before, *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+_KEPT = 0 if sys.version_info >= (3, 13) else 1  # descriptors of a mapping
+
+
+def opened(store: Path, hard: int) -> "subprocess.CompletedProcess[str]":
+    """A process that opens ``store`` where five files more may be open, and ``hard`` after it asks for more."""
+    return subprocess.run([sys.executable, "-c", _OPEN, str(store), str(hard)], capture_output=True, text=True)
+
+
+def test_the_soft_limit_on_open_files_is_raised_and_a_mapping_keeps_one_at_most(of_ten_shards: Path) -> None:
+    done = opened(of_ten_shards, 100)
+    assert done.stdout.split()[:2] == [str(10 * _KEPT), str(20 * _KEPT)], done.stderr
+    assert done.stdout.split()[2:] == ["100", "100"] or not _KEPT
+
+
+@pytest.mark.skipif(not _KEPT, reason="no descriptor is kept")
+def test_a_store_of_too_many_shards_for_the_open_files_allowed_says_how_many_it_needs(of_ten_shards: Path) -> None:
+    done = opened(of_ten_shards, 9)
+    reached = r"limit of open files \(ulimit -n\) is reached, and this store needs [1-9] files more"
+    assert re.search(reached, done.stderr), done.stderr
+
+
+def test_a_store_has_no_more_shards_than_may_be_open(tmp_path: Path, of_ten_shards: Path) -> None:
+    from windrow.preparing import publish, tasks
+    from windrow.preparing.crew import Here
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "SHARD_TOKENS", 1)
+        patch.setattr(publish, "MOST_SHARDS", 4)
+        patch.setattr(tasks, "ITEM", 1)
+        prepare(of_ten_shards.parents[1] / "texts", tmp_path, tokenizer="bytes", executor=Here())
+    made = open_store(tmp_path / "train")
+    assert made.manifest is not None
+    assert [shard.num_documents for shard in made.manifest.shards] == [3, 3, 3, 1]
+    assert np.array_equal(made.tokens(), open_store(of_ten_shards).tokens())
 
 
 def test_a_narrow_array_is_not_copied() -> None:
@@ -225,7 +272,7 @@ def test_boundaries_are_looked_at_once_and_not_before_they_are_asked_for(
 ) -> None:
     prepare(iter(["text", "more"]), tmp_path, tokenizer="bytes")
     looks: list[int] = []
-    monkeypatch.setattr("windrow.store.line.require_rising", lambda what, ends, *_, **__: looks.append(len(ends)))
+    monkeypatch.setattr("windrow.store.shards.require_rising", lambda what, ends, *_, **__: looks.append(len(ends)))
     store = open_store(tmp_path / "train")
     assert len(store.tokens()) == 10
     assert not looks
@@ -238,7 +285,7 @@ def test_a_boundary_file_that_is_damaged_or_pickled_raises(tmp_path: Path) -> No
     path = tmp_path / "train" / "documents-00000.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(StoreError, match="no boundary file"):
-        open_store(tmp_path / "train")
+        assert open_store(tmp_path / "train").num_documents
     np.save(path, np.array([1, 2]))
     with pytest.raises(StoreError, match=r"holds \(2,\) int64, and the manifest says \(1,\) int64"):
-        open_store(tmp_path / "train")
+        assert open_store(tmp_path / "train").num_documents

@@ -24,8 +24,7 @@ from windrow.tokens.protocol import Tokenizer, bos_id_of, token_dtype
 
 __all__ = ["Publisher"]
 
-SHARD_TOKENS = 1 << 27
-_MOST_SHARDS = 384  # of a store that is larger than so many of them: a process opens 1024 files
+SHARD_TOKENS, MOST_SHARDS = 1 << 27, 384  # of a store of more tokens the shards are larger: a process opens 1024 files
 _LEFT_OVER = re.compile(r"(tokens|counts|documents|origins|column-\d+)-\d+\.(bin|npy)(\.tmp)?")
 
 
@@ -124,12 +123,12 @@ def _num_whole(folder: Path, parts: Sequence[ItemPart], shards: Sequence[ShardDo
 
 def _shards(parts: Sequence[ItemPart]) -> Iterator[list[ItemPart]]:
     """The parts of each shard: whole items, the last of them the one that fills it."""
+    full = max(SHARD_TOKENS, -(-sum(part.stop - part.start for part in parts) // MOST_SHARDS))
     held, taken = 0, list[ItemPart]()
-    most = max(SHARD_TOKENS, sum(part.stop - part.start for part in parts) // _MOST_SHARDS)
     for part in parts:
         taken.append(part)
         held += part.stop - part.start
-        if held >= most:
+        if held >= full:
             yield taken
             held, taken = 0, []
     if taken:

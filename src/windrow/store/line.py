@@ -5,7 +5,9 @@ what is returned and, in several shards, one sort of the places. Nothing here wr
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,30 +15,25 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from windrow.arrays import Int64, Mask, Tokens, cut_at, grouped
-from windrow.store.manifest import Manifest
-from windrow.store.shards import map_documents, map_tokens, require_rising
+from windrow.store.manifest import Manifest, Shard
+from windrow.store.shards import map_documents, map_file
 
 __all__ = ["Line"]
 
 
 class Line:
-    """``tokens``, ``ends`` and ``counts`` hold an array a shard; the ends of a shard count from its own first token.
-
-    What was read from ``files`` is checked when it is first asked for.
-    """
+    """``tokens``, ``ends`` and ``counts`` hold an array a shard; the ends of a shard count from its own first token."""
 
     def __init__(
         self,
         tokens: Sequence[Tokens],
-        ends: Sequence[Int64],
+        ends: "Sequence[Int64 | _Unread]",
         dtype: np.dtype[Any],
-        files: Sequence[str] = (),
         counts: Sequence[Tokens] = (),
     ) -> None:
-        self.tokens: list[Tokens] = [*map(np.asarray, tokens)]  # quicker than memmaps
-        self._unread_ends: list[Int64] = [*map(np.asarray, ends)]
+        self.tokens: list[Tokens] = [*map(np.asarray, tokens)]
+        self._ends = [*ends]
         self.dtype = dtype
-        self._files = files
         self.counts: Line | None = Line(counts, (), np.dtype(np.uint8)) if counts else None  # a byte a token, 0 or 1
         self.has_counts: bool = bool(counts)
         self.token_edges: Int64 = np.cumsum([0, *map(len, tokens)])  # (num_shards + 1,) first token of each shard
@@ -46,11 +43,15 @@ class Line:
     @classmethod
     def mapped(cls, folder: Path, manifest: Manifest) -> Self:
         """The line of the store in ``folder``, its files mapped. Raises ``StoreError`` when they cannot be."""
-        shards = manifest.shards
-        tokens = [map_tokens(folder / shard.file, shard.num_tokens, manifest.dtype) for shard in shards]
-        counts = [map_tokens(folder / shard.counts, shard.num_tokens, "uint8") for shard in shards if shard.counts]
-        ends, files = [map_documents(folder, shard) for shard in shards], [f"{folder}/{s.documents}" for s in shards]
-        return cls(tokens, ends, np.dtype(manifest.dtype), files, counts)
+        dtype = np.dtype(manifest.dtype).newbyteorder("<")
+        files = [shard.file for shard in manifest.shards]
+        files += [shard.counts for shard in manifest.shards if shard.counts]
+        held = [map_file(folder / name, len(files) - number) for number, name in enumerate(files)]
+        tokens = [np.frombuffer(mapped, dtype) for mapped in held[: len(manifest.shards)]]
+        counts = [np.frombuffer(mapped, np.uint8) for mapped in held[len(manifest.shards) :]]
+        done = accumulate(shard.num_tokens for shard in manifest.shards)
+        ends = [_Unread(folder, s, stop == manifest.num_tokens) for s, stop in zip(manifest.shards, done, strict=True)]
+        return cls(tokens, ends, np.dtype(manifest.dtype), counts)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in self.__dict__.items() if name != "_buffers"}
@@ -96,14 +97,16 @@ class Line:
         """The tokens as Python's own slices, which are joined in a third of the time that arrays take."""
         return [np.ascontiguousarray(tokens).data for tokens in self.tokens]
 
-    @cached_property
+    @property
     def ends(self) -> list[Int64]:
         """Where the documents of each shard end, counted from its start."""
-        for shard, file in enumerate(self._files):
-            num_tokens, is_last = len(self.tokens[shard]), bool(self.token_edges[shard + 1] == self.num_tokens)
-            what = f"{file} is damaged (restore it, or prepare the store again): its numbers"
-            require_rising(what, self._unread_ends[shard], num_tokens, to_the_last=is_last)
-        return self._unread_ends
+        return [*map(self._ends_of, range(len(self._ends)))]
+
+    def _ends_of(self, shard: int) -> Int64:
+        ends = self._ends[shard]
+        if isinstance(ends, _Unread):
+            ends = self._ends[shard] = map_documents(ends.folder, ends.shard, is_last=ends.is_last)
+        return ends
 
     def document_at(self, places: Int64) -> Int64:
         """The document that holds each token of ``places`` (any shape): same shape."""
@@ -112,7 +115,7 @@ class Line:
         for shard, here in grouped(np.searchsorted(self.token_edges, flat, side="right") - 1):
             local = flat[here] - self.token_edges[shard]
             # One past the shard's last document is the first that ends in a later shard: right as it stands.
-            out[here] = self.document_edges[shard] + np.searchsorted(self.ends[shard], local, side="right")
+            out[here] = self.document_edges[shard] + np.searchsorted(self._ends_of(shard), local, side="right")
         return out.reshape(places.shape)
 
     def document_ends(self, documents: Int64) -> Int64:
@@ -121,7 +124,7 @@ class Line:
         out = np.zeros(shards.shape, dtype=np.int64)
         for shard, here in grouped(shards):
             if shard >= 0:
-                out[here] = self.ends[shard][rows[here]] + self.token_edges[shard]
+                out[here] = self._ends_of(shard)[rows[here]] + self.token_edges[shard]
         return out.reshape(documents.shape)
 
     def places_in_shards(self, documents: Int64) -> tuple[Int64, Int64]:
@@ -133,3 +136,15 @@ class Line:
         """The documents at ``rows`` (n,) of a shard's own files: (n,)."""
         numbers: Int64 = rows + self.document_edges[shard]
         return numbers
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """The boundaries of a shard in ``folder``, which are mapped and looked at when they are first asked for."""
+
+    folder: Path
+    shard: Shard
+    is_last: bool  # whether the store ends with it
+
+    def __len__(self) -> int:
+        return self.shard.num_documents

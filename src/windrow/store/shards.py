@@ -1,38 +1,83 @@
 """The files of a shard, mapped.
 
-Guarantee: what is mapped has the shape and the dtype that the manifest says. Cost: opening a file; nothing is read.
-What boundaries say is looked at when they are first asked for, by ``require_rising``.
+Guarantee: what is mapped has the shape and the dtype that the manifest says. Cost: opening a file; nothing is read. A
+mapping keeps a descriptor below Python 3.13, and none from there on.
 """
 
 import errno
+import mmap
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64, Tokens, grouped
+from windrow.arrays import Int64, grouped
 from windrow.errors import StoreError
 from windrow.store.manifest import Column, Manifest, Shard
 
-__all__ = ["map_column", "map_documents", "map_origins", "map_tokens", "of_documents", "require_rising"]
+__all__ = ["map_column", "map_documents", "map_file", "map_origins", "of_documents", "require_rising"]
+
+_NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+_LIMITS = {
+    errno.EMFILE: "this process's limit of open files (ulimit -n)",
+    errno.ENFILE: "this machine's limit of open files (fs.file-max)",
+    errno.ENOMEM: "the limit of mappings (vm.max_map_count) or of memory (ulimit -v)",
+}
+_MOST_HEADER = 1 << 16  # bytes
+_READ_HEADER = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
 
 
-def map_tokens(path: Path, num_tokens: int, dtype: str) -> Tokens:
-    """The tokens, or the counts, in ``path`` (num_tokens,), mapped. Raises ``StoreError`` when they cannot be."""
-    if not num_tokens:
-        return np.empty(0, dtype=dtype)  # an empty file cannot be mapped
+def map_file(path: Path, needed: int = 1) -> mmap.mmap | bytes:
+    """The bytes of the file ``path``, mapped; an empty one cannot be.
+
+    Raises ``StoreError`` when it cannot be; where too many are open, it says that ``needed`` more are to be.
+    """
     try:
-        return np.memmap(path, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            empty = not os.fstat(descriptor).st_size
+            return b"" if empty else mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        raise _cannot_map(path, error) from error
+        if error.errno == errno.EMFILE and _may_open_more():
+            return map_file(path, needed)
+        if limit := _LIMITS.get(error.errno or 0):
+            raise StoreError(
+                f"{path} cannot be opened: {limit} is reached, and this store needs {needed} files more. Raise the "
+                "limit, or open fewer stores at a time."
+            ) from error
+        raise StoreError(
+            f"{path} cannot be read: {error.strerror}. Restore it from a copy, or prepare the store again."
+        ) from error
 
 
-def map_documents(folder: Path, shard: Shard) -> Int64:
-    """Where each document of ``shard`` ends, (num_documents,), mapped. Raises ``StoreError`` for another file."""
-    return _map_rows(folder / shard.documents, (shard.num_documents,), "boundary", "int64")
+def _may_open_more() -> bool:
+    """Raise the soft limit on open files to the hard one, if that is more."""
+    with suppress(ImportError, ValueError, OSError):  # no such module, or a hard limit that is none
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return soft != hard
+    return False
+
+
+def map_documents(folder: Path, shard: Shard, *, is_last: bool) -> Int64:
+    """Where each document of ``shard`` ends, (num_documents,), mapped and looked at. Raises ``StoreError``."""
+    path = folder / shard.documents
+    ends: Int64 = _map_rows(path, (shard.num_documents,), "boundary", "int64")
+    what = f"{path} is damaged (restore it, or prepare the store again): its numbers"
+    require_rising(what, ends, shard.num_tokens, to_the_last=is_last)
+    return ends
 
 
 def map_origins(folder: Path, shard: Shard) -> Int64:
@@ -89,10 +134,12 @@ def of_documents(of_shards: Sequence[NDArray[Any]], shards: Int64, rows: Int64) 
 
 
 def _map_rows(path: Path, shape: tuple[int, ...], what: str, *dtypes: str) -> NDArray[Any]:
+    held = map_file(path)
     try:
-        rows: NDArray[Any] = open_memmap(path, mode="r")
-    except OSError as error:
-        raise _cannot_map(path, error) from error
+        file = BytesIO(held[:_MOST_HEADER])
+        found, in_columns, dtype = _READ_HEADER[read_magic(file)](file)
+        rows: NDArray[Any] = np.frombuffer(held, dtype, prod(found), file.tell())
+        rows = rows.reshape(found, order="F" if in_columns else "C")
     except Exception as error:  # a header is read as Python, so it may raise nearly anything
         raise StoreError(f"{path} is no {what} file ({error!r:.200}). Restore it or prepare it again.") from error
     if rows.dtype not in map(np.dtype, dtypes) or rows.shape != shape:
@@ -101,12 +148,3 @@ def _map_rows(path: Path, shape: tuple[int, ...], what: str, *dtypes: str) -> ND
             "from a copy, or prepare the store again."
         )
     return rows
-
-
-def _cannot_map(path: Path, error: OSError) -> StoreError:
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return StoreError(
-            f"{path} cannot be opened: too many files are open. A store keeps two or three open for each shard. Raise "
-            "the limit (ulimit -n), or open fewer stores at a time."
-        )
-    return StoreError(f"{path} cannot be read: {error.strerror}. Restore it from a copy, or prepare the store again.")
