@@ -20,6 +20,7 @@ from windrow.loader.prefetch import prefetched
 from windrow.loader.recipe import Recipe
 from windrow.loader.samples import Samples
 from windrow.order.steps import StepSizes
+from windrow.store.shards import disk_reads
 from windrow.windows.draw import Draw
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class BatchMaker:
     ) -> None:
         self.dtype = dtype
         self._recipe, self._samples, self._boundaries = recipe, samples, boundaries
-        self._max_length = recipe.data.max_length
+        self._max_length, self._has_waited = recipe.data.max_length, False  # for the disk, at the last draw
         drawn: tuple[Any, int] = (recipe.members, recipe.seed)
         self._draw = ResidentDraw(*drawn, device, dtype) if resident else Draw(*drawn)
         self._delivery = delivery_to(device, dtype, resident=resident)
@@ -101,7 +102,11 @@ class BatchMaker:
         if excluded:
             positions = self._samples.positions(position, sizes, num_steps)[: samples.shape[1]]
             left_out = hidden(excluded, self._recipe.members, self._recipe.seed, samples, positions)
+        before = disk_reads()
+        if self._has_waited:
+            self._draw.will_need(samples)
         tokens, mask = self._draw.tokens(samples, within, left_out)
+        self._has_waited = disk_reads() > before
         if not self._boundaries:
             return tokens, mask, None
         documents = self._draw.documents(samples)

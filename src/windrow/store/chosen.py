@@ -41,6 +41,10 @@ class ChosenLine(Line):
         """``lengths[i]`` tokens from ``starts[i]`` on, one stretch after the other; ``fill`` from ``num_tokens`` on."""
         return self._parent.stretches(*self._in_parent(starts, lengths), fill)
 
+    def will_need(self, starts: Int64, lengths: Int64) -> None:
+        """Have stretches read from disk, and their counts, all at once; nothing waits for it."""
+        self._parent.will_need(*self._in_parent(starts, lengths))
+
     def counts_at(self, starts: Int64, lengths: Int64) -> Tokens | Mask | None:
         """Which tokens of ``stretches`` count as targets, or None where there are no counts."""
         return self._parent.counts_at(*self._in_parent(starts, lengths)) if self.has_counts else None

@@ -16,9 +16,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from windrow.arrays import Int64, Mask, Tokens, cut_at, grouped
 from windrow.store.manifest import Manifest, Shard
-from windrow.store.shards import map_documents, map_file
+from windrow.store.shards import advise, map_documents, map_file
 
 __all__ = ["Line"]
+
+_LONG = 1 << 16  # tokens: who reads so many at a time goes through the store
 
 
 class Line:
@@ -46,7 +48,7 @@ class Line:
         dtype = np.dtype(manifest.dtype).newbyteorder("<")
         files = [shard.file for shard in manifest.shards]
         files += [shard.counts for shard in manifest.shards if shard.counts]
-        held = [map_file(folder / name, len(files) - number) for number, name in enumerate(files)]
+        held = [map_file(folder / file, len(files) - n, at_random=True) for n, file in enumerate(files)]
         tokens = [np.frombuffer(mapped, dtype) for mapped in held[: len(manifest.shards)]]
         counts = [np.frombuffer(mapped, np.uint8) for mapped in held[len(manifest.shards) :]]
         done = accumulate(shard.num_tokens for shard in manifest.shards)
@@ -81,12 +83,27 @@ class Line:
         if len(starts) and stops.max() > self.num_tokens:
             most = lengths[starts == self.num_tokens].max()
             buffers = [*buffers, np.full(most, fill, dtype=self.dtype).data]  # as if it were a last shard
-        shards = np.zeros_like(starts)
+        shards, reads_on = np.zeros_like(starts), lengths.max(initial=0) >= _LONG
         if len(buffers) > 1:
             _, shards, starts, stops = cut_at(self.token_edges, starts, stops)
+        if reads_on:
+            self._advise(shards, starts, stops, "MADV_NORMAL")
         parts = zip(shards.tolist(), starts.tolist(), stops.tolist(), strict=True)
         joined = bytearray().join([buffers[shard][start:stop] for shard, start, stop in parts])
+        if reads_on:
+            self._advise(shards, starts, stops, "MADV_RANDOM")
         return np.frombuffer(joined, dtype=self.dtype)
+
+    def will_need(self, starts: Int64, lengths: Int64) -> None:
+        """Have stretches read from disk, and their counts, all at once; nothing waits for it."""
+        parts = cut_at(self.token_edges, starts, starts + lengths)[1:]
+        for line in filter(None, (self, self.counts)):
+            line._advise(*parts, "MADV_WILLNEED")
+
+    def _advise(self, shards: Int64, starts: Int64, stops: Int64, advice: str) -> None:
+        for shard, here in grouped(shards):
+            if shard < len(self.tokens):  # and not what lies behind the end
+                advise(self.tokens[shard], starts[here], stops[here], advice)
 
     def counts_at(self, starts: Int64, lengths: Int64) -> Tokens | Mask | None:
         """A byte for each token of ``stretches``, 1 where it counts as a target, or None where there are no counts."""

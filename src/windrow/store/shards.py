@@ -19,11 +19,20 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64, grouped
+from windrow.arrays import Int64, Tokens, grouped
 from windrow.errors import StoreError
 from windrow.store.manifest import Column, Manifest, Shard
 
-__all__ = ["map_column", "map_documents", "map_file", "map_origins", "of_documents", "require_rising"]
+__all__ = [
+    "advise",
+    "disk_reads",
+    "map_column",
+    "map_documents",
+    "map_file",
+    "map_origins",
+    "of_documents",
+    "require_rising",
+]
 
 _NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _LIMITS = {
@@ -35,21 +44,22 @@ _MOST_HEADER = 1 << 16  # bytes
 _READ_HEADER = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
 
 
-def map_file(path: Path, needed: int = 1) -> mmap.mmap | bytes:
-    """The bytes of the file ``path``, mapped; an empty one cannot be.
+def map_file(path: Path, needed: int = 1, *, at_random: bool = False) -> mmap.mmap | bytes:
+    """The bytes of the file ``path``, mapped; an empty one cannot be. Read ``at_random``, nothing around is read too.
 
     Raises ``StoreError`` when it cannot be; where too many are open, it says that ``needed`` more are to be.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            empty = not os.fstat(descriptor).st_size
-            return b"" if empty else mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
+            if not os.fstat(descriptor).st_size:
+                return b""
+            mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
         finally:
             os.close(descriptor)
     except OSError as error:
         if error.errno == errno.EMFILE and _may_open_more():
-            return map_file(path, needed)
+            return map_file(path, needed, at_random=at_random)
         if limit := _LIMITS.get(error.errno or 0):
             raise StoreError(
                 f"{path} cannot be opened: {limit} is reached, and this store needs {needed} files more. Raise the "
@@ -58,6 +68,9 @@ def map_file(path: Path, needed: int = 1) -> mmap.mmap | bytes:
         raise StoreError(
             f"{path} cannot be read: {error.strerror}. Restore it from a copy, or prepare the store again."
         ) from error
+    if at_random and hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)
+    return mapped
 
 
 def _may_open_more() -> bool:
@@ -69,6 +82,29 @@ def _may_open_more() -> bool:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return soft != hard
     return False
+
+
+def advise(tokens: Tokens, starts: Int64, stops: Int64, advice: str) -> None:
+    """Tell the kernel how those of mapped ``tokens`` from ``starts`` to ``stops`` (n,) are read, neighbours at once."""
+    mapped, known = getattr(tokens.base, "obj", tokens.base), getattr(mmap, advice, None)
+    if known is None or not isinstance(mapped, mmap.mmap):
+        return
+    order, size = np.argsort(starts), mmap.PAGESIZE
+    begins, ends = starts[order] * tokens.itemsize // size, -(-stops[order] * tokens.itemsize // size)
+    reach = np.maximum.accumulate(ends)
+    heads = np.flatnonzero(np.append(True, begins[1:] > reach[:-1]))
+    for begin, end in zip(begins[heads].tolist(), reach[np.append(heads[1:], 0) - 1].tolist(), strict=True):
+        mapped.madvise(known, begin * size, (end - begin) * size)
+
+
+def disk_reads() -> int:
+    """How often this thread has waited for a page, or had blocks read, so far; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    used = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
+    return used.ru_majflt + used.ru_inblock
 
 
 def map_documents(folder: Path, shard: Shard, *, is_last: bool) -> Int64:

@@ -35,13 +35,9 @@ def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) ->
     that lies elsewhere); its fingerprint must be the store's.
     """
     if not isinstance(path, str | PathLike):
-        raise StoreError(
-            f'the path of a store is {brief(path)}. Give the folder it lies in: open_store("corpus/train").'
-        )
-    folder = Path(path)
-    manifest = read_manifest(folder)
-    line = Line.mapped(folder, manifest)
-    store = TokenStore(line, eos_id=manifest.eos_id, fingerprint=manifest.fingerprint)
+        raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
+    manifest = read_manifest(folder := Path(path))
+    store = TokenStore(Line.mapped(folder, manifest), eos_id=manifest.eos_id, fingerprint=manifest.fingerprint)
     store.path, store.manifest, store._tokenizer = folder, manifest, tokenizer
     return store
 
@@ -125,6 +121,10 @@ class TokenStore:
         A start of -1 stands for as many of ``fill``.
         """
         return self._line.stretches(self._in_line(starts, lengths), lengths, fill)
+
+    def will_need(self, starts: Int64, lengths: Int64) -> None:
+        """Have the tokens of ``stretches`` read from disk, all at once; nothing waits for it."""
+        self._line.will_need(self._in_line(starts, lengths), lengths)
 
     def _in_line(self, starts: Int64, lengths: Int64) -> Int64:
         """``starts`` of stretches counted from the line's beginning; of what is to be filled, the line's end."""
@@ -215,8 +215,8 @@ class TokenStore:
     @property
     def num_ended(self) -> int:
         """Documents whose last token is eos; costs a look at each."""
-        last = self.document_ends(np.arange(self.num_documents)) - 1
-        return int(np.count_nonzero(self.gather(last, 1) == self.eos_id))
+        last_tokens = self.gather(self.document_ends(np.arange(self.num_documents)) - 1, 1)
+        return int(np.count_nonzero(last_tokens == self.eos_id))
 
     @property
     def boundary(self) -> str:
@@ -304,7 +304,11 @@ class TokenStore:
                 f"a cut of {self.num_tokens} tokens at valid_fraction={valid_fraction} leaves {cut} for train and "
                 f"{self.num_tokens - cut} for valid. Give more text, or a valid_fraction nearer 0.5."
             )
-        return self._part(0, cut), self._part(cut, self.num_tokens)
+        train, valid = (
+            self._view((self._start + start, self._start + stop), _digest(f"{self.fingerprint} [{start}, {stop})"))
+            for start, stop in ((0, cut), (cut, self.num_tokens))
+        )
+        return train, valid
 
     def select(self, documents: ArrayLike) -> "TokenStore":
         """A view of some documents, by number, each once and in any order, or by a mask (num_documents,) of bool.
@@ -321,10 +325,6 @@ class TokenStore:
         if not isinstance(self._line, ChosenLine):
             return None
         return self._line.documents[self._first_document : self._first_document + self.num_documents]
-
-    def _part(self, start: int, stop: int) -> "TokenStore":
-        span = (self._start + start, self._start + stop)
-        return self._view(span, _digest(f"{self.fingerprint} [{start}, {stop})"))
 
     def _view(self, span: tuple[int, int] | None, fingerprint: str, line: Line | None = None) -> "TokenStore":
         part = TokenStore(line or self._line, eos_id=self.eos_id, fingerprint=fingerprint, span=span)

@@ -48,6 +48,12 @@ class Draw:
             out[here] = member.documents(samples[1, here], samples[2, here], key=key)
         return out
 
+    def will_need(self, samples: Int64) -> None:
+        """Have the tokens of ``samples`` (3, n) read from disk, all at once; nothing waits for it."""
+        for here, member, key in self.parts(samples):
+            spans = member.spans(samples[1, here], samples[2, here], key=key)
+            member.store.will_need(spans.starts, spans.lengths)
+
     def parts(self, samples: Int64) -> Iterator[tuple[Int64, Windows, Key]]:
         """``(which of the samples, their member, its key)`` for each member that is among them."""
         named = list(self.members.items())
