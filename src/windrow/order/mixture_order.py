@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from windrow.arrays import Int64
+from windrow.arrays import Int64, grouped
 from windrow.order.order import MemberOrder, PlainOrder, counted
 from windrow.order.permutation import Permutation
 
@@ -69,14 +69,12 @@ class MixtureOrder:
         positions = np.asarray(positions, dtype=np.int64)
         member, index = np.empty_like(positions), np.empty_like(positions)
         block, slot = np.divmod(positions, BLOCK)
-        for one in np.unique(block):
-            here = block == one
-            table = self._table(int(one))
+        for one, here in grouped(block):
+            table = self._table(one)
             member[here] = table.member[slot[here]]
-            index[here] = self._before_block(int(one))[member[here]] + table.rank[slot[here]]
+            index[here] = self._before_block(one)[member[here]] + table.rank[slot[here]]
         window, epoch = np.empty_like(positions), np.empty_like(positions)
-        for number in np.unique(member):
-            here = member == number
+        for number, here in grouped(member):
             window[here], epoch[here] = self.members[number].at(index[here])
         return member, window, epoch
 
@@ -88,11 +86,10 @@ class MixtureOrder:
         count = self._counts[stage, member]
         ahead, rank = np.divmod(index - self._before[stage, member], np.maximum(count, 1))
         block = counted(ahead, 1, self._first_block[stage])
-        out = np.full(index.shape, -1, dtype=np.int64)
-        for one in np.unique(block[count > 0]):
-            here = (block == one) & (count > 0)
-            first = int(self._counts[self._stage(int(one)), :member].sum())
-            out[here] = counted(one, BLOCK, self._table(int(one)).slots[first + rank[here]])
+        out, drawn = np.full(index.shape, -1, dtype=np.int64), np.flatnonzero(count)
+        for one, which in grouped(block[drawn]):
+            first, here = int(self._counts[self._stage(one), :member].sum()), drawn[which]
+            out[here] = counted(block[here], BLOCK, self._table(one).slots[first + rank[here]])
         return out
 
     def samples_before(self, position: int) -> list[int]:

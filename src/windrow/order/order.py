@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from windrow.arrays import Int64
+from windrow.arrays import Int64, grouped
 from windrow.errors import LARGEST, WindrowError
 from windrow.order.permutation import Permutation
 
@@ -126,8 +126,7 @@ class PlainOrder:
         if len(self.members) == 1:
             return np.zeros_like(epoch), self.members[0].window_at(index, epoch), epoch
         member, window = np.searchsorted(self._first, index, side="right") - 1, np.empty_like(index)
-        for number in np.unique(member):
-            here = member == number
+        for number, here in grouped(member):
             window[here] = self.members[number].window_at(index[here] - self._first[number], epoch[here])
         return member, window, epoch
 
