@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from conftest import shared_text
 from corpora import EOS, corpora, counting, store_of
 from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
+from windrow.audit.coverage import Coverage
 from windrow.audit.plan import MemberPlan, plan
 from windrow.audit.sizes import RunSizes, step_memory, suggest
 from windrow.cli.main import app
@@ -56,10 +57,9 @@ def loader_hides(loader: Loader, step: int) -> list[bool]:
     samples = loader.lookup(step)
     hidden = []
     for s in samples:
-        ids, epoch, key = np.array([s.window]), np.array([s.epoch]), (loader.seed, s.member)
-        member = loader.members[s.member]
-        hits = [e.hits(member, ids, epoch, key=key)[0] for e in loader.exclusions if e.position <= s.position]
-        hidden.append(any(hit for hit, e in zip(hits, loader.exclusions, strict=False) if e.member == s.member))
+        held = loader.members[s.member].documents(np.array([s.window]), s.epoch, key=(loader.seed, s.member))
+        known = [e for e in loader.exclusions if e.position <= s.position and e.member == s.member]
+        hidden.append(any(s.window in e.windows or {*held.flat} & {*e.documents} for e in known))
     return hidden + [False] * loader.batch_size
 
 
@@ -121,6 +121,51 @@ def test_ledger(recipe: Any, batch_size: int, world: int, epochs: int, data: Any
     assert as_counted(member) == counted(loaders, made.num_steps, 0, windows.num_tokens)
     assert made.places == sum(loader[step].inputs.size for loader in loaders for step in range(made.num_steps))
     assert ("context by the data" in member.masked) == windows.store.has_counts
+
+
+@given(recipes(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.data())
+@settings(max_examples=60)
+def test_a_plan_is_the_same_however_many_windows_are_looked_at_at_a_time(
+    recipe: Any, batch_size: int, epochs: int, at_a_time: int, data: Any
+) -> None:
+    windows, options = recipe
+    if windows.num_samples < batch_size:
+        options["drop_last"] = False
+    loader = Loader(windows, batch_size, **options)
+    loader.exclude(windows=data.draw(st.sets(st.integers(0, windows.num_samples - 1), max_size=2)))
+    made = plan(loader, epochs=epochs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("windrow.audit.plan._WINDOWS_AT_A_TIME", at_a_time)
+        assert plan(loader, epochs=epochs) == made
+
+
+def test_a_plan_costs_no_more_for_more_windows_epochs_or_dropped_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at, real = list[int](), Coverage.add
+    monkeypatch.setattr(Coverage, "add", lambda one, at, *rest: looked_at.append(len(at)) or real(one, at, *rest))
+    peaks, sums = [], []
+    for num_windows in (1 << 17, 1 << 20):
+        store = TokenStore.from_ids(np.zeros(num_windows * 8 + 1, np.uint16), eos_id=1)
+        loader = Loader(Windows(store, 8), 4)
+        looked_at.clear()
+        tracemalloc.start()
+        (member,) = plan(loader, epochs=10**9).members.values()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        sums.append(sum(looked_at))
+        assert member.times_target == {0: 1, 10**9: num_windows * 8}
+    assert sums[0] == sums[1]
+    assert peaks[1] < 1.1 * peaks[0] < 30e6
+
+
+def test_epochs_that_drop_others_are_counted_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windrow.audit.plan._MOST_DROPPED", 30)
+    loader = Loader(Windows(store_of(LENGTHS, 0), 4), 7)
+    assert loader.num_dropped > 0
+    made = plan(loader, epochs=1000)
+    assert made.num_steps == (30 // loader.num_dropped + 1) * len(loader)
+    assert made.num_steps + made.steps_not_counted == 1000 * len(loader)
+    (member,) = made.members.values()
+    assert as_counted(member) == counted([loader], made.num_steps, 0, sum(LENGTHS))
 
 
 def test_ledger_holds_for_each_member_of_a_mixture() -> None:
@@ -431,7 +476,7 @@ def test_the_command_says_where_it_stops_counting(corpus: Path) -> None:
     steps = json.loads(invoke("plan", corpus, *flags, "--json").stdout)["plan"]["num_steps"]
     shown = invoke("plan", corpus, *flags, "--epochs", 65).stdout
     assert f"{64 * steps:,} steps of 4 x 1 samples" in shown
-    assert f"these are 64 epochs, and {steps:,} steps more are not counted: rows move" in shown
+    assert f"these are 64 epochs, and {steps:,} steps more are not counted: rows move, or others" in shown
     assert "not counted: rows move" not in invoke("plan", corpus, *flags, "--epochs", 64).stdout
     shown = invoke("when", corpus, *flags, "--document", 0, "--epochs", 70).stdout
     assert "In the first 64 epochs" in shown

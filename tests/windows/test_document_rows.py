@@ -154,16 +154,6 @@ def test_every_row_of_bos_starts_where_a_document_starts(corpus: Any) -> None:
     assert set(rows[:, 0].tolist()) <= {sum(lengths[:i]) for i in range(len(lengths))}
 
 
-@given(corpora(), st.sampled_from(OTHERS), st.data())
-def test_a_document_is_touched_by_exactly_the_rows_that_hold_it(corpus: Any, policy: Policy, data: Any) -> None:
-    store, lengths, max_length = corpus
-    windows = Windows(store, max_length, policy=policy)
-    chosen = data.draw(st.sets(st.integers(0, len(lengths) - 1), max_size=3))
-    documents = np.array(sorted(chosen), dtype=np.int64)
-    rows, ids = windows.documents(np.arange(windows.num_samples)), np.arange(windows.num_samples)
-    assert windows.spans(ids).touches(store, documents).tolist() == [bool(chosen & set(row.tolist())) for row in rows]
-
-
 def made(policy: Policy, batch_size: int = 2, rank: int = 0, world: int = 1, **kwargs: Any) -> Loader:
     windows = Windows(store_of(LENGTHS), 6, policy=policy)
     return Loader(windows, batch_size, seed=3, dp_rank=rank, dp_world_size=world, **kwargs)

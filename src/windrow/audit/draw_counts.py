@@ -1,7 +1,7 @@
 """Which samples a run draws, and how often, without walking through it.
 
-Guarantee: the same counts as the order itself gives, position by position. Cost: whole epochs are counted; only the
-parts of epochs at a run's end, what passes drop and what is excluded are looked up. Knows no tokens.
+Guarantee: the same counts as the order itself gives, position by position. Cost: whole epochs are counted; of the epoch
+at a run's end, and of what passes drop, only the samples that are asked for are looked up. Knows no tokens.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from windrow.arrays import Int64
+from windrow.loader.exclusions import LeftOut
 from windrow.loader.loader import Loader
 from windrow.windows.windows import Windows
 
@@ -30,47 +31,39 @@ class DrawCounts:
         self.windows: Windows = loader.members[name]
         self.key: tuple[int, str] = (loader.seed, name)
         self.masks_edges: bool = loader.mask_targets == "document_edges"
-        self._exclusions = sorted((e for e in loader.exclusions if e.member == name), key=lambda e: -e.position)
+        self._left_out = LeftOut(loader.exclusions, name)
         self._order, self._number = loader.samples.order, loader.samples.number_of(name)
         self._own = self._order.members[self._number]
         self._stop = self._before(stop)
         which, window, epoch = self._order.at(dropped)
-        mine = which == self._number
-        self._dropped = dropped[mine], window[mine], epoch[mine]
+        mine = np.flatnonzero(which == self._number)
+        self._dropped = np.stack([window, epoch, dropped])[:, mine[np.argsort(window[mine])]]
 
-    def groups(self) -> Iterator[tuple[int, Int64, Int64]]:
-        """``(epoch, times, excluded)``: draws (N,) of each sample that count, and that are excluded.
-
-        Epochs whose samples are the same spans are one group.
-        """
+    def groups(self) -> Iterator[tuple[int, int]]:
+        """``(first, end)``: epochs of its own whose samples are the same spans."""
         last = max(-(-self._stop // self.windows.num_samples), 1)
-        edges = range(last + 1) if self.windows.moves else (0, last)
-        for first, end in pairwise(edges):
-            times, excluded = self._times(0, first, end), self._excluded(first, end)
-            yield first, times - excluded, excluded
+        return pairwise(range(last + 1) if self.windows.moves else (0, last))
+
+    def draws(self, ids: Int64, first: int, end: int) -> tuple[Int64, Int64]:
+        """How often samples ``ids`` (n,), rising, are drawn in such epochs and count, or are excluded: (n,) each."""
+        begin, stop = (min(self._stop, epoch * self.windows.num_samples) for epoch in (first, end))
+        since = self._left_out.since(self.windows, ids, np.full(len(ids), first), key=self.key)
+        positions, which = np.unique(since, return_inverse=True)
+        until = np.array([self._before(position) for position in positions.tolist()], np.int64).clip(begin, stop)[which]
+        held = slice(*np.searchsorted(self._dropped[0], [ids[0], ids[-1] + 1])) if len(ids) else slice(0)
+        window, epoch, position = self._dropped[:, held]
+        place = np.searchsorted(ids, window)
+        gone = (ids[place] == window) & (epoch >= first) & (epoch < end)
+        late = position >= since[place]
+        before, counting, in_all = (self._drawn(ids, np.broadcast_to(at, ids.shape)) for at in (begin, until, stop))
+        times = counting - before - np.bincount(place[gone & ~late], minlength=len(ids))
+        return times, in_all - counting - np.bincount(place[gone & late], minlength=len(ids))
 
     def _before(self, position: int) -> int:
+        """How many of its own samples come before ``position``."""
         return self._order.samples_before(position)[self._number]
 
-    def _excluded(self, first: int, end: int) -> Int64:
-        num = self.windows.num_samples
-        out = np.zeros(num, dtype=np.int64)
-        for one in self._exclusions:  # the last first, so that of two the earlier counts
-            hit = one.hits(self.windows, np.arange(num), np.full(num, first), key=self.key)
-            out[hit] = self._times(one.position, first, end)[hit]
-        return out
-
-    def _times(self, position: int, first: int, end: int) -> Int64:
-        """Draws (N,) in epochs ``first`` to ``end`` of its own, from ``position`` on."""
-        num = self.windows.num_samples
-        start = max(self._before(position), first * num)
-        stop = max(min(self._stop, end * num), start)
-        where, window, epoch = self._dropped
-        gone = window[(where >= position) & (epoch >= first) & (epoch < end)]
-        return self._up_to(stop) - self._up_to(start) - np.bincount(gone, minlength=num)
-
-    def _up_to(self, stop: int) -> Int64:
-        """Draws (N,) of the member's own samples before its ``stop``-th."""
-        num = self.windows.num_samples
-        window, _ = self._own.at(np.arange(stop - stop % num, stop))
-        return stop // num + np.bincount(window, minlength=num)
+    def _drawn(self, ids: Int64, stops: Int64) -> Int64:
+        """How often each of ``ids`` (n,) is among the member's own samples before the ``stops``-th (n,): (n,)."""
+        epochs, index = np.divmod(stops, self.windows.num_samples)
+        return epochs + (self._own.index_of(ids, epochs) < index) if index.any() else epochs

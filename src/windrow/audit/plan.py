@@ -7,23 +7,26 @@ does not do: any training, or a guess.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from windrow.arrays import Int64
+from windrow.arrays import Int64, Mask
+from windrow.audit.coverage import Coverage
 from windrow.audit.draw_counts import DrawCounts, counted_epochs
 from windrow.errors import whole_number
 from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
-from windrow.windows.spans import Key, document_bounds
+from windrow.windows.sliding import Sliding
+from windrow.windows.spans import document_bounds
 from windrow.windows.windows import Windows
 
 __all__ = ["MemberPlan", "Plan", "plan"]
 
 _AT_A_TIME = 1 << 22  # tokens
+_WINDOWS_AT_A_TIME, _MOST_DROPPED = 1 << 15, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class MemberPlan:
 class Plan:
     """A run of ``num_steps`` steps. ``rows_without_data`` keep ranks in step at the end of an epoch; all padding.
 
-    ``steps_not_counted`` were asked for beyond them, after 64 epochs of rows that move.
+    ``steps_not_counted`` were asked for beyond them, after as many epochs as ``plan`` counts one by one.
     """
 
     num_steps: int
@@ -103,15 +106,17 @@ class Plan:
 def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Plan:
     """What ``loader`` trains on from its beginning, in ``epochs`` or in ``num_steps``; its position does not matter.
 
-    What was excluded counts from its position on. Where rows move from epoch to epoch, 64 epochs at most are counted.
+    What was excluded counts from its position on. Where rows move from epoch to epoch, 64 epochs at most are counted;
+    where epochs drop samples, as many as drop four million.
     """
     sizes, epoch_samples = loader.sizes, loader.epoch_samples
     asked = whole_number("epochs", epochs) * len(loader) if num_steps is None else whole_number("num_steps", num_steps)
-    steps = min(asked, counted_epochs(loader, asked) * len(loader))
+    most = _MOST_DROPPED // loader.num_dropped + 1 if loader.num_dropped else asked
+    steps = min(asked, counted_epochs(loader, most) * len(loader))
     stop = sizes.after(0, steps)
     passes = stop // epoch_samples
     tail = np.arange(epoch_samples - loader.num_dropped, epoch_samples)
-    dropped = (np.arange(passes)[:, None] * epoch_samples + tail).reshape(-1)  # positions
+    dropped = (np.arange(passes * bool(len(tail)))[:, None] * epoch_samples + tail).reshape(-1)  # positions
     fills_up = sizes.tail == "keep" and sizes.dp_world_size > 1
     members = {name: _member_plan(DrawCounts(loader, name, stop, dropped)) for name in loader.members}
     made = Plan(
@@ -132,103 +137,157 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
 
 
 class _Drawn(NamedTuple):
-    """The spans (n,) of all samples of a group, and how often each is drawn."""
+    """The spans (n,) of some samples of a group, and how often each is drawn."""
 
     starts: Int64
     stops: Int64
     targets: Int64  # the first token that is a target: those before it are context
     inputs: Int64  # one past the last token that is an input
+    is_head: Mask  # of its row
     times: Int64
     excluded: Int64
 
 
 def _member_plan(drawn: DrawCounts) -> MemberPlan:
     windows, length = drawn.windows, drawn.windows.max_length
-    places, held = Counter[str](), _Held(windows, drawn.masks_edges)
-    for epoch, times, excluded in drawn.groups():
-        spans = _spans(windows, drawn.key, epoch, times, excluded)
-        held.add(spans)
-        places.update(rows=int(times.sum() + excluded.sum()), **_places(windows, spans, drawn.masks_edges))
-    masked = {"document edges": places["edges"], "between pieces": places["firsts"] - places["rows"]}
-    masked["excluded"] = places["excluded"]
-    if places["elsewhere"]:
-        masked["counted in another row"] = places["elsewhere"]
-    used = _tokens(windows, held)
-    never = used.pop("never")
+    documents, found = _Documents(windows.store), Counter[Any]()
+    for counts in _stretch_by_stretch(drawn, documents):
+        found.update(counts)
+    masked = {"document edges": found["edges"], "between pieces": found["firsts"] - found["rows"]}
+    masked["excluded"] = found["excluded places"]
+    if found["elsewhere"]:
+        masked["counted in another row"] = found["elsewhere"]
     if windows.store.has_counts:
-        masked["context by the data"] = never - masked["document edges"]
+        masked["context by the data"] = found["never"] - masked["document edges"]
+    times = {level: found[level] for level in sorted(key for key in found if isinstance(key, int)) if found[level]}
     made = MemberPlan(
         policy=windows.policy,
         max_length=length,
         num_samples=windows.num_samples,
         num_tokens=windows.num_tokens,
         num_documents=windows.store.num_documents,
-        documents_cut=held.num_cut,
-        num_rows=places["rows"],
-        repeats=places["rows"] / windows.num_samples,
-        trained=places["trained"] - masked.get("context by the data", 0),
+        documents_cut=documents.num_cut,
+        num_rows=found["rows"],
+        repeats=found["rows"] / windows.num_samples,
+        trained=found["trained"] - masked.get("context by the data", 0),
         masked=masked,
-        padded=places["rows"] * (length + 1) - places["read"],
-        nbytes_read=places["read"] * (windows.store.dtype.itemsize + windows.store.has_counts),
-        **used,
+        padded=found["rows"] * (length + 1) - found["places"],
+        times_target={0: 0} | times,
+        context_only=found["read"] - found["only masked"] - (windows.num_tokens - found[0]),
+        dropped={
+            **_not_in_rows(windows, documents, windows.num_tokens - found["there"]),
+            "samples not drawn": found["there"] - found["drawn"],
+            "excluded": found["drawn"] - found["read"],
+            "masked and no input": found["only masked"],
+        },
+        nbytes_read=found["places"] * (windows.store.dtype.itemsize + windows.store.has_counts),
     )
     made.check()
     return made
 
 
-def _spans(windows: Windows, key: Key, epoch: int, times: Int64, excluded: Int64) -> _Drawn:
-    """The spans of an epoch's samples, each drawn ``times`` (N,) and ``excluded`` (N,) as often as its sample."""
-    spans = windows.spans(np.arange(windows.num_samples), epoch, key=key)
-    num_inputs = np.minimum(spans.lengths, windows.max_length - spans.in_row())  # a row's last place is a target only
-    starts, stops = spans.starts, spans.starts + spans.lengths
-    return _Drawn(starts, stops, starts + spans.context, starts + num_inputs, times[spans.row], excluded[spans.row])
+def _stretch_by_stretch(drawn: DrawCounts, documents: "_Documents") -> Iterator[Counter[Any]]:
+    """What is counted in one stretch of the store after another; of windows that slide, what is alike once."""
+    windows, known = drawn.windows, dict[object, Counter[Any]]()
+    slides = isinstance(windows.layout, Sliding) and windows.document_order == "store"
+    width = windows.stride * _WINDOWS_AT_A_TIME if slides else windows.num_tokens
+    for begin in range(0, windows.num_tokens, width):
+        within = (begin, min(begin + width, windows.num_tokens))
+        groups = (documents.seen(_spans(drawn, within if slides else None, *epochs)) for epochs in drawn.groups())
+        if not slides or windows.may_mask or windows.moves or drawn.masks_edges:
+            yield _counted(drawn, documents, groups, *within)
+            continue
+        (spans,) = groups
+        times, first = np.unique(spans.times).tolist(), (spans.starts[:1] - begin).tolist()
+        alike = len(times) == 1 and not spans.excluded.any()
+        key = (within[1] - begin, len(spans.starts), *first, *times) if alike else None
+        if key is None or key not in known:
+            known[key] = _counted(drawn, documents, [spans], *within)
+        yield known[key]
 
 
-def _places(windows: Windows, spans: _Drawn, masks_edges: bool) -> dict[str, int]:
+def _spans(drawn: DrawCounts, within: tuple[int, int] | None, first: int, end: int) -> _Drawn:
+    """The spans of such epochs' samples, or of those that hold one of the tokens ``within`` such bounds."""
+    windows, key = drawn.windows, drawn.key
+    ids = windows.layout.holding(*within, first, key=key) if within else np.arange(windows.num_samples)
+    spans, (times, excluded) = windows.spans(ids, first, key=key), drawn.draws(ids, first, end)
+    in_row, starts = spans.in_row(), spans.starts
+    inputs = starts + np.minimum(spans.lengths, windows.max_length - in_row)  # a row's last place is a target only
+    drawn_as = (in_row == 0, times[spans.row], excluded[spans.row])
+    return _Drawn(starts, starts + spans.lengths, starts + spans.context, inputs, *drawn_as)
+
+
+def _counted(
+    drawn: DrawCounts, documents: "_Documents", groups: Iterable[_Drawn], begin: int, stop: int
+) -> Counter[Any]:
+    """Tokens of a stretch by what becomes of them and by how often they are a target; places of rows that begin there.
+
+    Of a group itself nothing is kept.
+    """
+    found, store, masks_edges = Counter[Any](), drawn.windows.store, drawn.masks_edges
+    targets = Coverage(begin, stop)
+    read, held, there, inputs = (Coverage(begin, stop, most=1) for _ in range(4))
+    for spans in groups:
+        found.update(_places(store, _Drawn._make(field[spans.starts >= begin] for field in spans), masks_edges))
+        targets.add(spans.targets, spans.stops, spans.times)
+        read.add(spans.starts, spans.stops, spans.times)
+        held.add(spans.starts, spans.stops, spans.times + spans.excluded)
+        there.add(spans.starts, spans.stops, np.ones_like(spans.starts))
+        if masks_edges or store.has_counts:
+            inputs.add(spans.starts, spans.inputs, spans.times)
+    found.update(targets.histogram())
+    found.update(read=read.num_covered, drawn=held.num_covered, there=there.num_covered)
+    firsts = documents.starts if masks_edges else np.empty(0, dtype=np.int64)
+    for places in _never_targets(store, firsts, begin, stop):
+        times = targets.at(places)
+        found["never"] += int(times.sum())
+        levels, counts = np.unique(times, return_counts=True)
+        found.subtract(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
+        found[0] += len(times)
+        found["only masked"] += int(np.count_nonzero((times > 0) & (inputs.at(places) == 0)))
+    return found
+
+
+def _places(store: TokenStore, spans: _Drawn, masks_edges: bool) -> dict[str, int]:
     """What the places of a group's rows hold; ``firsts`` are those of spans, the first of a row among them."""
     all_times, context = spans.times + spans.excluded, spans.targets - spans.starts
     within = spans.stops - spans.targets  # targets in their row
     edges = np.zeros_like(within)
     if masks_edges:
-        first = windows.store.document_at(np.maximum(spans.targets - 1, spans.starts))
-        edges = windows.store.document_at(spans.stops - 1) - first + (context == 0)
+        first = store.document_at(np.maximum(spans.targets - 1, spans.starts))
+        edges = store.document_at(spans.stops - 1) - first + (context == 0)
     counts = {
+        "rows": all_times * spans.is_head,
         "edges": spans.times * edges,
         "firsts": all_times * (context > 0),
-        "excluded": spans.excluded * within,
+        "excluded places": spans.excluded * within,
         "elsewhere": all_times * np.maximum(context - 1, 0),
         "trained": spans.times * (within - edges),
-        "read": all_times * (spans.stops - spans.starts),
+        "places": all_times * (spans.stops - spans.starts),
     }
     return {name: int(count.sum()) for name, count in counts.items()}
 
 
-class _Held:
-    """What rows hold of each token and document, group after group; of a group itself nothing is kept."""
+class _Documents:
+    """What the rows hold of documents, and between which tokens they lie."""
 
-    def __init__(self, windows: Windows, masks_edges: bool) -> None:
-        n, self._bounds = windows.num_tokens, document_bounds(windows.store)
-        self.masks_edges, self._looks_at_inputs = masks_edges, masks_edges or windows.store.has_counts
-        self.targets = _Coverage(n)
-        self.read, self.drawn, self.there, self.inputs = (_Coverage(n, most=1) for _ in range(4))
-        self.first, self.stop = n, 0
-        self._whole, self._touched = (np.zeros(windows.store.num_documents, dtype=np.bool_) for _ in range(2))
+    def __init__(self, store: TokenStore) -> None:
+        self.first, self.stop = store.num_tokens, 0
+        self.starts, self._ends = document_bounds(store)
+        self._whole, self._touched = (np.zeros(store.num_documents, dtype=np.bool_) for _ in range(2))
 
-    def add(self, spans: _Drawn) -> None:
-        """Take in a group."""
-        starts, stops = spans.starts, spans.stops
-        self.targets.add(spans.targets, stops, spans.times)
-        self.read.add(starts, stops, spans.times)
-        self.drawn.add(starts, stops, spans.times + spans.excluded)
-        self.there.add(starts, stops, np.ones_like(starts))
-        if self._looks_at_inputs:
-            self.inputs.add(starts, spans.inputs, spans.times)
-        self.first, self.stop = min(self.first, int(starts.min())), max(self.stop, int(stops.max()))
-        order = np.argsort(starts, kind="stable")
-        begins, furthest = starts[order], np.append(-1, np.maximum.accumulate(stops[order]))
-        firsts, ends = self._bounds
-        self._whole |= furthest[np.searchsorted(begins, firsts, side="right")] >= ends
-        self._touched |= furthest[np.searchsorted(begins, ends, side="left")] > firsts
+    def seen(self, spans: _Drawn) -> _Drawn:
+        """``spans``, which are taken in."""
+        order = np.argsort(spans.starts, kind="stable")
+        begins, furthest = spans.starts[order], np.append(-1, np.maximum.accumulate(spans.stops[order]))
+        if len(begins):
+            first, stop = int(begins[0]), int(furthest[-1])
+            self.first, self.stop = min(self.first, first), max(self.stop, stop)
+            here = slice(np.searchsorted(self._ends, first), np.searchsorted(self.starts, stop))
+            starts, ends = self.starts[here], self._ends[here]
+            self._whole[here] |= furthest[np.searchsorted(begins, starts, side="right")] >= ends
+            self._touched[here] |= furthest[np.searchsorted(begins, ends)] > starts
+        return spans
 
     @property
     def num_cut(self) -> int:
@@ -236,43 +295,17 @@ class _Held:
         return int(np.count_nonzero(self._touched & ~self._whole))
 
 
-def _tokens(windows: Windows, held: _Held) -> dict[str, Any]:
-    """Each token of the store once: how often it is a target, or why not; and targets that never count."""
-    times, only_masked, never = held.targets.histogram(), 0, 0
-    for places in _never_targets(windows.store, held.masks_edges):
-        masked_times = held.targets.at(places)
-        never += int(masked_times.sum())
-        for level, count in zip(*map(np.ndarray.tolist, np.unique(masked_times, return_counts=True)), strict=True):
-            times[level] -= count
-            times[0] += count
-        only_masked += int(np.count_nonzero((masked_times > 0) & (held.inputs.at(places) == 0)))
-    dropped = {
-        **_not_in_rows(windows, held, windows.num_tokens - held.there.num_covered),
-        "samples not drawn": held.there.num_covered - held.drawn.num_covered,
-        "excluded": held.drawn.num_covered - held.read.num_covered,
-        "masked and no input": only_masked,
-    }
-    return {
-        "times_target": {level: count for level, count in times.items() if count or not level},
-        "context_only": held.read.num_covered - only_masked - (windows.num_tokens - times[0]),
-        "dropped": dropped,
-        "never": never,
-    }
-
-
-def _never_targets(store: TokenStore, masks_edges: bool) -> Iterator[Int64]:
-    """The tokens that do not count wherever they stand, some at a time: by the data, or as the first of a document."""
-    firsts = document_bounds(store)[0] if masks_edges else np.empty(0, dtype=np.int64)
-    if not store.has_counts:
-        yield firsts
-        return
-    for begin in range(0, store.num_tokens, _AT_A_TIME):
-        counts = store.counts_at(np.array([begin]), np.array([min(_AT_A_TIME, store.num_tokens - begin)]))
-        counts[firsts[slice(*np.searchsorted(firsts, (begin, begin + _AT_A_TIME)))] - begin] = False
+def _never_targets(store: TokenStore, firsts: Int64, first: int, stop: int) -> Iterator[Int64]:
+    """Tokens of a stretch that do not count wherever they stand: by the data, or as one of ``firsts`` of documents."""
+    for begin in range(first, stop if store.has_counts else first, _AT_A_TIME):
+        counts = store.counts_at(np.array([begin]), np.array([min(_AT_A_TIME, stop - begin)]))
+        counts[firsts[slice(*np.searchsorted(firsts, (begin, begin + len(counts))))] - begin] = False
         yield begin + np.flatnonzero(~counts)
+    if not store.has_counts:
+        yield firsts[slice(*np.searchsorted(firsts, (first, stop)))]
 
 
-def _not_in_rows(windows: Windows, held: _Held, left_out: int) -> dict[str, int]:
+def _not_in_rows(windows: Windows, documents: _Documents, left_out: int) -> dict[str, int]:
     """The ``left_out`` tokens that are in no row, by reason."""
     if windows.policy == "bos":
         return {"cropped": left_out}
@@ -280,48 +313,5 @@ def _not_in_rows(windows: Windows, held: _Held, left_out: int) -> dict[str, int]
         return {"documents of one token": left_out}
     if windows.document_order == "epoch":
         return {"in no window of these epochs": left_out}
-    ends = {"before the first window": held.first, "after the last window": windows.num_tokens - held.stop}
+    ends = {"before the first window": documents.first, "after the last window": windows.num_tokens - documents.stop}
     return {**ends, "between windows": left_out - sum(ends.values())}
-
-
-class _Coverage:
-    """How often each of ``num_tokens`` tokens is covered by spans that come in groups, ``most`` times at the most.
-
-    Cost: a sort of a group's ends and of the places where the count changes, which are all that is kept.
-    """
-
-    def __init__(self, num_tokens: int, most: int = np.iinfo(np.int64).max) -> None:
-        self._num_tokens, self._most = num_tokens, most
-        self._places, self._levels = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-
-    def add(self, starts: Int64, stops: Int64, weights: Int64) -> None:
-        """Cover the spans ``[starts, stops)`` (K,), each ``weights`` (K,) times more."""
-        used = weights > 0
-        starts, stops, weights = starts[used], stops[used], weights[used]
-        places = np.concatenate([self._places, starts, stops])
-        steps = np.concatenate([np.diff(self._levels, prepend=0), weights, -weights])
-        order = np.argsort(places, kind="stable")
-        places, levels = places[order], np.minimum(np.cumsum(steps[order]), self._most)
-        last = np.append(places[1:] > places[:-1], True)  # of those at the same place
-        places, levels = places[last], levels[last]
-        changes = np.append(True, levels[1:] != levels[:-1])
-        self._places, self._levels = places[changes], levels[changes]
-
-    def at(self, places: Int64) -> Int64:
-        """How often each token of ``places`` (B,) is covered: (B,)."""
-        return self._levels[np.searchsorted(self._places, places, side="right") - 1]
-
-    def histogram(self) -> dict[int, int]:
-        """``{times: how many tokens are covered so often}``, 0 among them, rising."""
-        levels, where = np.unique(self._levels, return_inverse=True)
-        tokens = np.bincount(where, self._widths()).astype(np.int64)
-        return {0: 0} | {level: n for level, n in zip(levels.tolist(), tokens.tolist(), strict=True) if n}
-
-    @property
-    def num_covered(self) -> int:
-        """Tokens covered once or more."""
-        return int(self._widths()[self._levels > 0].sum())
-
-    def _widths(self) -> Int64:
-        """From each place to the next, the count is one and the same."""
-        return np.diff(self._places, append=self._num_tokens)

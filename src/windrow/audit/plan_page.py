@@ -6,7 +6,6 @@ Guarantee: every figure is ``plan``'s. Cost: a plan for each policy. It does not
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from windrow.audit.draw_counts import MOST_EPOCHS
 from windrow.audit.plan import MemberPlan, Plan
 from windrow.loader.loader import Loader
 from windrow.shown import counted, pairs, table, visible
@@ -24,8 +23,8 @@ def print_plan(console: "Console", made: Plan) -> None:
         f"{counted(made.steps_per_epoch, 'step')}, {counted(made.num_samples, 'sample')}"
     )
     if made.steps_not_counted:
-        left_out = f"{counted(made.steps_not_counted, 'step')} more are not counted: rows move from epoch to epoch"
-        console.print(f"these are {MOST_EPOCHS} epochs, and {left_out}", soft_wrap=True)
+        left_out = f"{counted(made.steps_not_counted, 'step')} more are not counted: rows move, or others are dropped"
+        console.print(f"these are {made.num_steps // made.steps_per_epoch:,} epochs, and {left_out}", soft_wrap=True)
     columns = [list(_lines(member)) for member in made.members.values()]
     console.print(table(["", *(visible(name) or "tokens" for name in made.members)], _aligned(columns), left=[0]))
     if made.rows_without_data:

@@ -4,7 +4,7 @@ Guarantee: what is made depends on the arguments only; nothing here moves or rem
 gather, one widening for all steps of a block.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from windrow.batches.boundaries import Boundaries
 from windrow.batches.delivery import Delivery, TorchDelivery, delivery_to
 from windrow.batches.resident import ResidentDraw
 from windrow.errors import WindrowError
-from windrow.loader.exclusions import Exclusion, hidden
+from windrow.loader.exclusions import Exclusion, LeftOut, hidden
 from windrow.loader.prefetch import prefetched
 from windrow.loader.recipe import Recipe
 from windrow.loader.samples import Samples
@@ -47,6 +47,7 @@ class BatchMaker:
     ) -> None:
         self.dtype = dtype
         self._recipe, self._samples, self._boundaries = recipe, samples, boundaries
+        self._merged: tuple[Sequence[Exclusion], int, Mapping[str, LeftOut]] = ((), 0, {})
         self._max_length, self._has_waited = recipe.data.max_length, False  # for the disk, at the last draw
         drawn: tuple[Any, int] = (recipe.members, recipe.seed)
         self._draw = ResidentDraw(*drawn, device, dtype) if resident else Draw(*drawn)
@@ -101,7 +102,7 @@ class BatchMaker:
         left_out = None
         if excluded:
             positions = self._samples.positions(position, sizes, num_steps)[: samples.shape[1]]
-            left_out = hidden(excluded, self._recipe.members, self._recipe.seed, samples, positions)
+            left_out = hidden(self._left_out(excluded), self._recipe.members, self._recipe.seed, samples, positions)
         before = disk_reads()
         if self._has_waited:
             self._draw.will_need(samples)
@@ -112,6 +113,13 @@ class BatchMaker:
         documents = self._draw.documents(samples)
         documents[within:] = -1
         return tokens, self._boundaries.counting(documents, mask), documents
+
+    def _left_out(self, excluded: Sequence[Exclusion]) -> Mapping[str, LeftOut]:
+        """What is ``excluded`` by member, merged once for as long as nothing is added."""
+        if self._merged[0] is not excluded or self._merged[1] != len(excluded):
+            names = {one.member for one in excluded}
+            self._merged = (excluded, len(excluded), {name: LeftOut(excluded, name) for name in names})
+        return self._merged[2]
 
     def _require_cap(self, position: int, sizes: StepSizes) -> None:
         """Raise when the step goes beyond ``max_repeats``: on all ranks alike, so that none waits for another."""

@@ -11,12 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from windrow.arrays import Int64, Mask
-from windrow.errors import WindrowError, brief, read_json, require_shape, whole_number
+from windrow.arrays import Int64, Mask, grouped
+from windrow.errors import LARGEST, WindrowError, brief, read_json, require_shape, whole_number
 from windrow.windows.spans import Key
 from windrow.windows.windows import Windows
 
-__all__ = ["Exclusion", "dump_exclusions", "hidden", "load_exclusions"]
+__all__ = ["Exclusion", "LeftOut", "dump_exclusions", "hidden", "load_exclusions"]
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,6 @@ class Exclusion:
     def of(cls, position: int, member: str, documents: Iterable[int], windows: Iterable[int]) -> Self:
         return cls(position, member, _numbers("document", documents), _numbers("window", windows))
 
-    def hits(self, windows: Windows, ids: Int64, epoch: Int64, *, key: Key) -> Mask:
-        """Which of the samples ``ids`` (B,) of the member's ``windows`` are left out: (B,)."""
-        hit = np.isin(ids, self.windows)
-        if self.documents:
-            spans = windows.spans(ids, epoch, key=key)
-            hit |= spans.touches(windows.store, np.array(self.documents, dtype=np.int64))
-        return hit
-
     def require_there(self, windows: Windows) -> None:
         """Raise ``WindrowError`` when the member's ``windows`` have no such documents or windows to exclude."""
         if windows.policy == "evaluation":
@@ -50,14 +42,47 @@ class Exclusion:
                 raise WindrowError(f"there is no {name} {numbers[-1]} to exclude: they are 0 to {count - 1}")
 
 
+class LeftOut:
+    """What ``exclusions`` leave out of ``member``: rising numbers, and the position from which on each is left out."""
+
+    def __init__(self, exclusions: Iterable[Exclusion], member: str) -> None:
+        mine = [one for one in exclusions if one.member == member]
+        self._windows = _earliest([(one.position, one.windows) for one in mine])
+        self._documents = _earliest([(one.position, one.documents) for one in mine])
+
+    def since(self, windows: Windows, ids: Int64, epoch: Int64, *, key: Key) -> Int64:
+        """The position from which on each of the samples ``ids`` (B,) is left out, ``LARGEST`` for never: (B,)."""
+        (numbers, froms), (documents, documents_from) = self._windows, self._documents
+        place = np.searchsorted(numbers[:-1], ids)
+        out = np.where(numbers[place] == ids, froms[place], LARGEST)
+        if len(documents) > 1:
+            spans = windows.spans(ids, epoch, key=key)
+            first, last = spans.ends(windows.store)
+            bounds = np.stack([np.searchsorted(documents[:-1], first), np.searchsorted(documents[:-1], last, "right")])
+            held = np.flatnonzero(bounds[0] < bounds[1])
+            earliest = np.minimum.reduceat(documents_from, bounds[:, held].T.reshape(-1))[::2]
+            np.minimum.at(out, spans.row[held], earliest)
+        return out
+
+
+def _earliest(given: Sequence[tuple[int, tuple[int, ...]]]) -> tuple[Int64, Int64]:
+    """The numbers that are given, rising, and the first position of each; behind them -1, which never is."""
+    flat = np.array([number for _, numbers in given for number in numbers], dtype=np.int64)
+    at = np.repeat(np.array([position for position, _ in given], np.int64), [len(numbers) for _, numbers in given])
+    order = np.lexsort((at, flat))
+    numbers, first = np.unique(flat[order], return_index=True)
+    return np.append(numbers, -1), np.append(at[order][first], LARGEST)
+
+
 def hidden(
-    exclusions: Sequence[Exclusion], members: Mapping[str, Windows], seed: int, samples: Int64, positions: Int64
+    left_out: Mapping[str, LeftOut], members: Mapping[str, Windows], seed: int, samples: Int64, positions: Int64
 ) -> Mask:
-    """Which ``samples`` (3, n) at ``positions`` (n,) are excluded: (n,)."""
-    out = np.zeros(samples.shape[1], dtype=np.bool_)
-    for one in exclusions:
-        here = np.flatnonzero((samples[0] == list(members).index(one.member)) & (positions >= one.position))
-        out[here] |= one.hits(members[one.member], samples[1, here], samples[2, here], key=(seed, one.member))
+    """Which ``samples`` (3, n) at ``positions`` (n,) are left out: (n,)."""
+    out, names = np.zeros(samples.shape[1], dtype=np.bool_), list(members)
+    for number, here in grouped(samples[0]):
+        if one := left_out.get(name := names[number]):
+            since = one.since(members[name], samples[1, here], samples[2, here], key=(seed, name))
+            out[here] = positions[here] >= since
     return out
 
 

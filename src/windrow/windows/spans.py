@@ -82,20 +82,14 @@ class Spans(NamedTuple):
 
     def documents(self, store: TokenStore, width: int) -> Int64:
         """The document of each place of the rows, (B, width), -1 where there is none."""
-        first, last = self._ends(store)
+        first, last = self.ends(store)
         num = last - first + 1
         documents = runs(first, num)
         begins = np.maximum(store.document_ends(documents - 1), np.repeat(self.starts, num))
         ends = np.minimum(store.document_ends(documents), np.repeat(self.starts + self.lengths, num))
         return self.laid_out(np.repeat(documents, ends - begins), width, -1)
 
-    def touches(self, store: TokenStore, documents: Int64) -> Mask:
-        """Which rows hold a token of one of ``documents`` (sorted numbers): (B,)."""
-        first, last = self._ends(store)
-        hit = np.searchsorted(documents, first, side="left") < np.searchsorted(documents, last, side="right")
-        return self.per_row(hit) > 0
-
-    def _ends(self, store: TokenStore) -> tuple[Int64, Int64]:
+    def ends(self, store: TokenStore) -> tuple[Int64, Int64]:
         """The documents of the first and the last token of each span, (n,) each."""
         return store.document_at(self.starts), store.document_at(self.starts + self.lengths - 1)
 
