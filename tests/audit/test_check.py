@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import windrow.audit.check_batches
 from prepare_helpers import rewritten, with_counts
 from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.check import CHECKS, Certificate, certify, print_certificate
-from windrow.audit.check_store import ids_wrapped
+from windrow.audit.check_store import ids_wrapped, shared_documents
 from windrow.audit.check_subject import Failed, Subject
 from windrow.audit.sizes import RunSizes
 from windrow.batches.boundaries import Boundaries
@@ -377,3 +378,33 @@ def test_a_failed_check_of_a_raw_file_asks_for_its_tokenizer(tmp_path: Path) -> 
 def test_another_tokenizer_is_named(corpus: Path) -> None:
     evidence = certify(corpus, SIZES, tokenizer="gpt2").findings[12].evidence
     assert evidence == "train was made with tokenizer 'bytes', and this is 'gpt2'"
+
+
+@pytest.mark.parametrize("at_a_time", [1, 3, 7, 1 << 20])
+def test_a_shared_document_is_found_wherever_it_is_cut_to_be_hashed(monkeypatch: Patch, at_a_time: int) -> None:
+    monkeypatch.setattr("windrow.audit.check_store._HASHED", at_a_time)
+    long, tokenizer = [*range(5, 25)], load_tokenizer("bytes")
+    train = TokenStore.from_ids([1, 2, 9, *long, 9, 7, 9], document_ends=[3, 24, 26])
+    for mine, is_shared in (
+        ([3, 9], False),
+        ([*long, 9], True),
+        ([*long[:-1], 4, 9], False),
+        ([*reversed(long)], False),
+    ):
+        valid = TokenStore.from_ids([8, 9, *mine], document_ends=[2, 2 + len(mine)])
+        subject = Subject({"train": train, "valid": valid}, tokenizer, SIZES)
+        if is_shared:
+            with pytest.raises(Failed, match="document 1 of valid is document 1 of train"):
+                shared_documents(subject)
+        else:
+            assert shared_documents(subject)
+
+
+def test_a_giant_document_is_hashed_in_slices() -> None:
+    giant = TokenStore.from_ids(np.arange(1 << 23, dtype=np.uint16))
+    small = TokenStore.from_ids([1, 2, 3])
+    tracemalloc.start()
+    shared_documents(Subject({"train": giant, "valid": small}, load_tokenizer("bytes"), SIZES))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64e6

@@ -21,7 +21,8 @@ from windrow.windows.spans import document_bounds
 
 __all__ = ["control_tokens", "cut_points", "eos", "form", "ids_wrapped", "shared_documents", "stale_files", "truncated"]
 
-_AT_A_TIME = 1 << 22  # tokens
+_AT_A_TIME, _HASHED = 1 << 22, 1 << 20  # tokens
+_FACTOR = 0x9E3779B97F4A7C15  # of the hash of a document
 _LONG_RUN = 1024  # zeros in a row that no text has
 _SAMPLED, _HEAD = 256, 32  # documents whose beginning is read, and its tokens
 _FORMS = re.compile(r'(?P<JSON>(?:\[\s*)?\{\s*")|(?P<HTML><html|<!doctype html)|(?P<PDF>%PDF-)', re.IGNORECASE)
@@ -178,15 +179,17 @@ def shared_documents(subject: Subject) -> str:
 def _hashes(store: TokenStore) -> UInt64:
     """A number for each document (num_documents,), equal for equal ones; 0 for those of one token."""
     starts, ends = document_bounds(store)
-    out, first = np.zeros(len(ends), dtype=np.uint64), 0
-    while first < len(ends):
-        last = max(first + 1, int(np.searchsorted(ends, starts[first] + _AT_A_TIME)))
-        lengths = ends[first:last] - starts[first:last]
-        powers = np.multiply.accumulate(np.full(int(lengths.max()), 0x9E3779B97F4A7C15, dtype=np.uint64))
-        tokens = store.tokens(int(starts[first]), int(ends[last - 1])).astype(np.uint64) + np.uint64(1)
-        terms = tokens * powers[runs(np.zeros_like(lengths), lengths)]
-        out[first:last] = np.where(lengths > 1, np.add.reduceat(terms, starts[first:last] - starts[first]), 0)
-        first = last
+    out = np.zeros(len(ends), dtype=np.uint64)
+    powers = np.multiply.accumulate(np.full(min(_HASHED, store.num_tokens), _FACTOR, dtype=np.uint64))
+    for begin in range(0, store.num_tokens, _HASHED):
+        tokens = store.tokens(begin, begin + _HASHED).astype(np.uint64) + np.uint64(1)
+        held = slice(np.searchsorted(ends, begin, side="right"), np.searchsorted(starts, begin + len(tokens)))
+        heads = np.maximum(starts[held] - begin, 0)  # of the pieces of documents that are here
+        terms = tokens * powers[runs(np.zeros_like(heads), np.diff(heads, append=len(tokens)))]
+        sums = np.add.reduceat(terms, heads)
+        sums[:1] *= np.uint64(pow(_FACTOR, begin + int(heads[0]) - int(starts[held][0]), 2**64))
+        out[held] += sums
+    out[ends - starts == 1] = 0
     return out
 
 
