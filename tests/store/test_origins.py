@@ -9,6 +9,7 @@ import pytest
 import windrow as wr
 from look_helpers import harmful_corpus, store_of
 from windrow.errors import WindrowError
+from windrow.store import manifest
 from windrow.store.origins import Origins
 
 
@@ -52,3 +53,15 @@ def test_a_split_names_the_same_sources_as_the_whole(corpus: Path) -> None:
 
 def test_a_store_in_memory_has_no_origins() -> None:
     assert Origins(store_of([5])).of([0]) == {}
+
+
+def test_of_many_sources_those_that_are_named_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        (tmp_path / f"{number:02d}.txt").write_text(f"text {number}")
+    wr.prepare(tmp_path, tmp_path / "out", tokenizer="bytes")
+    store, parsed, real = wr.open_store(tmp_path / "out/train"), list[bytes](), manifest.read_json
+    monkeypatch.setattr(manifest, "read_json", lambda text, shape: parsed.append(text) or real(text, shape))
+    found = Origins(store).of([7, 9])
+    assert [Path(found[number].source).name for number in (7, 9)] == ["07.txt", "09.txt"]
+    assert len(parsed) == 2
+    assert len(store.sources) == 50

@@ -83,7 +83,7 @@ def _require_eos(folder: Path, manifest: Manifest, eos_id: int) -> None:
 
 
 def _require_inputs(folder: Path, manifest: Manifest, sources: Sequence[Source], reading: Reading) -> None:
-    lines = read_sources(folder, manifest)
+    lines = read_sources(folder, manifest).values()
     there, here = [line["path"] for line in lines], [source.name for source in sources]
     if there != here:
         other = sorted(set(there) ^ set(here))

@@ -7,8 +7,9 @@ names; the manifest is written last, in one rename. Names in it cannot leave the
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_origin
@@ -298,18 +299,29 @@ def _check_size(path: Path, num_tokens: int, itemsize: int) -> None:
         )
 
 
-def read_sources(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
-    """``path`` and ``sha256`` of each input of the store in ``folder``. Raises ``StoreError`` for a damaged list."""
-    path, lines = folder / manifest.sources["file"], list[dict[str, Any]]()
+def read_sources(folder: Path, manifest: Manifest, only: Iterable[int] | None = None) -> dict[int, dict[str, Any]]:
+    """``path`` and ``sha256`` of the inputs of the store in ``folder``, by their numbers, or of those ``only``.
+
+    Raises ``StoreError`` for a damaged list. Of very many, few cost no more than of few.
+    """
+    path, found, number = folder / manifest.sources["file"], dict[int, dict[str, Any]](), 0
     try:
-        for line in path.read_bytes().splitlines():
-            lines.append(read_json(line, {"path": str, "sha256": str}))
+        about = path.stat()
+        lines = _lines(path, about.st_mtime_ns, about.st_size)
+        for number in range(len(lines)) if only is None else sorted({*only}):
+            if 0 <= number < len(lines):
+                found[number] = read_json(lines[number], {"path": str, "sha256": str})
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{path} is no list of sources (line {len(lines) + 1}: {error}). Restore it from a copy, or prepare the "
-            "store again."
+            f"{path} is no list of sources (line {number + 1}: {error}). Restore it from a copy, or prepare the store "
+            "again."
         ) from error
-    return lines
+    return found
+
+
+@lru_cache(maxsize=4)
+def _lines(path: Path, *_written: int) -> list[bytes]:
+    return path.read_bytes().splitlines()
 
 
 def describe(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Where the documents of a store came from: source, line, first and last byte.
 
 Guarantee: what ``prepare`` wrote beside the tokens, read as it is needed; files that are damaged or missing raise
-``StoreError``, never a wrong answer. Cost: a look-up maps a shard's file, and the first reads ``sources.jsonl``; a
-search is binary. It does not do: opening the sources themselves.
+``StoreError``, never a wrong answer. Cost: a look-up maps a shard's file, and the first reads ``sources.jsonl``, of
+which the lines that are named are parsed; a search is binary. It does not do: opening the sources themselves.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,6 +13,7 @@ import numpy as np
 
 from windrow.arrays import Int64
 from windrow.errors import WindrowError
+from windrow.store.manifest import read_sources
 from windrow.store.shards import map_origins
 from windrow.store.store import TokenStore
 
@@ -44,14 +45,16 @@ class Origins:
 
     def of(self, documents: list[int]) -> dict[int, Origin]:
         """The origin of each of ``documents`` that has one."""
+        if (manifest := self._store.manifest) is None:
+            return {}
         found, places = {}, self._store.places_in_shards(np.array(documents))
         for document, shard, row in zip(documents, *map(np.ndarray.tolist, places), strict=True):
             rows = self._rows(shard) if shard < len(self._shards) else ()
             if row < len(rows):  # a split's last document ends in the other side
-                source, *place = rows[row].tolist()
-                name = self._store.sources[source] if 0 <= source < len(self._store.sources) else f"source {source}"
-                found[document] = Origin(name, *place)
-        return found
+                found[document] = rows[row].tolist()
+        sources = read_sources(self._folder, manifest, (source for source, *_ in found.values()))
+        names = {number: line["path"] for number, line in sources.items()}
+        return {d: Origin(names.get(source, f"source {source}"), *place) for d, (source, *place) in found.items()}
 
     def documents_at(self, source: str, line: int) -> list[int]:
         """The documents that lie at ``line`` of the source named ``source``: its path as given, or the end of it.

@@ -246,7 +246,7 @@ class TokenStore:
     @cached_property
     def sources(self) -> list[str]:
         """The names of the inputs that the store was made of; none for a store in memory."""
-        return [line["path"] for line in read_sources(*self._prepared)] if self.manifest else []
+        return [line["path"] for line in read_sources(*self._prepared).values()] if self.manifest else []
 
     @property
     def _prepared(self) -> tuple[Path, Manifest]:
