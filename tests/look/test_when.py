@@ -1,17 +1,19 @@
 """when: what a step holds and when a document comes are inverses, at any size, at a cost that is bounded."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from look_helpers import store_of
 from windrow import Loader, Mixture, TokenStore, Windows
 from windrow.errors import WindrowError
 from windrow.look.explain import explain, rows_of
-from windrow.look.when import sightings
+from windrow.look.when import print_sightings, sightings
 from windrow.store.line import Line
 
 
@@ -161,3 +163,16 @@ def test_show_and_when_read_no_more_of_a_billion_tokens_than_the_rows_asked_for(
         assert one.step is not None
         place = Loader(Windows(store, 1024), 4, seed=1, dp_rank=one.dp_rank, dp_world_size=8, epochs=None)
         assert place.lookup(one.step)[one.row].window == one.window
+
+
+def test_of_very_many_sightings_those_that_are_looked_at_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = Loader(Windows(TokenStore.from_ids(np.zeros(400_001, np.uint16), eos_id=1), 8, 2), 16, seed=3)
+    made: list[int] = []
+    monkeypatch.setattr("windrow.look.when.Sighting", lambda *fields: made.append(fields[0]) or fields)
+    found = sightings(loader, 0, 400_001, epochs=2)
+    console = Console(file=io.StringIO(), width=100)
+    monkeypatch.setattr("windrow.look.when._rows", lambda shown: [["row"] * 7 for _ in shown])
+    print_sightings(console, [({"label": "all", "start": 0, "stop": 400_001}, found)], 2, most=40)
+    assert len(found) == 2 * len(loader.members[""])
+    assert len(made) == 40
+    assert made == sorted(made)

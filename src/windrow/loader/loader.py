@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from windrow.arrays import Int64
 from windrow.batches.batch import Batch
 from windrow.batches.boundaries import Boundaries, MaskTargets
 from windrow.batches.delivery import check_device
@@ -188,6 +189,11 @@ class Loader(Fixed):
 
     def places_of(self, windows: ArrayLike, epoch: int, *, member: str = "") -> list[Place]:
         """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search."""
+        found = self.placed(windows, epoch, member=member).T.tolist()
+        return [Place(position, None if step < 0 else step, *place) for position, step, *place in found]
+
+    def placed(self, windows: ArrayLike, epoch: int, *, member: str = "") -> Int64:
+        """``places_of`` as an array (4, B): position, step (-1 for None), rank and row."""
         return self.samples.places_of(windows, epoch, member, self._stream.segments)
 
     def dataloader(self, num_workers: int = 0, *, pin_memory: bool = False) -> "DataLoader[Batch]":

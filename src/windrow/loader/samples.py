@@ -108,17 +108,19 @@ class Samples:
         rows = enumerate(samples.T.tolist(), start=first)
         return [Sample(position, names[member], window, epoch) for position, (member, window, epoch) in rows]
 
-    def places_of(self, windows: ArrayLike, epoch: int, member: str, segments: Segments) -> list[Place]:
-        """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search."""
+    def places_of(self, windows: ArrayLike, epoch: int, member: str, segments: Segments) -> Int64:
+        """Where ``member`` shows each of ``windows`` (B,) in its ``epoch``: by the inverse of the order, no search.
+
+        (4, B): position, where -1 is never, and step, rank and row, where step -1 is never: dropped or skipped.
+        """
         number, windows = self.number_of(member), whole_numbers("windows", windows)  # (B,)
         num_samples, epoch = self._members[member].num_samples, whole_number("epoch", epoch, at_least=0)
         if len(windows) and not (windows.min() >= 0 and windows.max() < num_samples):
             raise IndexError(
                 f"windows {windows.min()} to {windows.max()} of {num_samples}, which are 0 to {num_samples - 1}"
             )
-        positions = self.order.positions_of(number, windows, np.full(len(windows), epoch)).tolist()
-        found = (segments.place_of(position) if position >= 0 else None for position in positions)
-        return [Place(p, *(place or (None, 0, 0))) for p, place in zip(positions, found, strict=True)]
+        positions = self.order.positions_of(number, windows, np.full(len(windows), epoch))
+        return np.concatenate([positions[None], segments.places_of(positions)])
 
     def number_of(self, member: str) -> int:
         """The number of the member of this name. Raises ``WindrowError`` when there is none."""

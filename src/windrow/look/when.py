@@ -6,13 +6,14 @@ of the store; rows of documents (pad, pack, bos) take a pass over their index. N
 into the future beyond the epochs asked for, or taking account of ``exclude``, which moves nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from windrow.arrays import Int64
 from windrow.errors import WindrowError, whole_number
 from windrow.loader.loader import Loader
 from windrow.shown import counted, table, visible
@@ -24,7 +25,7 @@ from windrow.windows.spans import num_counting
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Sighting", "Stretch", "print_sightings", "sightings", "stretches"]
+__all__ = ["Sighting", "Sightings", "Stretch", "print_sightings", "sightings", "stretches"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,25 @@ class Sighting:
         return asdict(self)
 
 
+class Sightings(Sequence[Sighting]):
+    """Sightings of ``member``, each made when it is asked for of ``rows`` (n, 10), which hold the other fields."""
+
+    def __init__(self, rows: Int64, member: str = "") -> None:
+        self.rows, self._member = rows, member
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [*map(self.__getitem__, range(len(self))[number])]
+        position, step, rank, row, epoch, *held = self.rows[number].tolist()
+        return Sighting(position, None if step < 0 else step, rank, row, epoch, self._member, *held)
+
+
 def sightings(
     loader: Loader, start: int, stop: int, *, member: str | None = None, epochs: int = 1, first_epoch: int = 0
-) -> list[Sighting]:
+) -> Sightings:
     """Each row of ``epochs`` epochs of the stream that holds one of the tokens ``[start, stop)``, in stream order.
 
     ``member`` names one of a mixture's. Raises ``WindrowError`` for a stretch that the store does not have.
@@ -67,9 +84,14 @@ def sightings(
     bounds = [epoch * loader.epoch_samples for epoch in (first_epoch, first_epoch + whole_number("epochs", epochs))]
     before = [loader.samples.order.samples_before(position)[number] for position in bounds]
     own_epochs = range(before[0] // windows.num_samples, -(-before[1] // windows.num_samples))
-    found = [one for epoch in own_epochs for one in _sightings_in(loader, name, epoch, (start, stop))]
-    within = [one for one in found if bounds[0] <= one.position < bounds[1]]
-    return sorted(within, key=lambda one: (one.position, one.place))
+    found = _in_order([_rows_in(loader, name, epoch, (start, stop)) for epoch in own_epochs])
+    return Sightings(found.rows[slice(*np.searchsorted(found.rows[:, 0], bounds))], name)
+
+
+def _in_order(parts: Sequence[Int64]) -> Sightings:
+    """The rows of sightings (n, 10) in all of ``parts``, in stream order."""
+    rows = np.concatenate([np.empty((0, 10), dtype=np.int64), *parts])
+    return Sightings(rows[np.lexsort((rows[:, 8], rows[:, 0]))])
 
 
 def _named(loader: Loader, member: str | None) -> str:
@@ -80,18 +102,18 @@ def _named(loader: Loader, member: str | None) -> str:
     return names[0 if member is None else loader.samples.number_of(member)]
 
 
-def _sightings_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) -> Iterator[Sighting]:
+def _rows_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) -> Int64:
     """Each row of the member's ``epoch`` that holds tokens of ``span``; several when it holds several stretches."""
     windows, key = loader.members[name], (loader.seed, name)
     ids = windows.layout.holding(*span, epoch, key=key)
-    spans, places = windows.spans(ids, epoch, key=key), loader.places_of(ids, epoch, member=name)
+    spans, places = windows.spans(ids, epoch, key=key), loader.placed(ids, epoch, member=name)
     first = np.maximum(spans.starts, span[0])
     stop = np.minimum(spans.starts + spans.lengths, span[1])
     place = spans.in_row() + first - spans.starts
     targets = num_counting(windows.store, np.maximum(first, spans.starts + spans.context), stop)
-    found = np.stack([spans.row, ids[spans.row], first, stop, place, targets], axis=1)  # (n, 6)
-    for row, window, *held in found[first < stop].tolist():
-        yield Sighting(*places[int(row)], epoch, name, window, *held)
+    held = [np.full_like(first, epoch), ids[spans.row], first, stop, place, targets]
+    rows: Int64 = np.stack([*places[:, spans.row], *held], axis=1)[first < stop]  # (n, 10)
+    return rows
 
 
 Stretch = dict[str, Any]  # label, start, stop
@@ -142,19 +164,19 @@ def _places(store: TokenStore, phrase: str, on_progress: Callable[[int, int], No
 
 def print_sightings(
     console: "Console",
-    found: Sequence[tuple[Stretch, list[Sighting]]],
+    found: Sequence[tuple[Stretch, Sightings]],
     epochs: int,
     *,
     most: int,
     phrase: str | None = None,
 ) -> None:
     """What came of it in a sentence or two, and a table of the first ``most`` rows (0: all)."""
-    seen = sorted((one for _, each in found for one in each), key=lambda one: (one.position, one.place))
+    seen = _in_order([each.rows for _, each in found])
     console.print(
         f"{_where(found, phrase)} {_when(seen, epochs) if found else ''}".rstrip(), style="bold", soft_wrap=True
     )
     shown = seen[: most or None]
-    if shown:
+    if len(shown):
         console.print()
         headings = ["step", "rank", "row", "epoch", "window", "its tokens,\nend excluded", "as targets"]
         console.print(table(headings, _rows(shown)))
@@ -162,7 +184,7 @@ def print_sightings(
         console.print(f"... and {len(seen) - len(shown):,} more (--most 0 prints all)", style="dim")
 
 
-def _where(found: Sequence[tuple[Stretch, list[Sighting]]], phrase: str | None) -> str:
+def _where(found: Sequence[tuple[Stretch, Sightings]], phrase: str | None) -> str:
     """The places that were looked for."""
     if phrase is None:
         ((stretch, _),) = found
@@ -174,19 +196,20 @@ def _where(found: Sequence[tuple[Stretch, list[Sighting]]], phrase: str | None) 
     return f"'{visible(phrase)}' stands in {counted(len(found), 'place')}."
 
 
-def _when(seen: Sequence[Sighting], epochs: int) -> str:
+def _when(seen: Sightings, epochs: int) -> str:
     """How many rows and steps hold one of the places, from which step to which."""
     span = "the first epoch" if epochs == 1 else f"the first {epochs:,} epochs"
-    steps = sorted({one.step for one in seen if one.step is not None})
+    taken = seen.rows[seen.rows[:, 1] >= 0]
+    steps = np.unique(taken[:, 1]).tolist()
     if not steps:
         return f"No step of {span} takes it."
-    rows = counted(len({one.position for one in seen if one.step is not None}), "row")
+    rows = counted(len(np.unique(taken[:, 0])), "row")
     if len(steps) == 1:
         return f"In {span} it is in {rows} at step {steps[0]:,}."
     return f"In {span} it is in {rows} of {len(steps):,} steps, first at step {steps[0]:,}, last at step {steps[-1]:,}."
 
 
-def _rows(seen: Sequence[Sighting]) -> Iterator[list[str]]:
+def _rows(seen: Iterable[Sighting]) -> Iterator[list[str]]:
     for one in seen:
         step = ["never", "-", "-"] if one.step is None else [f"{one.step:,}", str(one.dp_rank), str(one.row)]
         span = f"{one.first:,} to {one.stop:,}"

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Self, get_args
 
-from windrow.errors import NotEnoughTokensError, brief, read_json, whole_number
+import numpy as np
+
+from windrow.arrays import Int64, grouped
+from windrow.errors import LARGEST, NotEnoughTokensError, brief, read_json, whole_number
 
 __all__ = ["Segments", "StepSizes", "Tail", "tail_of"]
 
@@ -103,6 +106,17 @@ class StepSizes:
         whole = epochs * self.steps_in(self.epoch_samples)
         return self.steps_in(self.left(first)) + whole + -(-index // self.global_batch)
 
+    def steps_at(self, first: int, ahead: Int64) -> tuple[Int64, Int64, Int64]:
+        """Of positions ``ahead`` (n,) of ``first``, a step's start: the step, counted from there, below which steps are
+        taken, and the place in the step."""
+        if self.tail == "straddle":
+            return ahead // self.global_batch, np.full_like(ahead, LARGEST), ahead % self.global_batch
+        left, in_all = self.left(first), self.steps_in(self.epoch_samples)
+        epoch, index = np.divmod(ahead - left, self.epoch_samples)
+        begun = np.where(epoch < 0, 0, self.steps_in(left) + epoch * in_all)  # steps before this pass
+        step, within = np.divmod(np.where(epoch < 0, ahead, index), self.global_batch)
+        return begun + step, begun + np.where(epoch < 0, self.steps_in(left), in_all), within
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -129,17 +143,21 @@ class Segments:
         first, first_step, sizes = next(part for part in reversed(self.parts) if part[0] <= position)
         return first_step + sizes.between(first, position)
 
-    def place_of(self, position: int) -> tuple[int, int, int] | None:
-        """``(step, rank, row)`` of the sample at ``position``; None when no step takes it: dropped, or skipped."""
-        number = max((i for i, part in enumerate(self.parts) if part[0] <= position), default=None)
-        if number is None:
-            return None
-        first, first_step, sizes = self.parts[number]
-        step = first_step + sizes.between(first, position + 1) - 1
-        if number + 1 < len(self.parts) and step >= self.parts[number + 1][1]:
-            return None
-        within = position - sizes.after(first, step - first_step)
-        return (step, *divmod(within, sizes.batch_size)) if 0 <= within < sizes.global_batch else None
+    def places_of(self, positions: Int64) -> Int64:
+        """Step, rank and row of the samples at ``positions`` (n,): (3, n); step -1: dropped or skipped."""
+        out = np.zeros((3, len(positions)), dtype=np.int64)
+        out[0] = -1
+        firsts = np.array([part[0] for part in self.parts])
+        for number, here in grouped(np.searchsorted(firsts, positions, side="right") - 1):
+            if number < 0:
+                continue
+            (first, first_step, sizes), after = self.parts[number], self.parts[number + 1 :][:1]
+            steps, most, within = sizes.steps_at(first, positions[here] - first)
+            end = after[0][1] - first_step if after else LARGEST
+            taken = steps < np.minimum(most, end)
+            places = np.stack([first_step + steps, *np.divmod(within, sizes.batch_size)])
+            out[:, here[taken]] = places[:, taken]
+        return out
 
     def jumped(self, position: int, to: int, sizes: StepSizes) -> Self:
         """The run going on from position ``to`` with ``sizes``, what lies between ``position`` and it passed over."""

@@ -76,7 +76,8 @@ class Sliding:
         reaching = -((self.max_length + offset - np.atleast_1d(start)) // self.stride)  # the first that reaches start
         last = np.minimum((np.atleast_1d(stop) - 1 - offset) // self.stride, self.num_rows - 1)
         first = np.maximum(reaching, 0)
-        return np.unique(runs(first, np.maximum(last - first + 1, 0)))
+        found = runs(first, np.maximum(last - first + 1, 0))
+        return found if len(first) == 1 else np.unique(found)
 
     def offsets(self, epoch: Int64 | int, *, key: Key) -> Int64:
         """The phase of each of ``epoch`` (any shape): int64 in ``[0, stride)``, of that shape."""
