@@ -57,7 +57,8 @@ class Sightings(Sequence[Sighting]):
     """Sightings of ``member``, each made when it is asked for of ``rows`` (n, 10), which hold the other fields."""
 
     def __init__(self, rows: Int64, member: str = "") -> None:
-        self.rows, self._member = rows, member
+        self.rows: Int64 = rows
+        self._member = member
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -87,8 +87,10 @@ class Tally:
     def __init__(
         self, sources: Sequence[Source], reading: Reading, passed_over: Mapping[str, int], on_report: OnReport | None
     ) -> None:
-        self.fields, self._reading = [*map(Field, reading.keep)], reading
-        self.sources, self.digests = sources, dict[int, tuple[str, int]]()
+        self.fields: list[Field] = [*map(Field, reading.keep)]
+        self.sources: Sequence[Source] = sources
+        self.digests: dict[int, tuple[str, int]] = {}
+        self._reading = reading
         self._on_report, self._passed_over = on_report, passed_over
         self._numbered: list[tuple[tuple[int, int], Item, Done]] = []
         self._started = time.perf_counter()
