@@ -112,9 +112,9 @@ def test_bytes_that_are_neither_0_nor_1_are_refused_where_they_are_read() -> Non
     ids = np.arange(6, dtype=np.uint16)
     line = Line([ids], [np.array([6])], ids.dtype, counts=[np.array([0, 1, 1, 1, 7, 0], dtype=np.uint8)])
     windows = Windows(TokenStore(line, eos_id=0), 2)
-    assert windows.target_mask(np.array([0])).tolist() == [[True, True]]  # type: ignore[union-attr]
+    assert windows.rows(np.array([0]))[1].tolist() == [[True, True]]  # type: ignore[union-attr]
     with pytest.raises(StoreError, match=r"the counts of TokenStore\(.* hold 7, and they are 0 and 1"):
-        windows.target_mask(np.array([1]))
+        windows.rows(np.array([1]))[1]
 
 
 def test_a_stretch_that_leaves_the_store_has_no_counts() -> None:
@@ -177,4 +177,4 @@ def test_nothing_changes_for_a_store_without_counts() -> None:
         warnings.simplefilter("error")
         windows = Windows(store_of(LENGTHS), 4)
     assert not windows.may_mask
-    assert windows.target_mask(np.arange(len(windows))) is None
+    assert windows.rows(np.arange(len(windows)))[1] is None

@@ -96,7 +96,7 @@ def test_real_lengths_are_packed_into_as_few_rows_as_by_the_textbook(name: str, 
 
 def rows_and_counted(windows: Windows) -> tuple[Any, Any]:
     ids = np.arange(windows.num_samples)
-    mask = windows.target_mask(ids)
+    mask = windows.rows(ids)[1]
     return windows.gather(ids), np.ones((len(ids), windows.max_length), bool) if mask is None else mask
 
 

@@ -72,7 +72,7 @@ def test_the_default_stride_makes_every_token_a_target_once() -> None:
 def test_a_padded_tail_leaves_no_target_out_within_the_last_window(n: int, max_length: int, stride: int) -> None:
     windows = quiet(TokenStore.from_ids(np.arange(n), eos_id=0), max_length, stride, tail="pad")
     ids = np.arange(windows.num_samples)
-    rows, mask = windows.gather(ids), windows.target_mask(ids)
+    rows, mask = windows.gather(ids), windows.rows(ids)[1]
     counted = rows[:, 1:] if mask is None else rows[:, 1:][mask]
     starts = range(0, n - 1, stride)
     expected = {t for s in starts for t in range(s + 1, min(s + max_length, n - 1) + 1)}
@@ -82,7 +82,7 @@ def test_a_padded_tail_leaves_no_target_out_within_the_last_window(n: int, max_l
 
 def test_a_padded_row_is_filled_with_eos_and_masked() -> None:
     windows = Windows(TokenStore.from_ids([5, 6, 7], eos_id=9), 5, tail="pad")
-    mask = windows.target_mask(np.array([0]))
+    mask = windows.rows(np.array([0]))[1]
     assert windows.gather(np.array([0])).tolist() == [[5, 6, 7, 9, 9, 9]]
     assert mask is not None
     assert mask.tolist() == [[True, True, False, False, False]]

@@ -103,14 +103,11 @@ def certify(
 def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Finding:
     try:
         return Finding(name, "ok", check(subject))
-    except Advice as found:
-        return Finding(name, "advice", str(found))
-    except NotApplicable as reason:
-        return Finding(name, "not applicable", str(reason))
-    except Failed as fault:
-        return Finding(name, "failed", str(fault), _remedy(check, subject))
-    except (ValueError, IndexError, OSError) as error:  # data so broken that the check itself stumbles
-        return Finding(name, "failed", f"{type(error).__name__}: {error}", _remedy(check, subject))
+    except (Advice, NotApplicable) as found:
+        return Finding(name, "advice" if isinstance(found, Advice) else "not applicable", str(found))
+    except (Failed, ValueError, IndexError, OSError) as fault:  # or data so broken that the check itself stumbles
+        what = "" if isinstance(fault, Failed) else f"{type(fault).__name__}: "
+        return Finding(name, "failed", f"{what}{fault}", _remedy(check, subject))
 
 
 def _remedy(check: Callable[[Subject], str], subject: Subject) -> str:

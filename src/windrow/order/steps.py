@@ -107,8 +107,7 @@ class StepSizes:
         return self.steps_in(self.left(first)) + whole + -(-index // self.global_batch)
 
     def steps_at(self, first: int, ahead: Int64) -> tuple[Int64, Int64, Int64]:
-        """Of positions ``ahead`` (n,) of ``first``, a step's start: the step, counted from there, below which steps are
-        taken, and the place in the step."""
+        """Of positions ``ahead`` (n,) of a step's start: steps from there, how many are taken, places in the step."""
         if self.tail == "straddle":
             return ahead // self.global_batch, np.full_like(ahead, LARGEST), ahead % self.global_batch
         left, in_all = self.left(first), self.steps_in(self.epoch_samples)

@@ -178,10 +178,6 @@ class Windows(Fixed):
         """The tokens of ``rows``."""
         return self.rows(ids, epoch, key=key)[0]
 
-    def target_mask(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Mask | None:
-        """The mask of ``rows``."""
-        return self.rows(ids, epoch, key=key)[1]
-
     def documents(self, ids: Int64, epoch: Int64 | int = 0, *, key: Key = (0, "")) -> Int64:
         """The document of each token of windows ``ids`` (B,): (B, max_length + 1) int64, -1 where there is none.
 
