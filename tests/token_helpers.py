@@ -7,7 +7,7 @@ import tiktoken
 from hypothesis import strategies as st
 
 from windrow.errors import TokenizerError
-from windrow.tokens import bpe
+from windrow.tokens import engine, patterns
 
 EOT = "<|endoftext|>"
 
@@ -28,7 +28,7 @@ GOLDEN = {
 
 TRICKY = [
     *GOLDEN,
-    *bpe.SELF_TEST,
+    *engine.SELF_TEST,
     "\x00",
     "a\x00b",
     " " * 999 + "a",
@@ -54,7 +54,7 @@ def says(text, *parts):
 
 def without_gigatoken(known):
     """``known``, whose ids are tiktoken's alone from now on."""
-    known._model.running.may_be_fast = False
+    known._model.may_be_fast = False
     return known
 
 
@@ -63,7 +63,7 @@ def toy_ranks(*more):
     return {token: rank for rank, token in enumerate(tokens)}
 
 
-def encoding(name="toy", ranks=None, specials=None, regex=bpe.PATTERNS["gpt2"][0]):
+def encoding(name="toy", ranks=None, specials=None, regex=patterns.PATTERNS["gpt2"][0]):
     ranks = ranks or toy_ranks(b"th", b"the")
     specials = {EOT: len(ranks)} if specials is None else specials
     return tiktoken.Encoding(name, pat_str=regex, mergeable_ranks=ranks, special_tokens=specials)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from token_helpers import EOT, hf_file
 from windrow.cli.main import app
 from windrow.errors import TokenizerError
-from windrow.tokens.bpe import PATTERNS
+from windrow.tokens.patterns import PATTERNS
 from windrow.tokens.tokenizer import load_tokenizer
 
 TOKEN = {"id": 0, "content": EOT, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}

@@ -17,7 +17,7 @@ from windrow.text.reading import Reading
 from windrow.text.sources import Source
 from windrow.text.streams import FileBytes, StreamBytes
 from windrow.tokens import cuts
-from windrow.tokens.bpe import PATTERNS
+from windrow.tokens.patterns import PATTERNS
 from windrow.tokens.tokenizer import load_tokenizer
 
 NASTY = (

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from token_helpers import EOT, hf_file, message, says
-from windrow.tokens import bpe
+from windrow.tokens import patterns
 from windrow.tokens.protocol import bos_id_of
 from windrow.tokens.tokenizer import load_tokenizer
 
@@ -71,7 +71,7 @@ def test_the_pattern_of_a_tokenizer_json_is_known_only_if_it_does_nothing_else(t
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     split = {
         "type": "Split",
-        "pattern": {"Regex": bpe.PATTERNS["cl100k_base"][2]},
+        "pattern": {"Regex": patterns.PATTERNS["cl100k_base"][2]},
         "behavior": "Isolated",
         "invert": False,
     }

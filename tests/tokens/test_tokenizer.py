@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from conftest import shared_text
 from token_helpers import ANY_TEXT, EOT, GOLDEN, TRICKY, encoding, hf_file, message, says, toy_ranks, without_gigatoken
-from windrow.tokens import bpe, tokenizer
+from windrow.tokens import bpe, engine, patterns, tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
 
 @pytest.fixture(autouse=True)
 def fast_from_the_first_text(monkeypatch):
-    monkeypatch.setattr(bpe._Engine, "FAST_FROM", 0)
+    monkeypatch.setattr(engine.Engine, "FAST_FROM", 0)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_an_encoding_that_cannot_be_downloaded_says_what_to_do(no_network):
 
 
 def test_an_encoding_by_name_is_cut_by_todays_regex_whatever_tiktoken_spells(monkeypatch):
-    old, new = (encoding("cl100k_base", regex=bpe.PATTERNS["cl100k_base"][spelling]) for spelling in (2, 0))
+    old, new = (encoding("cl100k_base", regex=patterns.PATTERNS["cl100k_base"][spelling]) for spelling in (2, 0))
     monkeypatch.setattr(tiktoken, "get_encoding", lambda name: old)
     tokenizer._from_name.cache_clear()
     known = load_tokenizer("cl100k_base")
@@ -186,7 +186,7 @@ def test_equal_tokenizers_have_equal_fingerprints_by_every_route(gpt2, plain, tm
         b"\r\n".join(reversed(bpe.tiktoken_form(ranks).splitlines()))
     )  # order and line ends are no content
     routes = [plain, load_tokenizer(f"{path}:gpt2"), load_tokenizer(Path(f"{path}:gpt2"))]
-    routes += [load_tokenizer(encoding("gpt2", ranks, regex=regex)) for regex in bpe.PATTERNS["gpt2"]]
+    routes += [load_tokenizer(encoding("gpt2", ranks, regex=regex)) for regex in patterns.PATTERNS["gpt2"]]
     assert {known.fingerprint for known in routes} == {gpt2.fingerprint}
     assert gpt2.fingerprint == "c7a4ad63c1c0b3bd693c55c0d459b26de21a8f302a2ad61fb745384ff95c7167"
     assert load_tokenizer(f"{path}:gpt2").name == "some.tiktoken:gpt2"
@@ -197,8 +197,8 @@ def test_different_tokenizers_have_different_fingerprints():
     others = [
         encoding(),
         encoding(ranks=toy_ranks(b"he", b"the")),
-        encoding(regex=bpe.PATTERNS["cl100k_base"][0]),
-        encoding(regex=bpe.PATTERNS["cl100k_base"][1]),
+        encoding(regex=patterns.PATTERNS["cl100k_base"][0]),
+        encoding(regex=patterns.PATTERNS["cl100k_base"][1]),
         encoding(specials={EOT: len(ranks) + 1}),
         encoding(specials={EOT: len(ranks), "<|x|>": len(ranks) + 1}),
         "bytes",
@@ -207,12 +207,12 @@ def test_different_tokenizers_have_different_fingerprints():
     assert len({load_tokenizer(other).fingerprint for other in others}) == len(others)
 
 
-@pytest.mark.parametrize("pattern", bpe.PATTERNS)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS)
 def test_a_file_of_ranks_is_read_with_the_pattern_named(pattern, tmp_path):
     path = tmp_path / "my.tiktoken"
     path.write_bytes(bpe.tiktoken_form(toy_ranks(b"th", b"the", b"12", b"123", b"1234")))
     known = load_tokenizer(f"{path}:{pattern}")
-    oracle = encoding(ranks=toy_ranks(b"th", b"the", b"12", b"123", b"1234"), regex=bpe.PATTERNS[pattern][0])
+    oracle = encoding(ranks=toy_ranks(b"th", b"the", b"12", b"123", b"1234"), regex=patterns.PATTERNS[pattern][0])
     assert known.encode("the 12345 \n x") == oracle.encode("the 12345 \n x")
     assert (known.name, known.pattern, known.eos_id) == (f"my.tiktoken:{pattern}", pattern, 261)
 
@@ -309,7 +309,7 @@ def test_half_a_surrogate_pair_is_an_error_with_its_place():
 
 
 def test_half_a_surrogate_pair_is_an_error_to_the_slow_engine_and_to_a_tokenizer_json_too(monkeypatch, tmp_path):
-    monkeypatch.setattr(bpe._Engine, "FAST_FROM", 1_000_000)
+    monkeypatch.setattr(engine.Engine, "FAST_FROM", 1_000_000)
     for known in (load_tokenizer(encoding()), load_tokenizer(hf_file(tmp_path))):
         says(message(known.encode_flat, ["fine", "ab\ud800c"]), "text 1", r"'\ud800'", "at character 2")
 

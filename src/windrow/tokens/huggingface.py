@@ -12,60 +12,71 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from windrow.distribution import install_line
 from windrow.errors import TokenizerError, read_json
-from windrow.tokens.bpe import panic_as_error, pattern_of, shown_text
+from windrow.tokens.engine import Engine, Row
+from windrow.tokens.patterns import pattern_of
 from windrow.tokens.protocol import EOT
 
 EOS_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
-_BACKTRACKS = (
-    "A pattern of the file tries more and more ways to cut long runs of one kind of character. Shorten such runs in "
-    "the text, or use a tokenizer whose pattern does not backtrack."
-)
 
 
-class HuggingFace:
+class HuggingFace(Engine):
     """The tokenizer in ``data``, the bytes of the file ``path``, with ``eos`` or the first usual name it has."""
 
+    REFERENCE = (
+        "tokenizers",
+        "A pattern of the file tries more and more ways to cut long runs of one kind of character. Shorten such runs "
+        "in the text, or use a tokenizer whose pattern does not backtrack.",
+    )
+
     def __init__(self, path: str, data: bytes, eos: str | None = None) -> None:
-        self.name: str = Path(path).name
-        settings = _settings(path, data)
-        self._engine = _engine(path, settings)
+        super().__init__()
+        self.name, settings = Path(path).name, _settings(path, data)
+        self._tokenizers = _tokenizers(path, settings)
         added = {token["content"]: token for token in settings["added_tokens"]}
-        self.eos: str = eos or next((name for name in EOS_NAMES if name in added), None) or ""
-        eos_id = self._engine.token_to_id(self.eos)
+        self.eos = eos or next((name for name in EOS_NAMES if name in added), None) or ""
+        eos_id = self._tokenizers.token_to_id(self.eos)
         if eos_id is None:
             raise _no_eos(path, self.eos, added)
         control = {name: token["id"] for name, token in added.items() if token["special"]}
         self.specials: dict[str, int] = control | {self.eos: eos_id}
-        self.vocab_size: int = max(self._engine.get_vocab(with_added_tokens=True).values()) + 1
-        self.pattern: str | None = _pattern(settings)
-        self.digest: list[Any] = ["tokenizer.json", settings, self.eos]
+        self.vocab_size = max(self._tokenizers.get_vocab(with_added_tokens=True).values()) + 1
+        self.pattern = _pattern(settings)
+        self.digest = ["tokenizer.json", settings, self.eos]
         unknown = settings["model"].get("unk_token")  # the one special token that plain text may make
         self._control = np.array([token for name, token in self.specials.items() if name != unknown], np.int64)
 
-    def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
-        with panic_as_error("tokenizers", lambda: shown_text(texts), _BACKTRACKS):
-            encodings = self._engine.encode_batch(list(texts), add_special_tokens=False)
-        rows = [np.array(encoding.ids, np.uint32) for encoding in encodings]
+    def encode(self, texts: Sequence[str]) -> Sequence[Row]:
+        rows = super().encode(texts)
         for number, row in enumerate(rows):
-            if len(forged := row[np.isin(row, self._control)]):
+            if len(forged := np.asarray(row)[np.isin(row, self._control)]):
                 raise TokenizerError(
-                    f"text {number} makes the control token {self._engine.id_to_token(int(forged[0]))!r} (id "
+                    f"text {number} makes the control token {self._tokenizers.id_to_token(int(forged[0]))!r} (id "
                     f"{forged[0]}) out of plain letters, because the vocabulary holds it as a word. Text could end "
                     "documents that way. Take those letters out of the text, or use another tokenizer."
                 )
         return rows
+
+    def encode_slowly(self, texts: Sequence[str]) -> list[Row]:
+        with self.panic_as_error("tokenizers", texts):
+            encodings = self._tokenizers.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, np.uint32) for encoding in encodings]
+
+    def build_fast(self, gigatoken: Any) -> Any:
+        return None
+
+    def sample(self) -> str:
+        return self.decode(range(0, self.vocab_size, self.vocab_size // 2000 + 1)).decode()
 
     def decode(self, ids: Sequence[int]) -> bytes:
         """Raises KeyError for what is no id."""
         for token in ids:
             if not 0 <= token < self.vocab_size:
                 raise KeyError(token)
-        with panic_as_error("tokenizers", lambda: f"the ids {list(ids[:10])}", _BACKTRACKS):
-            return cast(str, self._engine.decode(list(ids), skip_special_tokens=False)).encode()
+        with self.panic_as_error("tokenizers", f"the ids {list(ids[:10])}"):
+            return cast(str, self._tokenizers.decode(list(ids), skip_special_tokens=False)).encode()
 
 
 def _settings(path: str, data: bytes) -> dict[str, Any]:
@@ -82,7 +93,7 @@ def _settings(path: str, data: bytes) -> dict[str, Any]:
     return cast(dict[str, Any], settings)
 
 
-def _engine(path: str, settings: dict[str, Any]) -> Any:
+def _tokenizers(path: str, settings: dict[str, Any]) -> Any:
     try:
         import tokenizers
     except ImportError:

@@ -30,9 +30,10 @@ import numpy.typing as npt
 from windrow.arrays import Int64
 from windrow.distribution import DISTRIBUTION
 from windrow.errors import TokenizerError
-from windrow.tokens.bpe import BPE, PATTERNS, parse_ranks, pattern_of
+from windrow.tokens.bpe import BPE, parse_ranks
 from windrow.tokens.huggingface import HuggingFace
-from windrow.tokens.protocol import EOT, PROTOCOL, Tokenizer, token_dtype
+from windrow.tokens.patterns import PATTERNS, pattern_of
+from windrow.tokens.protocol import EOT, PROTOCOL, Tokenizer, in_a_row, token_dtype
 
 __all__ = ["TextTokenizer", "load_tokenizer"]
 
@@ -95,13 +96,12 @@ class TextTokenizer:
 
     def encode(self, text: str, *, allowed_special: Collection[str] = ()) -> list[int]:
         """Ids of ``text``. Special tokens count as such only if ``allowed_special`` holds them ("all": each)."""
-        _require_unicode(text, 0)
+        _require_unicode([text])
         allowed = "|".join(map(re.escape, self._allowed(allowed_special)))
         parts = re.split(f"({allowed})", text) if allowed else [text]  # text, special, text, ..., text
-        rows = self.encode_batch(parts[::2])
-        ids: list[int] = rows[0].tolist()
-        for special, row in zip(parts[1::2], rows[1:], strict=True):
-            ids += [self.specials[special], *row.tolist()]
+        ids: list[int] = []
+        for name, row in zip(["", *parts[1::2]], self.encode_batch(parts[::2]), strict=True):
+            ids += [*([self.specials[name]] if name else []), *row.tolist()]
         return ids
 
     def encode_ordinary(self, text: str) -> list[int]:
@@ -112,30 +112,26 @@ class TextTokenizer:
         """Ids of each text, ``(num_tokens,)`` of ``token_dtype(vocab_size)``: the fast path."""
         if isinstance(texts, str):
             raise TokenizerError("encode_batch takes a list of texts and got one str. Use [text], or encode(text).")
-        for number, text in enumerate(texts):
-            _require_unicode(text, number)
-        dtype = token_dtype(self.vocab_size)
-        return [np.asarray(row).astype(dtype) for row in self._model.encode(texts)]  # copies: each its own memory
+        _require_unicode(texts)
+        ids, ends = self.encode_flat(texts)
+        return [row.copy() for row in np.split(ids, ends)[:-1]]  # each its own memory
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], Int64]:
         """The ids of all texts in one row of ``token_dtype(vocab_size)``, and where each ends, ``(num_texts,)``."""
         try:
-            rows = [np.asarray(row, np.uint32) for row in self._model.encode(texts)]
-        except (UnicodeEncodeError, TypeError):  # TypeError: what the package tokenizers makes of it
-            self.encode_batch(texts)  # says which text it is
+            ids, ends = in_a_row([np.asarray(row, np.uint32) for row in self._model.encode(texts)])
+        except UnicodeEncodeError:
+            _require_unicode(texts)
             raise
-        ids = np.concatenate([np.empty(0, np.uint32), *rows])
-        ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
         return ids.astype(token_dtype(self.vocab_size)), ends
 
     def expect(self, num_characters: int) -> None:
         """Say that so much text is coming, so that the fast engine is there from the first of it."""
-        if isinstance(self._model, BPE):
-            self._model.running.expect(num_characters)
+        self._model.expect(num_characters)
 
     def encode_reference(self, text: str) -> list[int]:
-        """Ids of ``text`` by the slow tokenizer that is the reference: tiktoken, where it is not the only one."""
-        return self._model.encode_reference(text) if isinstance(self._model, BPE) else self.encode(text)
+        """Ids of ``text`` by the slow tokenizer that is the reference: tiktoken, or the package tokenizers."""
+        return self._model.encode_reference(text)
 
     def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
         """Text of ``ids``; bytes that are not UTF-8 (part of a character) become U+FFFD."""
@@ -182,6 +178,12 @@ class SingleBytes:
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
+
+    def encode_reference(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def expect(self, num_characters: int) -> None:
+        """Nothing is made for much text."""
 
     def decode(self, ids: Sequence[int]) -> bytes:
         table = {byte: bytes([byte]) for byte in range(256)} | {256: EOT.encode()}
@@ -285,17 +287,18 @@ def _restore(spec: str, fingerprint: str) -> TextTokenizer:
     return tokenizer
 
 
-def _require_unicode(text: object, number: int) -> None:
-    if not isinstance(text, str):
-        raise TokenizerError(f"text {number} is {type(text).__name__} and must be str. Decode bytes first.")
-    try:
-        text.isascii() or text.encode()
-    except UnicodeEncodeError as error:
-        raise TokenizerError(
-            f"text {number} has half a surrogate pair ({text[error.start]!r}) at character {error.start}. UTF-8 has "
-            "none, and to put U+FFFD there would change the text in silence. Do so yourself: "
-            "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
-        ) from None
+def _require_unicode(texts: Sequence[object]) -> None:
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TokenizerError(f"text {number} is {type(text).__name__} and must be str. Decode bytes first.")
+        try:
+            text.isascii() or text.encode()
+        except UnicodeEncodeError as error:
+            raise TokenizerError(
+                f"text {number} has half a surrogate pair ({text[error.start]!r}) at character {error.start}. UTF-8 "
+                "has none, and to put U+FFFD there would change the text in silence. Do so yourself: "
+                "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+            ) from None
 
 
 def _unknown(name: str, known: list[str]) -> TokenizerError:
