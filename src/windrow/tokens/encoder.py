@@ -17,9 +17,9 @@ import numpy as np
 
 from windrow.arrays import Int64, Mask, Tokens
 from windrow.errors import PrepareError, TokenizerError
-from windrow.tokens.cuts import PIECE, cut_long, cuts_of
+from windrow.tokens.cuts import PIECE, cut_long
 from windrow.tokens.given import counts_given, ids_given
-from windrow.tokens.protocol import EOT, Tokenizer, bos_id_of, encode_documents
+from windrow.tokens.protocol import EOT, Tokenizer, bos_id_of, encode_documents, in_a_row
 
 __all__ = ["COLUMNS", "EMPTY", "Encoder", "digest_of_pieces"]
 
@@ -31,18 +31,9 @@ EMPTY = 'it has no token, and with boundary="none" no place in a store'
 Place = tuple[int, int, int, int]  # source (within the item), line, start, stop
 
 
-def _digest(text: str) -> bytes:
-    return sha256(b"windrow document 1\n" + text.encode()).digest()[:16]
-
-
-def _digest_of(arrays: list[Tokens]) -> bytes:
-    """Of tokens and what counts of them."""
-    return sha256(b"windrow tokens 1\n" + b"".join(array.tobytes() for array in arrays)).digest()[:16]
-
-
 def digest_of_pieces(digests: list[bytes]) -> bytes:
     """The digest of a document, 16 bytes, from those of its pieces."""
-    return digests[0] if len(digests) == 1 else sha256(b"windrow pieces 1\n" + b"".join(digests)).digest()[:16]
+    return digests[0] if len(digests) == 1 else _digest(b"pieces", b"".join(digests))
 
 
 class Encoder:
@@ -64,17 +55,13 @@ class Encoder:
         self._tokenizer, self._write, self._cuttable, self._hashed = tokenizer, write, cuttable, hashed
         self._bos = bos_id_of(tokenizer) if boundary in ("bos", "both") else _NONE
         self._eos = tokenizer.eos_id if boundary in ("eos", "both") else _NONE
-        self._flags: list[Any] = []  # of each text whether it counts; of each row of ids, (n,) which of them do
-        self._counts = [np.empty(0, np.uint8)]
-        self._has_rows, self._closed = False, 0  # where the last document ended
         self._special = dict(getattr(tokenizer, "specials", {})).get(EOT) if literal_eos == "special" else None
-        self._texts: list[Any] = []  # or ids
-        self._after: list[int] = []  # the id after each text
-        self._closing: list[int] = []  # numbers of the texts that end a document
+        self._batch: list[tuple[Any, int, Any]] = []  # text or ids; the id after it; whether it counts, of ids which do
+        self._closing: list[int] = []  # the length of the batch where a document ends
         self._rows: list[tuple[int, ...]] = []  # of each document that ended, all of ``COLUMNS`` but the end
-        self._num_chars = 0
-        self._tables = [np.empty((0, len(COLUMNS)), np.int64)]
-        self._tail = ""
+        self._num_chars, self._closed = 0, 0  # of the batch; where the last document ended
+        self._tables, self._counts = [np.empty((0, len(COLUMNS)), np.int64)], [np.empty(0, np.uint8)]
+        self._has_rows, self._tail = False, ""
         self.digests: list[bytes] = []  # of the pieces of the document that is open
         self.num_tokens: int = 0
         self.max_token_id: int = -1
@@ -84,12 +71,8 @@ class Encoder:
         """One document. Raises ``ValueError`` when it has no place to be cut and is too long to be done whole."""
         self._require_some(text)
         pieces = self._cut(text)
-        if len(pieces) > 1:
-            for number, piece in enumerate(pieces):
-                self.piece(piece, place, number == 0, number == len(pieces) - 1)
-            return
-        self._rows.append((*place, *unpack("<2q", _digest(text) if self._hashed else bytes(16)), False))
-        self._text(text)
+        for number, piece in enumerate(pieces, 1):
+            self.piece(piece, place, number == 1, number == len(pieces))
 
     def parts(self, parts: Sequence[tuple[str, int]], place: Place) -> None:
         """A document of texts that count (1) or not (0), each tokenized by itself. Raises ``ValueError`` likewise."""
@@ -102,7 +85,8 @@ class Encoder:
                 self._check_seam(before, piece)
                 self._add(piece, _NONE, flag)
         self._add("", self._eos)
-        self._end_row(place)
+        self._has_rows = True
+        self._end(*place, 0, 0, False)  # the digest comes when all its tokens are there
 
     def ids(self, ids: object, mask: object, place: Place) -> None:
         """A document of tokens; ``mask`` says which count, None for none. Raises ``ValueError`` for what is neither."""
@@ -114,7 +98,8 @@ class Encoder:
             taken, counts = np.append(taken, taken.dtype.type(self._eos)), np.append(counts, counts[-1:].any())
         self._require_some(taken)
         self._add(taken, _NONE, counts)
-        self._end_row(place)
+        self._has_rows = True
+        self._end(*place, 0, 0, False)  # the digest comes when all its tokens are there
 
     def piece(
         self, text: str, place: Place, is_first: bool, is_last: bool, before: str = "", bad: bool = False
@@ -122,12 +107,17 @@ class Encoder:
         """A piece of a document. ``before``: the end of the piece before it, when that was not given here."""
         if is_first:
             self.digests, self._tail = [], ""
+            if self._bos != _NONE:
+                self._add("", self._bos)
         self._check_seam(before or self._tail, text)
         self._tail = text[-_CHECKED:]
-        self.digests.append(_digest(text))
-        if is_last:
-            self._rows.append((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad))
-        self._text(text, opens=is_first, closes=is_last)
+        self.digests.append(_digest(b"document", text.encode()) if self._hashed else bytes(16))
+        if self._special is not None:
+            *parts, text = text.split(EOT)
+            for part in parts:
+                self._add(part, self._special)
+        self._add(text, self._eos if is_last else _NONE)
+        self._end(*((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad) if is_last else ()))
 
     def tables(self) -> list[Int64]:
         """The rows of all documents that ended, once everything is encoded, some at a time."""
@@ -152,55 +142,40 @@ class Encoder:
             raise ValueError("too long, with no place to cut it")
         return [piece.decode() for piece in pieces]
 
-    def _text(self, text: str, *, opens: bool = True, closes: bool = True) -> None:
-        if opens and self._bos != _NONE:
-            self._add("", self._bos)
-        if self._special is not None and EOT in text:
-            *parts, text = text.split(EOT)
-            for part in parts:
-                self._add(part, self._special)
-        self._add(text, self._eos if closes else _NONE)
-        self._end(closes)
+    def _add(self, content: str | Tokens, after: int, flag: int | Mask = 0) -> None:
+        self._batch.append((content, after, flag))
+        self._num_chars += len(content) + _BESIDE
 
-    def _add(self, text: str | Tokens, after: int, flag: int | Mask = 0) -> None:
-        self._texts.append(text)
-        self._after.append(after)
-        self._flags.append(flag)
-        self._num_chars += len(text) + _BESIDE
-
-    def _end(self, closes: bool = True) -> None:
-        if closes:
-            self._closing.append(len(self._texts) - 1)
+    def _end(self, *row: int) -> None:
+        """The end of a piece, and of the document if there is a ``row`` of it."""
+        if row:
+            self._closing.append(len(self._batch) - 1)
+            self._rows.append(row)
         if self._num_chars >= _BATCH:
             self._flush()
 
-    def _end_row(self, place: Place) -> None:
-        """The digest of parts and ids comes when all their tokens are there."""
-        self._has_rows = True
-        self._rows.append((*place, 0, 0, False))
-        self._end()
-
     def _flush(self) -> None:
-        if not self._texts:
+        if not self._batch:
             return
         started = time.perf_counter()
-        if are_ids := not isinstance(self._texts[0], str):
-            ids, ends = np.concatenate(self._texts), np.cumsum([len(row) for row in self._texts], dtype=np.int64)
-        else:
-            ids, ends = self._encode(self._texts)
+        content, after, flags = map(list, zip(*self._batch, strict=True))
+        if isinstance(content[0], str):
+            ids, ends = self._encode(content)
             if self.max_token_id < 0:  # these are the first of the item
-                self._check_sample(next(filter(None, self._texts), ""))
-        highest = int(ids.max(initial=0)) if are_ids else self._highest(ids)
-        self.max_token_id = max(self.max_token_id, highest, *self._after)
-        tokens, ends = self._with_after(ids, ends)
+                self._compare([next(filter(None, content), "")[:_CHECKED]], "the start of an item")
+            self._require_ids_of_text(ids)
+        else:
+            ids, ends = in_a_row(content)
+        self.max_token_id = max(self.max_token_id, int(ids.max(initial=0)), *after)
+        tokens, ends = _with_after(ids, ends, np.array(after))
         if self._rows:
-            self._tables.append(self._table_of(tokens, ends))
+            self._tables.append(self._table_of(tokens, ends, flags))
         self.num_tokens += len(tokens)
-        self._texts, self._after, self._flags, self._closing, self._rows, self._num_chars = [], [], [], [], [], 0
+        self._batch, self._closing, self._rows, self._num_chars = [], [], [], 0
         self.seconds += time.perf_counter() - started
         self._write(tokens)
 
-    def _table_of(self, tokens: Tokens, ends: Int64) -> Int64:
+    def _table_of(self, tokens: Tokens, ends: Int64, flags: list[Any]) -> Int64:
         """The rows of the documents that end among ``tokens``; what counts of parts and ids is found, too."""
         closed = ends[self._closing]
         table: Int64 = np.column_stack([self.num_tokens + closed, self._rows])
@@ -210,41 +185,31 @@ class Encoder:
             raise TokenizerError(f"the tokenizer makes no token of the document at line {line} of its block: {EMPTY}.")
         self._closed = int(table[-1, 0])
         if self._has_rows:
-            counts = self._counted(ends, closed)
+            counts = self._counted(flags, ends, closed)
             self._counts.append(counts)
             if self._hashed:
-                both = (tokens, counts)
-                edges = [0, *closed.tolist()]
-                found = [_digest_of([each[a:b] for each in both]) for a, b in pairwise(edges)]
+                edges = pairwise([0, *closed.tolist()])
+                found = [_digest(b"tokens", tokens[a:b].tobytes() + counts[a:b].tobytes()) for a, b in edges]
                 table[:, 5:7] = np.frombuffer(b"".join(found), "<i8").reshape(-1, 2)
         return table
 
-    def _counted(self, ends: Int64, closed: Int64) -> Tokens:
+    def _counted(self, flags: list[Any], ends: Int64, closed: Int64) -> Tokens:
         """What counts, (num_tokens,): an eos that is written here does as the token before it in its document does."""
-        if isinstance(self._flags[0], np.ndarray):
-            return np.concatenate(self._flags).view(np.uint8)
-        counts = np.repeat(np.array(self._flags, np.uint8), np.diff(ends, prepend=0))
+        if isinstance(flags[0], np.ndarray):
+            return np.concatenate(flags).view(np.uint8)
+        counts = np.repeat(np.array(flags, np.uint8), np.diff(ends, prepend=0))
         if self._eos != _NONE:
             counts[closed - 1] = counts[closed - 2]  # 0 where that is another's eos: all of them still are
         return counts
 
     def _encode(self, texts: list[str]) -> tuple[Tokens, Int64]:
         """The ids of all texts in a row, and where each ends."""
-        flat = getattr(self._tokenizer, "encode_flat", None)
-        if flat:
-            ids, ends = flat(texts)
-            return ids, ends
-        rows = encode_documents(self._tokenizer, texts)
-        return np.concatenate(rows), np.cumsum([len(row) for row in rows], dtype=np.int64)
+        if flat := getattr(self._tokenizer, "encode_flat", None):
+            return flat(texts)  # type: ignore[no-any-return]
+        return in_a_row(encode_documents(self._tokenizer, texts))
 
-    def _with_after(self, ids: Tokens, ends: Int64) -> tuple[Tokens, Int64]:
-        after = np.array(self._after, np.int64)
-        has = after != _NONE
-        tokens = np.insert(ids, ends[has], after[has].astype(ids.dtype)) if has.any() else ids
-        return tokens, ends + np.cumsum(has)
-
-    def _highest(self, ids: Tokens) -> int:
-        """The highest id of text. Raises when one is no id, or one that is written around documents."""
+    def _require_ids_of_text(self, ids: Tokens) -> None:
+        """Raises where one is no id, or one that is written around documents."""
         vocab_size = self._tokenizer.vocab_size
         if (highest := int(ids.max(initial=0))) >= vocab_size:
             raise TokenizerError(f"id {highest} is not below vocab_size = {vocab_size}. Correct the tokenizer.")
@@ -254,22 +219,14 @@ class Encoder:
                     f"the tokenizer itself made {num} {name} tokens (id {edge}) out of text, and prepare alone writes "
                     "what stands around documents: they would divide one. Turn off what adds special tokens."
                 )
-        return highest
-
-    # -- checks against the reference --------------------------------------------------------------------------------
-
-    def _check_sample(self, text: str) -> None:
-        """The beginning of the first text of an item, up to a place where it may be cut."""
-        cuts = cuts_of(text[:_CHECKED])
-        self._compare([text if len(text) <= _CHECKED else text[: cuts[-1]] if cuts else ""], "the start of an item")
 
     def _check_seam(self, before: str, text: str) -> None:
         """Around a seam the ids of both sides must be those of the text as a whole."""
-        left, right = cuts_of(before[-_CHECKED:]), cuts_of(text[:_CHECKED])
-        if left and right:
-            self._compare([before[-_CHECKED:][left[0] :], text[: right[-1]]], "a seam")
+        if before and text:
+            self._compare([before[-_CHECKED:], text[:_CHECKED]], "a seam")
 
     def _compare(self, texts: list[str], where: str) -> None:
+        """``texts``, parts of one, with the reference."""
         reference = getattr(self._tokenizer, "encode_reference", self._tokenizer.encode)
         expected = list(reference("".join(texts)))
         ids = self._encode(texts)[0].tolist()
@@ -279,6 +236,17 @@ class Encoder:
                 f"({len(expected)}), on the text {''.join(texts)[:80]!r}. The store would be wrong in places nobody "
                 "looks at. Please report the text; uninstall gigatoken to do without it."
             )
+
+
+def _digest(kind: bytes, data: bytes) -> bytes:
+    return sha256(b"windrow " + kind + b" 1\n" + data).digest()[:16]
+
+
+def _with_after(ids: Tokens, ends: Int64, after: Int64) -> tuple[Tokens, Int64]:
+    """``ids`` with the id after each text, where there is one."""
+    has = after != _NONE
+    tokens = np.insert(ids, ends[has], after[has].astype(ids.dtype)) if has.any() else ids
+    return tokens, ends + np.cumsum(has)
 
 
 COLUMNS = ("end", "source", "line", "start", "stop", "digest0", "digest1", "bad")  # of an item's documents, all int64
