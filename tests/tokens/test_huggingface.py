@@ -90,8 +90,10 @@ def test_the_pattern_of_a_tokenizer_json_is_known_only_if_it_does_nothing_else(t
     assert pattern(pre_tokenizer=level) is None
     assert pattern(pre_tokenizer=None) is None
     assert pattern(add_prefix_space=True) is None
-    assert pattern(normalizer={"type": "NFC"}) is None
-    assert pattern(more=["<think>"]) is None
+    assert pattern(normalizer={"type": "NFC"}) == "gpt2"
+    assert pattern(normalizer={"type": "NFKC"}) is None
+    assert pattern(more=["<think>"]) == "gpt2"
+    assert pattern(more=["<think>"], normalizer={"type": "NFC"}) is None  # it is sought in what NFC makes
 
 
 def test_what_is_no_tokenizer_json_is_an_error(tmp_path):

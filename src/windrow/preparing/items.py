@@ -18,11 +18,10 @@ from windrow.text.blocks import Block, blocks
 from windrow.text.reading import Reading
 from windrow.text.sources import Source
 from windrow.text.streams import Bytes
+from windrow.tokens.cuts import Rule, rule_of
 from windrow.tokens.protocol import Tokenizer, bos_id_of
 
 __all__ = ["Item", "Job", "job_for"]
-
-_CUT_ALIKE = ("gpt2", "cl100k_base", "o200k_base")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Job:
     recipe: str
     reading: Reading
     tokenizer: bytes
-    cuttable: bool
+    cuttable: Rule
     hashed: bool
     nbytes: int = 0  # of all inputs, to say how much disk it takes
     memory: int = 1 << 30  # bytes that all of it may take
@@ -47,7 +46,8 @@ def job_for(
     work: Path, tokenizer: Tokenizer, reading: Reading, hashed: bool, nbytes: int = 0, memory: int | None = None
 ) -> Job:
     """What all work items share."""
-    cuttable = getattr(tokenizer, "pattern", None) in _CUT_ALIKE or getattr(tokenizer, "name", "") == "bytes"
+    is_bytes = getattr(tokenizer, "name", "") == "bytes"
+    cuttable = is_bytes or rule_of(getattr(tokenizer, "pattern", None), getattr(tokenizer, "added", ()))
     recipe: dict[str, Any] = {"version": 1, "tokenizer": tokenizer.fingerprint, "eos_id": tokenizer.eos_id}
     recipe |= {"reading": reading.recipe, "cuttable": cuttable, "hashed": hashed}
     if reading.boundary in ("bos", "both"):

@@ -15,7 +15,7 @@ from windrow.text.json_forms import LINE_FORMS, LONGEST_LINE, is_array
 from windrow.text.reading import Reading
 from windrow.text.sources import BOM, Source
 from windrow.text.streams import Bytes
-from windrow.tokens.cuts import LIMIT, PIECE, first_cut
+from windrow.tokens.cuts import LIMIT, PIECE, Rule, first_cut
 from windrow.tokens.protocol import EOT
 
 __all__ = ["Block", "blocks", "delimiter"]
@@ -58,7 +58,7 @@ def delimiter(form: str, reading: Reading) -> re.Pattern[bytes] | None:
 
 
 def blocks(
-    content: Bytes, source: Source, reading: Reading, cuttable: bool, longest_array: int = 1 << 28, first: int = 0
+    content: Bytes, source: Source, reading: Reading, cuttable: Rule, longest_array: int = 1 << 28, first: int = 0
 ) -> Iterator[Block]:
     """The blocks of one source, of form text, jsonl or json, in order; before ``first`` they may be of any size."""
     between, start = delimiter(source.form, reading), 0
@@ -127,7 +127,7 @@ def _last(content: Bytes, between: re.Pattern[bytes], start: int, stop: int) -> 
 
 
 def _pieces(
-    content: Bytes, start: int, between: re.Pattern[bytes] | None, source: Source, cuttable: bool, first: int
+    content: Bytes, start: int, between: re.Pattern[bytes] | None, source: Source, cuttable: Rule, first: int
 ) -> Iterator[Block]:
     """The pieces of the document that starts at ``start``, from ``first`` on where no other can end before."""
     here, place = start, PIECE if between else max(first // PIECE, 1) * PIECE
@@ -149,7 +149,7 @@ def _pieces(
         here, place = stop, ((stop - start) // PIECE + 1) * PIECE
 
 
-def _no_cut(name: str, place: int, cuttable: bool) -> SourceError:
+def _no_cut(name: str, place: int, cuttable: Rule) -> SourceError:
     """The error for a document that can be neither cut nor tokenized whole in bounded memory."""
     if not cuttable:
         return SourceError(

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from windrow.distribution import install_line
 from windrow.errors import TokenizerError
 from windrow.tokens.engine import Engine, Row
@@ -72,7 +74,7 @@ class BPE(Engine):
 
     def encode_slowly(self, texts: Sequence[str]) -> list[Row]:
         with self.panic_as_error("tiktoken", texts):
-            return [self._tiktoken.encode_ordinary(text) for text in texts]
+            return [np.array(self._tiktoken.encode_ordinary(text), np.uint32) for text in texts]
 
     def build_fast(self, gigatoken: Any) -> Any:
         """None for another regex; RuntimeError for ranks that gigatoken does not take (with gaps)."""

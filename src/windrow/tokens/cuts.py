@@ -1,20 +1,23 @@
 """Where text may be cut without changing its ids, and where records end.
 
-Guarantee: at a place that ``first_cut`` gives, GPT-2's, cl100k's and o200k's patterns begin a new piece whatever
-comes before and after, so the ids of the parts are those of the whole. The rule asks for less than is true: a letter
-or digit of a fixed table, then a character of another, so that it is the same on every Python and its Unicode
-version. Cost: a regex over 2 kB where text is ordinary.
+Guarantee: at a place that ``first_cut`` gives, each of ``PATTERNS`` begins a new piece whatever comes before and after,
+so the ids of the parts are those of the whole, also where NFC comes first. The rule asks for less than is true, a
+letter or digit of a fixed table, then a character of another, to be the same on every Python. Cost: a regex over 2 kB
+where text is ordinary.
 
-Why it is true. All three patterns match letters (with marks) in one run, and digits in another, each to its end;
-only a contraction may follow in the same piece. So the run ends a piece if what comes next is neither letter, mark
-nor apostrophe (after a letter), or no number (after a digit); blanks look ahead, but none stand before the place.
+Why it is true. All patterns match letters (with marks) in one run, and digits in another, each to its end; only a
+contraction may follow in the same piece. So the run ends a piece if what comes next is neither letter, mark nor
+apostrophe (after a letter), or no number (after a digit); blanks look ahead, but none stand before the place. NFC joins
+what comes next to nothing before it.
 """
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-__all__ = ["LIMIT", "PIECE", "cut_long", "cuts_of", "first_cut", "next_cut"]
+from windrow.tokens.patterns import PATTERNS
+
+__all__ = ["LIMIT", "PIECE", "Rule", "cut_long", "cuts_of", "first_cut", "next_cut", "rule_of"]
 
 PIECE = 1 << 22  # bytes: a longer document is tokenized in pieces of about this size
 LIMIT = 1 << 23  # bytes: how far a place to cut is looked for
@@ -33,17 +36,26 @@ _AFTER = (
     "\u060c\u061b\u061f\u0964\u0965\u2013\u2014\u2018\u201c\u201d\u2026\u3000-\u3002\u3008-\u3011\uff01\uff0c\uff1a\uff1b\uff1f"
 )
 _CUT = re.compile(rf"(?<=[{_LETTERS}])(?<!<\|endoftext)(?=[{_AFTER}0-9])|(?<=[0-9])(?=[{_AFTER}A-Za-z])")
+_BLANK = re.compile(rf"(?<=[{_LETTERS}0-9])(?=[\t\n\r \u3000-\u3002\uff01\uff0c\uff1a\uff1b\uff1f])")
+Rule = bool | str  # where a text may be cut: True, "blank" (for tokens with signs in them, as <think>), or nowhere
+_RULES: dict[Rule, re.Pattern[str]] = {True: _CUT, "blank": _BLANK}
 
 
-def first_cut(read: Read, start: int, cuttable: bool = True) -> int | None:
+def rule_of(pattern: str | None, added: Sequence[str]) -> Rule:
+    """The rule for text that is cut by ``pattern`` around the tokens ``added``, none of which a cut may divide."""
+    rules = _RULES.items() if pattern in PATTERNS else ()
+    return next((rule for rule, cut in rules if not any(map(cut.search, added))), False)
+
+
+def first_cut(read: Read, start: int, cuttable: Rule = True) -> int | None:
     """The first place at or after ``start`` where the text may be cut; its end if there is none; None past LIMIT."""
     begin = max(start - 64, 0)
-    near = _search(read(begin, begin + _NEAR), start - begin) if cuttable else None  # where text is ordinary
+    near = _search(_RULES[cuttable], read(begin, begin + _NEAR), start - begin) if cuttable else None  # usually there
     if near is not None:
         return begin + near
     while begin < start + LIMIT:
         window = read(begin, begin + _STEP)
-        found = _search(window, max(start - begin, 0)) if cuttable else None
+        found = _search(_RULES[cuttable], window, max(start - begin, 0)) if cuttable else None
         if found is not None:
             return begin + found
         if len(window) < _STEP:
@@ -52,16 +64,16 @@ def first_cut(read: Read, start: int, cuttable: bool = True) -> int | None:
     return None
 
 
-def _search(window: bytes, at: int) -> int | None:
+def _search(rule: re.Pattern[str], window: bytes, at: int) -> int | None:
     while at < len(window) and window[at] & 0xC0 == 0x80:  # to the start of a character
         at += 1
     head = len(window[:at].decode("utf-8", "surrogateescape"))  # bytes that are not text are single, and no letters
     text = window.decode("utf-8", "surrogateescape")
-    found = _CUT.search(text, head)
+    found = rule.search(text, head)
     return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else None
 
 
-def cut_long(data: bytes, cuttable: bool = True) -> list[bytes] | None:
+def cut_long(data: bytes, cuttable: Rule = True) -> list[bytes] | None:
     """A document's pieces, the same wherever it stands; None when one would be longer than allowed."""
     edges = [0]
     for place in range(PIECE, len(data), PIECE):

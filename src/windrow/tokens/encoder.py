@@ -17,7 +17,7 @@ import numpy as np
 
 from windrow.arrays import Int64, Mask, Tokens
 from windrow.errors import PrepareError, TokenizerError
-from windrow.tokens.cuts import PIECE, cut_long
+from windrow.tokens.cuts import PIECE, Rule, cut_long
 from windrow.tokens.given import counts_given, ids_given
 from windrow.tokens.protocol import EOT, Tokenizer, bos_id_of, encode_documents, in_a_row
 
@@ -48,7 +48,7 @@ class Encoder:
         write: Callable[[Tokens], None],
         *,
         literal_eos: str,
-        cuttable: bool,
+        cuttable: Rule,
         hashed: bool,
         boundary: str = "eos",
     ) -> None:

@@ -1,13 +1,17 @@
-"""A Hugging Face ``tokenizer.json``, applied by the package tokenizers (extra ``hf``).
+"""A Hugging Face ``tokenizer.json``, applied as the package tokenizers (extra ``hf``) does.
 
-Guarantee. Text is only text: the file's special tokens are neither added to it nor recognised in it, and where
-a vocabulary would make one of plain letters all the same, that is an error. Nothing is truncated or padded.
+Guarantee. The ids are those of that package. Text is only text: the file's special tokens are neither added to it nor
+recognised in it, and where a vocabulary would make one of plain letters all the same, that is an error. Nothing is
+truncated or padded.
 
 What it does not do: bytes. The file's decoder makes text, so half a character decodes to U+FFFD.
 """
 
+import functools
+import hashlib
 import json
 from collections.abc import Collection, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +21,10 @@ from windrow.distribution import install_line
 from windrow.errors import TokenizerError, read_json
 from windrow.tokens.engine import Engine, Row
 from windrow.tokens.patterns import pattern_of
-from windrow.tokens.protocol import EOT
+from windrow.tokens.protocol import EOT, in_a_row
 
 EOS_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
+_UNUSUAL = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")  # of a byte-level model
 
 
 class HuggingFace(Engine):
@@ -33,30 +38,44 @@ class HuggingFace(Engine):
 
     def __init__(self, path: str, data: bytes, eos: str | None = None) -> None:
         super().__init__()
-        self.name, settings = Path(path).name, _settings(path, data)
-        self._tokenizers = _tokenizers(path, settings)
+        self.name, self._path, self._data = Path(path).name, path, data
+        settings = self._settings
+        self._tokenizers = _tokenizers(path, data)
         added = {token["content"]: token for token in settings["added_tokens"]}
         self.eos = eos or next((name for name in EOS_NAMES if name in added), None) or ""
         eos_id = self._tokenizers.token_to_id(self.eos)
         if eos_id is None:
             raise _no_eos(path, self.eos, added)
-        control = {name: token["id"] for name, token in added.items() if token["special"]}
+        control = {name: self._tokenizers.token_to_id(name) for name, token in added.items() if token["special"]}
         self.specials: dict[str, int] = control | {self.eos: eos_id}
-        self.vocab_size = max(self._tokenizers.get_vocab(with_added_tokens=True).values()) + 1
+        self.added = tuple(name for name, token in added.items() if not token["special"])
+        vocab = settings["model"]["vocab"]  # of a Unigram model a list
+        ids = vocab.values() if isinstance(vocab, dict) else range(len(vocab))
+        self.vocab_size = max(chain(ids, map(self._tokenizers.token_to_id, added))) + 1
         self.pattern = _pattern(settings)
-        self.digest = ["tokenizer.json", settings, self.eos]
+        self.content = hashlib.sha256(data).digest()
         unknown = settings["model"].get("unk_token")  # the one special token that plain text may make
         self._control = np.array([token for name, token in self.specials.items() if name != unknown], np.int64)
 
-    def encode(self, texts: Sequence[str]) -> Sequence[Row]:
+    @functools.cached_property
+    def _settings(self) -> dict[str, Any]:
+        return _settings(self._path, self._data)
+
+    @property
+    def digest(self) -> list[Any]:
+        """What it is: the content of the file, and eos."""
+        return ["tokenizer.json", self._settings, self.eos]
+
+    def encode(self, texts: Sequence[str]) -> list[Row]:
         rows = super().encode(texts)
-        for number, row in enumerate(rows):
-            if len(forged := np.asarray(row)[np.isin(row, self._control)]):
-                raise TokenizerError(
-                    f"text {number} makes the control token {self._tokenizers.id_to_token(int(forged[0]))!r} (id "
-                    f"{forged[0]}) out of plain letters, because the vocabulary holds it as a word. Text could end "
-                    "documents that way. Take those letters out of the text, or use another tokenizer."
-                )
+        ids, ends = in_a_row(rows)
+        if len(places := np.flatnonzero(np.isin(ids, self._control, kind="table"))):
+            number, forged = int(np.searchsorted(ends, places[0], "right")), int(ids[places[0]])
+            raise TokenizerError(
+                f"text {number} makes the control token {self._tokenizers.id_to_token(forged)!r} (id {forged}) out of "
+                "plain letters, because the vocabulary holds it as a word. Text could end documents that way. Take "
+                "those letters out of the text, or use another tokenizer."
+            )
         return rows
 
     def encode_slowly(self, texts: Sequence[str]) -> list[Row]:
@@ -65,10 +84,17 @@ class HuggingFace(Engine):
         return [np.array(encoding.ids, np.uint32) for encoding in encodings]
 
     def build_fast(self, gigatoken: Any) -> Any:
-        return None
+        """None where the file does to a text what gigatoken does not, or does in another way."""
+        settings = self._settings
+        del self._settings  # it holds more memory than the ids of a large text
+        if self.pattern is None or any(map(settings["model"].get, _UNUSUAL)) or _overlap(self.specials, self.added):
+            return None
+        plain = [token for token in settings["added_tokens"] if not token["special"]]
+        return gigatoken.Tokenizer.from_json(json.dumps(settings | {"added_tokens": plain}))
 
     def sample(self) -> str:
-        return self.decode(range(0, self.vocab_size, self.vocab_size // 2000 + 1)).decode()
+        tokens = range(0, self.vocab_size, self.vocab_size // 2000 + 1)
+        return self.decode(tokens).decode() + "".join([*self.added, *self.specials])
 
     def decode(self, ids: Sequence[int]) -> bytes:
         """Raises KeyError for what is no id."""
@@ -93,7 +119,7 @@ def _settings(path: str, data: bytes) -> dict[str, Any]:
     return cast(dict[str, Any], settings)
 
 
-def _tokenizers(path: str, settings: dict[str, Any]) -> Any:
+def _tokenizers(path: str, data: bytes) -> Any:
     try:
         import tokenizers
     except ImportError:
@@ -106,12 +132,14 @@ def _tokenizers(path: str, settings: dict[str, Any]) -> Any:
             "text could end documents. pip install --upgrade tokenizers."
         )
     try:
-        engine = tokenizers.Tokenizer.from_str(json.dumps(settings))
+        engine = tokenizers.Tokenizer.from_buffer(data)
     except Exception as error:  # the package raises no narrower class
         raise TokenizerError(
             f"tokenizers {tokenizers.__version__} cannot read {path!r}: {error}. Download the file again, or, if a "
             "newer version wrote it: pip install --upgrade tokenizers."
         ) from None
+    engine.no_truncation()
+    engine.no_padding()
     engine.encode_special_tokens = True  # that is, as the plain text they are
     return engine
 
@@ -126,10 +154,14 @@ def _no_eos(path: str, eos: str, added: Collection[str]) -> TokenizerError:
 
 
 def _pattern(settings: dict[str, Any]) -> str | None:
-    """The known pattern that the file cuts text by, if it changes nothing else about the text."""
+    """The known pattern that the file cuts text by, if it changes nothing else about the text, but for NFC."""
     steps = settings.get("pre_tokenizer") or {}
     *splits, last = steps.get("pretokenizers") or [steps]
-    if settings.get("normalizer") or any(not token["special"] for token in settings["added_tokens"]):
+    normalizer = settings.get("normalizer")
+    flags = ("single_word", "lstrip", "rstrip", *(["normalized"] if normalizer else []))  # of what is found in text
+    if any(token.get(flag) for token in settings["added_tokens"] if not token["special"] for flag in flags):
+        return None
+    if normalizer not in (None, {"type": "NFC"}):
         return None
     if last.get("type") != "ByteLevel" or last.get("add_prefix_space") or len(splits) > 1:
         return None
@@ -140,3 +172,13 @@ def _pattern(settings: dict[str, Any]) -> str | None:
     if by_itself or split.get("type") != "Split" or split["behavior"] != "Isolated" or split["invert"]:
         return None
     return pattern_of(split["pattern"].get("Regex", ""))
+
+
+def _overlap(specials: Collection[str], added: Collection[str]) -> bool:
+    """Whether the text of a special token, which is no token, could hide an added one that begins in it."""
+    return any(
+        special.startswith(token, place) or (place and token.startswith(special[place:]))
+        for token in added
+        for special in specials
+        for place in range(len(special))
+    )

@@ -38,6 +38,7 @@ from windrow.tokens.protocol import EOT, PROTOCOL, Tokenizer, in_a_row, token_dt
 __all__ = ["TextTokenizer", "load_tokenizer"]
 
 BOS_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|bos|>", "<|startoftext|>", "[BOS]", "<|beginoftext|>")
+_NAMES = ("bytes", "r50k_base", *PATTERNS)  # no folder is looked for
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 
 
@@ -50,7 +51,8 @@ def load_tokenizer(spec: object) -> Tokenizer:
 
     ``"gpt2"`` | ``"bytes"`` | another tiktoken encoding, as ``"o200k_base"`` (downloaded once by tiktoken) |
     ``"my.tiktoken:gpt2"``, a file of ranks and the pattern that cuts text for it (gpt2, cl100k_base,
-    o200k_base) | ``"tokenizer.json"`` or ``"tokenizer.json:</s>"``, a Hugging Face file and its eos |
+    o200k_base, qwen2, qwen35) | ``"tokenizer.json"`` or ``"tokenizer.json:</s>"``, a Hugging Face file and its eos |
+    a folder that holds ``tokenizer.json`` |
     a ``tiktoken.Encoding`` | any object of the ``Tokenizer`` protocol, returned as it is.
 
     Raises TokenizerError: unknown name, unreadable or damaged file, no network, package not installed.
@@ -62,37 +64,41 @@ def load_tokenizer(spec: object) -> Tokenizer:
     if match := re.fullmatch(r"(.+?\.(tiktoken|json))(?::(.*))?", spec, re.DOTALL):
         path, kind, suffix = match.groups()
         return _from_ranks_file(path, suffix) if kind == "tiktoken" else _from_json(path, suffix)
-    return _from_name(spec)
+    file = os.path.join(spec, "tokenizer.json")
+    return _from_json(file, None) if spec not in _NAMES and os.path.isfile(file) else _from_name(spec)
 
 
 class TextTokenizer:
     """A tokenizer of windrow's own.
 
-    ``name`` holds no folder and goes into manifests. ``pattern`` is "gpt2", "cl100k_base" or "o200k_base" when
-    text is cut that way before the merges, else None. ``specials`` maps control tokens to ids; ``bos_id`` is None where
-    none has a usual name. It pickles as its spec, or as its ranks when it came as an object (0.7 MB for GPT-2's), never
-    as an engine. ``n_vocab``, ``eot_token``, ``special_tokens_set`` and the names of methods are also those of a
-    ``tiktoken.Encoding``.
+    ``name`` holds no folder and goes into manifests. ``pattern`` is "gpt2", "cl100k_base", "o200k_base", "qwen2" or
+    "qwen35" when text is cut that way before the merges, else None; the tokens of ``added`` are found in text before.
+    ``specials`` maps control tokens to ids; ``bos_id`` is None where none has a usual name. It pickles as its spec, or
+    as its ranks when it came as an object (0.7 MB for GPT-2's), never as an engine. ``n_vocab``, ``eot_token``,
+    ``special_tokens_set`` and the names of methods are also those of a ``tiktoken.Encoding``.
     """
 
     def __init__(self, model: "BPE | HuggingFace | SingleBytes", spec: str | None = None) -> None:
-        self.name: str = model.name
-        self.vocab_size: int = model.vocab_size
-        self.n_vocab: int = model.vocab_size
-        self.specials: dict[str, int] = model.specials
-        self.special_tokens_set: set[str] = set(model.specials)
-        self.eos_id: int = model.specials[model.eos]
-        self.eot_token: int = self.eos_id
-        self.bos_id: int | None = next((model.specials[name] for name in BOS_NAMES if name in model.specials), None)
-        self.pattern: str | None = model.pattern
-        self.fingerprint: str = hashlib.sha256(json.dumps(model.digest, sort_keys=True).encode()).hexdigest()
+        self.name = model.name
+        self.vocab_size = self.n_vocab = model.vocab_size
+        self.specials, self.special_tokens_set = model.specials, set(model.specials)
+        self.eos_id = self.eot_token = model.specials[model.eos]
+        self.bos_id = next((model.specials[name] for name in BOS_NAMES if name in model.specials), None)
+        self.pattern, self.added = model.pattern, model.added
         self._model, self._spec = model, spec
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Two tokenizers with the same fingerprint give the same ids."""
+        return hashlib.sha256(json.dumps(self._model.digest, sort_keys=True).encode()).hexdigest()
 
     def __repr__(self) -> str:
         return f"<TextTokenizer {self.name!r}, vocab_size {self.vocab_size}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_restore, (self._spec, self.fingerprint)) if self._spec else (TextTokenizer, (self._model,))
+        if not self._spec:
+            return TextTokenizer, (self._model,)
+        return _restore, (self._spec, self.fingerprint, self._model.content)
 
     def encode(self, text: str, *, allowed_special: Collection[str] = ()) -> list[int]:
         """Ids of ``text``. Special tokens count as such only if ``allowed_special`` holds them ("all": each)."""
@@ -169,12 +175,9 @@ class TextTokenizer:
 class SingleBytes:
     """The 256 bytes of UTF-8, and eos 256."""
 
-    name: str = "bytes"
-    vocab_size: int = 257
-    pattern: str | None = None
-    eos: str = EOT
-    specials: ClassVar[dict[str, int]] = {EOT: 256}
-    digest: ClassVar[list[Any]] = ["bytes", specials]
+    name, vocab_size, pattern, added, eos, content = "bytes", 257, None, (), EOT, b""
+    specials: ClassVar = {EOT: 256}
+    digest: ClassVar = ["bytes", specials]
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
@@ -276,9 +279,11 @@ def _accept(spec: object) -> Tokenizer:
     return tokenizer
 
 
-def _restore(spec: str, fingerprint: str) -> TextTokenizer:
+def _restore(spec: str, fingerprint: str, content: bytes) -> TextTokenizer:
     """Unpickle: load again, and make sure that it is the same (a file may have changed)."""
     tokenizer = load_tokenizer(spec)
+    if content and content == tokenizer._model.content:
+        tokenizer.fingerprint = fingerprint  # of the same bytes, and not computed again
     if tokenizer.fingerprint != fingerprint:
         raise TokenizerError(
             f"{spec!r} changed after the tokenizer was pickled: its fingerprint is {tokenizer.fingerprint} here and "
@@ -306,5 +311,7 @@ def _unknown(name: str, known: list[str]) -> TokenizerError:
     return TokenizerError(
         f"there is no tokenizer {name!r}.{f' Did you mean {near[0]!r}?' if near else ''} Known are "
         f'{", ".join(map(repr, known))}, "PATH.tiktoken:PATTERN" with one of {", ".join(PATTERNS)}, '
-        '"PATH/tokenizer.json" (or "PATH/tokenizer.json:EOS"), and objects with ' + ", ".join(PROTOCOL) + "."
+        '"PATH/tokenizer.json" (or its folder, or "PATH/tokenizer.json:EOS"), and objects with '
+        + ", ".join(PROTOCOL)
+        + "."
     )
