@@ -44,9 +44,7 @@ def test_a_wrong_id_is_caught_by_the_comparison_with_the_reference(
     from windrow.tokens import encoder
 
     real = encoder.Encoder._encode
-    monkeypatch.setattr(
-        encoder.Encoder, "_encode", lambda self, texts: (real(self, texts)[0] ^ 1, real(self, texts)[1])
-    )
+    monkeypatch.setattr(encoder.Encoder, "_encode", lambda self, texts: [row ^ 1 for row in real(self, texts)])
     with pytest.raises(TokenizerError, match=r"at the start of an item the ids .* differ from the reference"):
         prepare(iter(["some text"]), tmp_path)
 
@@ -56,7 +54,7 @@ def test_a_wrong_cut_is_caught_at_the_seam(tmp_path: Path, monkeypatch: pytest.M
 
     from windrow.tokens import cuts
 
-    monkeypatch.setattr(cuts, "_CUT", re.compile(r"(?<=\n)(?=a)"))  # ids do change there
+    monkeypatch.setitem(cuts._RULES, True, re.compile(r"(?<=\n)(?=a)"))  # ids do change there
     (tmp_path / "x.txt").write_bytes(b"a line of text\n\n" * 300_000)
     with pytest.raises(TokenizerError, match="at a seam the ids"):
         prepare(tmp_path / "x.txt", tmp_path / "out")

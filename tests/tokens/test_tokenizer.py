@@ -304,14 +304,14 @@ def test_half_a_surrogate_pair_is_an_error_with_its_place():
     for name in ("gpt2", "bytes"):
         known = load_tokenizer(name)
         says(message(known.encode_batch, ["fine", "ab\ud800c"]), "text 1", r"'\ud800'", "at character 2", "U+FFFD")
-        says(message(known.encode_flat, ["fine", "ab\ud800c"]), "text 1", r"'\ud800'", "at character 2")
+        says(message(known.encode_rows, ["fine", "ab\ud800c"]), "text 1", r"'\ud800'", "at character 2")
         says(message(known.encode, f"{EOT}\udfff", allowed_special="all"), "at character 13")
 
 
 def test_half_a_surrogate_pair_is_an_error_to_the_slow_engine_and_to_a_tokenizer_json_too(monkeypatch, tmp_path):
     monkeypatch.setattr(engine.Engine, "FAST_FROM", 1_000_000)
     for known in (load_tokenizer(encoding()), load_tokenizer(hf_file(tmp_path))):
-        says(message(known.encode_flat, ["fine", "ab\ud800c"]), "text 1", r"'\ud800'", "at character 2")
+        says(message(known.encode_rows, ["fine", "ab\ud800c"]), "text 1", r"'\ud800'", "at character 2")
 
 
 def test_what_is_not_text_is_an_error(gpt2):

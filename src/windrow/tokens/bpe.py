@@ -50,7 +50,7 @@ class BPE(Engine):
     ``form`` is ``tiktoken_form(ranks)``, where it is known: making it takes 12 ms.
     """
 
-    eos = EOT
+    eos: str = EOT
     REFERENCE = (
         "tiktoken",
         "tiktoken does so on about a million blanks in a row. Shorten such runs in the text, or install gigatoken, "
@@ -62,12 +62,12 @@ class BPE(Engine):
     ) -> None:
         super().__init__()
         _require_sound(name, ranks, specials)
-        self.name, self.ranks, self.specials = name, ranks, specials
-        self.pattern: str | None = pattern_of(regex)
-        self.regex: str = PATTERNS["gpt2"][0] if self.pattern == "gpt2" else regex
-        self.vocab_size: int = max(*ranks.values(), *specials.values()) + 1
-        self.form: bytes = form or tiktoken_form(ranks)
-        self.digest: list[Any] = ["ranks", hashlib.sha256(self.form).hexdigest(), self.regex, specials]
+        self.pattern = pattern_of(regex)
+        self.regex = PATTERNS["gpt2"][0] if self.pattern == "gpt2" else regex
+        self.name, self.ranks, self.specials, self.ids = name, ranks, specials, [*ranks.values()]
+        self.vocab_size = max(*ranks.values(), *specials.values()) + 1
+        self.form = form or tiktoken_form(ranks)
+        self.digest = ["ranks", hashlib.sha256(self.form).hexdigest(), self.regex, specials]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BPE, (self.name, self.ranks, self.regex, self.specials)
@@ -86,12 +86,7 @@ class BPE(Engine):
             scheme = self.pattern.removesuffix("_base")
             return gigatoken.Tokenizer.from_tiktoken(path, pretokenizer=scheme, special_tokens={})
 
-    def sample(self) -> str:
-        tokens = list(self.ranks)
-        return b"".join(tokens[:: len(tokens) // 2000 + 1]).decode("utf-8", errors="replace")
-
     def decode(self, ids: Sequence[int]) -> bytes:
-        """Raises KeyError for what is no id."""
         table = self._bytes_of_id
         return b"".join([table[token] for token in ids])
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from windrow.tokens.patterns import PATTERNS
 
-__all__ = ["LIMIT", "PIECE", "Rule", "cut_long", "cuts_of", "first_cut", "next_cut", "rule_of"]
+__all__ = ["LIMIT", "PIECE", "Rule", "cut_long", "first_cut", "next_cut", "rule_of"]
 
 PIECE = 1 << 22  # bytes: a longer document is tokenized in pieces of about this size
 LIMIT = 1 << 23  # bytes: how far a place to cut is looked for
@@ -89,8 +89,3 @@ def next_cut(text: str, start: int) -> int | None:
     """The first place at or after ``start`` where a text may be cut, None if there is none."""
     found = _CUT.search(text, start)
     return found.start() if found else None
-
-
-def cuts_of(text: str) -> list[int]:
-    """All places in a short text where it may be cut."""
-    return [found.start() for found in _CUT.finditer(text)]

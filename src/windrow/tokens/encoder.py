@@ -19,13 +19,14 @@ from windrow.arrays import Int64, Mask, Tokens
 from windrow.errors import PrepareError, TokenizerError
 from windrow.tokens.cuts import PIECE, Rule, cut_long
 from windrow.tokens.given import counts_given, ids_given
-from windrow.tokens.protocol import EOT, Tokenizer, bos_id_of, encode_documents, in_a_row
+from windrow.tokens.protocol import EOT, Tokenizer, bos_id_of, encode_documents, token_dtype
 
 __all__ = ["COLUMNS", "EMPTY", "Encoder", "digest_of_pieces"]
 
 _BATCH = 1 << 20  # characters
 _BESIDE = 64  # of them that a text counts as, for what is held beside it
 _CHECKED = 2000  # characters of each item, and at each side of a seam, that are compared
+_UNHASHED = bytes(16)
 _NONE = -1  # where no id is written: after a piece that is not the last
 EMPTY = 'it has no token, and with boundary="none" no place in a store'
 Place = tuple[int, int, int, int]  # source (within the item), line, start, stop
@@ -56,10 +57,8 @@ class Encoder:
         self._bos = bos_id_of(tokenizer) if boundary in ("bos", "both") else _NONE
         self._eos = tokenizer.eos_id if boundary in ("eos", "both") else _NONE
         self._special = dict(getattr(tokenizer, "specials", {})).get(EOT) if literal_eos == "special" else None
-        self._batch: list[tuple[Any, int, Any]] = []  # text or ids; the id after it; whether it counts, of ids which do
-        self._closing: list[int] = []  # the length of the batch where a document ends
-        self._rows: list[tuple[int, ...]] = []  # of each document that ended, all of ``COLUMNS`` but the end
-        self._num_chars, self._closed = 0, 0  # of the batch; where the last document ended
+        self._closed = 0  # where the last document ended
+        self._begin()
         self._tables, self._counts = [np.empty((0, len(COLUMNS)), np.int64)], [np.empty(0, np.uint8)]
         self._has_rows, self._tail = False, ""
         self.digests: list[bytes] = []  # of the pieces of the document that is open
@@ -67,12 +66,20 @@ class Encoder:
         self.max_token_id: int = -1
         self.seconds: float = 0.0
 
+    def _begin(self) -> None:
+        """An empty batch."""
+        self._content, self._num_chars = list[Any](), 0  # texts, or rows of ids
+        self._after, self._flags = list[int](), list[Any]()  # the id after each; whether it counts, of ids which do
+        self._closing = list[int]()  # numbers of the texts that end a document
+        self._rows = list[tuple[int, ...]]()  # of each document that ended, all of ``COLUMNS`` but the end
+
     def document(self, text: str, place: Place) -> None:
         """One document. Raises ``ValueError`` when it has no place to be cut and is too long to be done whole."""
         self._require_some(text)
-        pieces = self._cut(text)
-        for number, piece in enumerate(pieces, 1):
-            self.piece(piece, place, number == 1, number == len(pieces))
+        *others, last = self._cut(text)
+        for number, piece in enumerate(others):
+            self.piece(piece, place, not number, False)
+        self.piece(last, place, not others, True)
 
     def parts(self, parts: Sequence[tuple[str, int]], place: Place) -> None:
         """A document of texts that count (1) or not (0), each tokenized by itself. Raises ``ValueError`` likewise."""
@@ -86,7 +93,7 @@ class Encoder:
                 self._add(piece, _NONE, flag)
         self._add("", self._eos)
         self._has_rows = True
-        self._end(*place, 0, 0, False)  # the digest comes when all its tokens are there
+        self._end((*place, 0, 0, False))  # the digest comes when all its tokens are there
 
     def ids(self, ids: object, mask: object, place: Place) -> None:
         """A document of tokens; ``mask`` says which count, None for none. Raises ``ValueError`` for what is neither."""
@@ -99,7 +106,7 @@ class Encoder:
         self._require_some(taken)
         self._add(taken, _NONE, counts)
         self._has_rows = True
-        self._end(*place, 0, 0, False)  # the digest comes when all its tokens are there
+        self._end((*place, 0, 0, False))  # the digest comes when all its tokens are there
 
     def piece(
         self, text: str, place: Place, is_first: bool, is_last: bool, before: str = "", bad: bool = False
@@ -109,15 +116,16 @@ class Encoder:
             self.digests, self._tail = [], ""
             if self._bos != _NONE:
                 self._add("", self._bos)
-        self._check_seam(before or self._tail, text)
-        self._tail = text[-_CHECKED:]
-        self.digests.append(_digest(b"document", text.encode()) if self._hashed else bytes(16))
+        if before or self._tail:
+            self._check_seam(before or self._tail, text)
+        self._tail = "" if is_last else text[-_CHECKED:]
+        self.digests.append(_digest(b"document", text.encode()) if self._hashed else _UNHASHED)
         if self._special is not None:
             *parts, text = text.split(EOT)
             for part in parts:
                 self._add(part, self._special)
         self._add(text, self._eos if is_last else _NONE)
-        self._end(*((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad) if is_last else ()))
+        self._end((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad) if is_last else None)
 
     def tables(self) -> list[Int64]:
         """The rows of all documents that ended, once everything is encoded, some at a time."""
@@ -143,39 +151,39 @@ class Encoder:
         return [piece.decode() for piece in pieces]
 
     def _add(self, content: str | Tokens, after: int, flag: int | Mask = 0) -> None:
-        self._batch.append((content, after, flag))
+        self._content.append(content)
+        self._after.append(after)
+        self._flags.append(flag)
         self._num_chars += len(content) + _BESIDE
 
-    def _end(self, *row: int) -> None:
+    def _end(self, row: tuple[int, ...] | None) -> None:
         """The end of a piece, and of the document if there is a ``row`` of it."""
-        if row:
-            self._closing.append(len(self._batch) - 1)
+        if row is not None:
+            self._closing.append(len(self._content) - 1)
             self._rows.append(row)
         if self._num_chars >= _BATCH:
             self._flush()
 
     def _flush(self) -> None:
-        if not self._batch:
+        if not self._content:
             return
-        started = time.perf_counter()
-        content, after, flags = map(list, zip(*self._batch, strict=True))
-        if isinstance(content[0], str):
-            ids, ends = self._encode(content)
+        started, rows = time.perf_counter(), self._content
+        if are_texts := isinstance(rows[0], str):
             if self.max_token_id < 0:  # these are the first of the item
-                self._compare([next(filter(None, content), "")[:_CHECKED]], "the start of an item")
-            self._require_ids_of_text(ids)
-        else:
-            ids, ends = in_a_row(content)
-        self.max_token_id = max(self.max_token_id, int(ids.max(initial=0)), *after)
-        tokens, ends = _with_after(ids, ends, np.array(after))
+                self._compare([next(filter(None, rows), "")[:_CHECKED]], "the start of an item")
+            rows = self._encode(rows)
+        tokens, ends = self._joined(rows)
+        self.max_token_id = max(self.max_token_id, int(tokens.max(initial=0)))
+        if are_texts:
+            self._require_ids_of_text(tokens)
         if self._rows:
-            self._tables.append(self._table_of(tokens, ends, flags))
+            self._tables.append(self._table_of(tokens, ends))
         self.num_tokens += len(tokens)
-        self._batch, self._closing, self._rows, self._num_chars = [], [], [], 0
+        self._begin()
         self.seconds += time.perf_counter() - started
         self._write(tokens)
 
-    def _table_of(self, tokens: Tokens, ends: Int64, flags: list[Any]) -> Int64:
+    def _table_of(self, tokens: Tokens, ends: Int64) -> Int64:
         """The rows of the documents that end among ``tokens``; what counts of parts and ids is found, too."""
         closed = ends[self._closing]
         table: Int64 = np.column_stack([self.num_tokens + closed, self._rows])
@@ -185,7 +193,7 @@ class Encoder:
             raise TokenizerError(f"the tokenizer makes no token of the document at line {line} of its block: {EMPTY}.")
         self._closed = int(table[-1, 0])
         if self._has_rows:
-            counts = self._counted(flags, ends, closed)
+            counts = self._counted(ends, closed)
             self._counts.append(counts)
             if self._hashed:
                 edges = pairwise([0, *closed.tolist()])
@@ -193,28 +201,36 @@ class Encoder:
                 table[:, 5:7] = np.frombuffer(b"".join(found), "<i8").reshape(-1, 2)
         return table
 
-    def _counted(self, flags: list[Any], ends: Int64, closed: Int64) -> Tokens:
+    def _counted(self, ends: Int64, closed: Int64) -> Tokens:
         """What counts, (num_tokens,): an eos that is written here does as the token before it in its document does."""
-        if isinstance(flags[0], np.ndarray):
-            return np.concatenate(flags).view(np.uint8)
-        counts = np.repeat(np.array(flags, np.uint8), np.diff(ends, prepend=0))
+        if isinstance(self._flags[0], np.ndarray):
+            return np.concatenate(self._flags).view(np.uint8)
+        counts = np.repeat(np.array(self._flags, np.uint8), np.diff(ends, prepend=0))
         if self._eos != _NONE:
             counts[closed - 1] = counts[closed - 2]  # 0 where that is another's eos: all of them still are
         return counts
 
-    def _encode(self, texts: list[str]) -> tuple[Tokens, Int64]:
-        """The ids of all texts in a row, and where each ends."""
-        if flat := getattr(self._tokenizer, "encode_flat", None):
-            return flat(texts)  # type: ignore[no-any-return]
-        return in_a_row(encode_documents(self._tokenizer, texts))
+    def _encode(self, texts: list[str]) -> list[Tokens]:
+        """The ids of each text."""
+        rows = getattr(self._tokenizer, "encode_rows", None)
+        return rows(texts) if rows else encode_documents(self._tokenizer, texts)
 
-    def _require_ids_of_text(self, ids: Tokens) -> None:
-        """Raises where one is no id, or one that is written around documents."""
+    def _joined(self, rows: list[Tokens]) -> tuple[Tokens, Int64]:
+        """All ids, each row's followed by the id after it, and where that ends, ``(num_rows,)``."""
+        after = {token: np.full(int(token != _NONE), token) for token in {*self._after}}
+        parts = [part for row, token in zip(rows, self._after, strict=True) for part in (row, after[token])]
+        tokens = np.concatenate(parts, dtype=token_dtype(self._tokenizer.vocab_size), casting="unsafe")
+        return tokens, np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))[1::2]
+
+    def _require_ids_of_text(self, tokens: Tokens) -> None:
+        """Raises where one is no id, or where text made one that is written around documents."""
         vocab_size = self._tokenizer.vocab_size
-        if (highest := int(ids.max(initial=0))) >= vocab_size:
-            raise TokenizerError(f"id {highest} is not below vocab_size = {vocab_size}. Correct the tokenizer.")
+        if self.max_token_id >= vocab_size:
+            raise TokenizerError(
+                f"id {self.max_token_id} is not below vocab_size = {vocab_size}. Correct the tokenizer."
+            )
         for name, edge in (("eos", self._tokenizer.eos_id), ("bos", self._bos)):
-            if num := int(np.count_nonzero(ids == edge)) if edge != _NONE else 0:
+            if num := int(np.count_nonzero(tokens == edge)) - self._after.count(edge) if edge != _NONE else 0:
                 raise PrepareError(
                     f"the tokenizer itself made {num} {name} tokens (id {edge}) out of text, and prepare alone writes "
                     "what stands around documents: they would divide one. Turn off what adds special tokens."
@@ -229,7 +245,7 @@ class Encoder:
         """``texts``, parts of one, with the reference."""
         reference = getattr(self._tokenizer, "encode_reference", self._tokenizer.encode)
         expected = list(reference("".join(texts)))
-        ids = self._encode(texts)[0].tolist()
+        ids = np.concatenate(self._encode(texts)).tolist()
         if ids != expected:
             raise TokenizerError(
                 f"at {where} the ids {ids[:10]}... ({len(ids)}) differ from the reference, {expected[:10]}... "
@@ -240,13 +256,6 @@ class Encoder:
 
 def _digest(kind: bytes, data: bytes) -> bytes:
     return sha256(b"windrow " + kind + b" 1\n" + data).digest()[:16]
-
-
-def _with_after(ids: Tokens, ends: Int64, after: Int64) -> tuple[Tokens, Int64]:
-    """``ids`` with the id after each text, where there is one."""
-    has = after != _NONE
-    tokens = np.insert(ids, ends[has], after[has].astype(ids.dtype)) if has.any() else ids
-    return tokens, ends + np.cumsum(has)
 
 
 COLUMNS = ("end", "source", "line", "start", "stop", "digest0", "digest1", "bad")  # of an item's documents, all int64

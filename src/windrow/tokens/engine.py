@@ -49,14 +49,22 @@ class Engine(ABC):
     CHECK_EVERY = 1024  # texts
     CHECK_UP_TO = 100_000  # characters, 10 ms of tiktoken
     REFERENCE: ClassVar[tuple[str, str]]  # the name of the reference, and what helps where an engine gives up
-    content = b""  # the sha256 of its file, where that is quicker to compare than what the file means
+    content: bytes = b""  # the sha256 of its file, where that is quicker to compare than what the file means
+    name: str
+    eos: str
+    vocab_size: int
+    pattern: str | None
+    ids: Sequence[int]  # all but those of special tokens, and maybe some that are no ids
+    specials: dict[str, int]
     added: Sequence[str] = ()  # tokens that are found in text before it is cut by the pattern
 
     def __init__(self) -> None:
-        self.pid, self.lock = os.getpid(), threading.Lock()  # gigatoken refuses a second call while the first runs
-        self.num_texts = self.num_characters = 0
+        self.pid: int = os.getpid()
+        self.lock: threading.Lock = threading.Lock()  # gigatoken refuses a second call while the first runs
+        self.num_texts: int = 0
+        self.num_characters: int = 0
         self.fast: Any = None
-        self.may_be_fast = True
+        self.may_be_fast: bool = True
 
     @abstractmethod
     def encode_slowly(self, texts: Sequence[str]) -> list[Row]:
@@ -67,8 +75,8 @@ class Engine(ABC):
         """A tokenizer of that package; None, or its RuntimeError, where it does not apply this vocabulary."""
 
     @abstractmethod
-    def sample(self) -> str:
-        """Text with some thousand tokens of all the vocabulary."""
+    def decode(self, ids: Sequence[int]) -> bytes:
+        """Raises KeyError for what is no id."""
 
     def encode(self, texts: Sequence[str]) -> list[Row]:
         """The ids of each text. Raises UnicodeEncodeError where one has half a surrogate pair."""
@@ -130,10 +138,11 @@ class Engine(ABC):
         return np.concatenate(rows)
 
     def _encode_fast(self, texts: Sequence[str]) -> list[Row]:
-        fast: Any = self.fast
+        fast = self.fast
         with self.panic_as_error("gigatoken", texts):
             if sum(map(len, texts)) < self.BATCH_FROM:
-                return [fast.encode(text) for text in texts]
+                encode = fast.backend.encode
+                return [encode(text) for text in texts]
             layout = fast.encode_batch(list(texts)).layout  # its own rule: no threads in a worker or after a fork
         ids, ends = np.asarray(layout.content.data), np.asarray(layout.offsets.data).tolist()
         return [ids[start:end] for start, end in itertools.pairwise(ends)]
@@ -150,7 +159,10 @@ class Engine(ABC):
             raise
 
     def _self_test(self) -> None:
-        texts = [text for text in (*SELF_TEST, self.sample()) if not is_disputed(text)]
+        """Tricky texts, names of special tokens, and a text of some 2000 tokens drawn evenly from the vocabulary."""
+        sample = self.decode(self.ids[:: len(self.ids) // 2000 + 1]).decode("utf-8", errors="replace")
+        texts = [*SELF_TEST, "\n".join([*self.added, *self.specials]), sample]
+        texts = [text for text in texts if not is_disputed(text)]
         for text, ids in zip(texts, self._encode_fast(texts), strict=True):
             self._compare(text, ids)
 

@@ -21,7 +21,7 @@ from windrow.distribution import install_line
 from windrow.errors import TokenizerError, read_json
 from windrow.tokens.engine import Engine, Row
 from windrow.tokens.patterns import pattern_of
-from windrow.tokens.protocol import EOT, in_a_row
+from windrow.tokens.protocol import EOT
 
 EOS_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
 _UNUSUAL = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")  # of a byte-level model
@@ -50,8 +50,9 @@ class HuggingFace(Engine):
         self.specials: dict[str, int] = control | {self.eos: eos_id}
         self.added = tuple(name for name, token in added.items() if not token["special"])
         vocab = settings["model"]["vocab"]  # of a Unigram model a list
-        ids = vocab.values() if isinstance(vocab, dict) else range(len(vocab))
-        self.vocab_size = max(chain(ids, map(self._tokenizers.token_to_id, added))) + 1
+        words = vocab.values() if isinstance(vocab, dict) else range(len(vocab))
+        self.vocab_size = max(chain(words, map(self._tokenizers.token_to_id, added))) + 1
+        self.ids = range(self.vocab_size)
         self.pattern = _pattern(settings)
         self.content = hashlib.sha256(data).digest()
         unknown = settings["model"].get("unk_token")  # the one special token that plain text may make
@@ -68,9 +69,10 @@ class HuggingFace(Engine):
 
     def encode(self, texts: Sequence[str]) -> list[Row]:
         rows = super().encode(texts)
-        ids, ends = in_a_row(rows)
+        ids = np.concatenate([np.empty(0, np.uint32), *rows])
         if len(places := np.flatnonzero(np.isin(ids, self._control, kind="table"))):
-            number, forged = int(np.searchsorted(ends, places[0], "right")), int(ids[places[0]])
+            number = int(np.searchsorted(np.cumsum([len(row) for row in rows]), places[0], "right"))
+            forged = int(ids[places[0]])
             raise TokenizerError(
                 f"text {number} makes the control token {self._tokenizers.id_to_token(forged)!r} (id {forged}) out of "
                 "plain letters, because the vocabulary holds it as a word. Text could end documents that way. Take "
@@ -92,12 +94,7 @@ class HuggingFace(Engine):
         plain = [token for token in settings["added_tokens"] if not token["special"]]
         return gigatoken.Tokenizer.from_json(json.dumps(settings | {"added_tokens": plain}))
 
-    def sample(self) -> str:
-        tokens = range(0, self.vocab_size, self.vocab_size // 2000 + 1)
-        return self.decode(tokens).decode() + "".join([*self.added, *self.specials])
-
     def decode(self, ids: Sequence[int]) -> bytes:
-        """Raises KeyError for what is no id."""
         for token in ids:
             if not 0 <= token < self.vocab_size:
                 raise KeyError(token)

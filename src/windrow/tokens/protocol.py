@@ -10,10 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from windrow.arrays import Int64
 from windrow.errors import TokenizerError
 
-__all__ = ["EOT", "PROTOCOL", "Tokenizer", "bos_id_of", "encode_documents", "in_a_row", "token_dtype"]
+__all__ = ["EOT", "PROTOCOL", "Tokenizer", "bos_id_of", "encode_documents", "token_dtype"]
 
 PROTOCOL = ("encode", "decode", "vocab_size", "eos_id", "fingerprint")
 
@@ -48,12 +47,6 @@ def encode_documents(tokenizer: Tokenizer, texts: list[str]) -> list[npt.NDArray
     if len(rows) != len(texts):
         raise TokenizerError(f"encode_batch made {len(rows)} rows of {len(texts)} texts. It must make one each.")
     return [_checked(row, number, tokenizer.vocab_size) for number, row in enumerate(rows)]
-
-
-def in_a_row(rows: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], Int64]:
-    """The ids of all rows, and where each row ends, ``(num_rows,)``."""
-    ids = np.concatenate(rows) if rows else np.empty(0, np.uint16)
-    return ids, np.cumsum([len(row) for row in rows], dtype=np.int64)
 
 
 def bos_id_of(tokenizer: Tokenizer) -> int:

@@ -20,6 +20,7 @@ import lzma
 import os
 import re
 import sys
+from binascii import a2b_base64
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast, overload
@@ -27,13 +28,12 @@ from typing import Any, ClassVar, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from windrow.arrays import Int64
 from windrow.distribution import DISTRIBUTION
 from windrow.errors import TokenizerError
 from windrow.tokens.bpe import BPE, parse_ranks
 from windrow.tokens.huggingface import HuggingFace
 from windrow.tokens.patterns import PATTERNS, pattern_of
-from windrow.tokens.protocol import EOT, PROTOCOL, Tokenizer, in_a_row, token_dtype
+from windrow.tokens.protocol import EOT, PROTOCOL, Tokenizer, token_dtype
 
 __all__ = ["TextTokenizer", "load_tokenizer"]
 
@@ -79,12 +79,16 @@ class TextTokenizer:
     """
 
     def __init__(self, model: "BPE | HuggingFace | SingleBytes", spec: str | None = None) -> None:
-        self.name = model.name
-        self.vocab_size = self.n_vocab = model.vocab_size
-        self.specials, self.special_tokens_set = model.specials, set(model.specials)
-        self.eos_id = self.eot_token = model.specials[model.eos]
-        self.bos_id = next((model.specials[name] for name in BOS_NAMES if name in model.specials), None)
-        self.pattern, self.added = model.pattern, model.added
+        self.name: str = model.name
+        self.vocab_size: int = model.vocab_size
+        self.n_vocab: int = model.vocab_size
+        self.specials: dict[str, int] = model.specials
+        self.special_tokens_set: set[str] = set(model.specials)
+        self.eos_id: int = model.specials[model.eos]
+        self.eot_token: int = self.eos_id
+        self.bos_id: int | None = next((model.specials[name] for name in BOS_NAMES if name in model.specials), None)
+        self.pattern: str | None = model.pattern
+        self.added: Sequence[str] = model.added
         self._model, self._spec = model, spec
 
     @functools.cached_property
@@ -119,17 +123,15 @@ class TextTokenizer:
         if isinstance(texts, str):
             raise TokenizerError("encode_batch takes a list of texts and got one str. Use [text], or encode(text).")
         _require_unicode(texts)
-        ids, ends = self.encode_flat(texts)
-        return [row.copy() for row in np.split(ids, ends)[:-1]]  # each its own memory
+        return [row.astype(token_dtype(self.vocab_size)) for row in self._model.encode(texts)]  # each its own memory
 
-    def encode_flat(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], Int64]:
-        """The ids of all texts in one row of ``token_dtype(vocab_size)``, and where each ends, ``(num_texts,)``."""
+    def encode_rows(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """Ids of each text, ``(num_tokens,)``, as the engine made them: the fastest path."""
         try:
-            ids, ends = in_a_row([np.asarray(row, np.uint32) for row in self._model.encode(texts)])
+            return self._model.encode(texts)
         except UnicodeEncodeError:
-            _require_unicode(texts)
+            _require_unicode(texts)  # says which text it is
             raise
-        return ids.astype(token_dtype(self.vocab_size)), ends
 
     def expect(self, num_characters: int) -> None:
         """Say that so much text is coming, so that the fast engine is there from the first of it."""
@@ -175,9 +177,14 @@ class TextTokenizer:
 class SingleBytes:
     """The 256 bytes of UTF-8, and eos 256."""
 
-    name, vocab_size, pattern, added, eos, content = "bytes", 257, None, (), EOT, b""
-    specials: ClassVar = {EOT: 256}
-    digest: ClassVar = ["bytes", specials]
+    name: str = "bytes"
+    vocab_size: int = 257
+    pattern: str | None = None
+    added: Sequence[str] = ()
+    eos: str = EOT
+    content: bytes = b""
+    specials: ClassVar[dict[str, int]] = {EOT: 256}
+    digest: ClassVar[list[Any]] = ["bytes", specials]
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
@@ -199,7 +206,8 @@ def _from_name(name: str) -> TextTokenizer:
         return TextTokenizer(SingleBytes(), name)
     if name in ("gpt2", "r50k_base"):  # two names of one vocabulary
         form = _gpt2_form()
-        return TextTokenizer(BPE(name, parse_ranks(form, name), PATTERNS["gpt2"][0], {EOT: 50256}, form), name)
+        ranks = dict(zip(map(a2b_base64, form.split()[::2]), range(50256), strict=True))  # its sha256 is known
+        return TextTokenizer(BPE(name, ranks, PATTERNS["gpt2"][0], {EOT: 50256}, form), name)
     import tiktoken
 
     if name not in tiktoken.list_encoding_names():
