@@ -41,17 +41,16 @@ class HuggingFace(Engine):
         self.name, self._path, self._data = Path(path).name, path, data
         settings = self._settings
         self._tokenizers = _tokenizers(path, data)
-        added = {token["content"]: token for token in settings["added_tokens"]}
-        self.eos = eos or next((name for name in EOS_NAMES if name in added), None) or ""
-        eos_id = self._tokenizers.token_to_id(self.eos)
-        if eos_id is None:
-            raise _no_eos(path, self.eos, added)
-        control = {name: self._tokenizers.token_to_id(name) for name, token in added.items() if token["special"]}
-        self.specials: dict[str, int] = control | {self.eos: eos_id}
-        self.added = tuple(name for name, token in added.items() if not token["special"])
+        is_special = {token["content"]: token["special"] for token in settings["added_tokens"]}
+        self.eos = eos or next((name for name in EOS_NAMES if name in is_special), None) or ""
+        ids = {name: self._tokenizers.token_to_id(name) for name in (*is_special, self.eos)}
+        if ids[self.eos] is None:
+            raise _no_eos(path, self.eos, is_special)
+        self.specials = {name: token for name, token in ids.items() if name == self.eos or is_special[name]}
+        self.added = tuple(name for name in is_special if not is_special[name])
         vocab = settings["model"]["vocab"]  # of a Unigram model a list
         words = vocab.values() if isinstance(vocab, dict) else range(len(vocab))
-        self.vocab_size = max(chain(words, map(self._tokenizers.token_to_id, added))) + 1
+        self.vocab_size = max(chain(words, ids.values())) + 1
         self.ids = range(self.vocab_size)
         self.pattern = _pattern(settings)
         self.content = hashlib.sha256(data).digest()

@@ -38,7 +38,7 @@ from windrow.tokens.protocol import EOT, PROTOCOL, Tokenizer, token_dtype
 __all__ = ["TextTokenizer", "load_tokenizer"]
 
 BOS_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|bos|>", "<|startoftext|>", "[BOS]", "<|beginoftext|>")
-_NAMES = ("bytes", "r50k_base", *PATTERNS)  # no folder is looked for
+_NAMES = ("", "bytes", "r50k_base", *PATTERNS)  # no folder is looked for
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 
 
@@ -52,8 +52,7 @@ def load_tokenizer(spec: object) -> Tokenizer:
     ``"gpt2"`` | ``"bytes"`` | another tiktoken encoding, as ``"o200k_base"`` (downloaded once by tiktoken) |
     ``"my.tiktoken:gpt2"``, a file of ranks and the pattern that cuts text for it (gpt2, cl100k_base,
     o200k_base, qwen2, qwen35) | ``"tokenizer.json"`` or ``"tokenizer.json:</s>"``, a Hugging Face file and its eos |
-    a folder that holds ``tokenizer.json`` |
-    a ``tiktoken.Encoding`` | any object of the ``Tokenizer`` protocol, returned as it is.
+    the folder of such a file | a ``tiktoken.Encoding`` | any object of the ``Tokenizer`` protocol, returned as it is.
 
     Raises TokenizerError: unknown name, unreadable or damaged file, no network, package not installed.
     """
