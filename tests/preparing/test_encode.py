@@ -1,6 +1,6 @@
 """What a worker does with an item: bad bytes in long documents, and ids that are compared with the reference."""
 
-import tracemalloc
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from prepare_helpers import same_ids
 from windrow import open_store, prepare
 from windrow.errors import SourceError, TokenizerError
-from windrow.preparing.crew import Here
+from windrow.tokens.protocol import EOT
 
 
 def test_a_byte_that_is_not_utf8_far_into_a_long_document_is_named_by_its_offset(tmp_path: Path) -> None:
@@ -62,12 +62,12 @@ def test_a_wrong_cut_is_caught_at_the_seam(tmp_path: Path, monkeypatch: pytest.M
     prepare(tmp_path / "x.txt", tmp_path / "out")
 
 
-def test_documents_of_a_token_take_little_more_memory_than_their_table(tmp_path: Path) -> None:
-    num_documents = 100_000
-    (tmp_path / "x.jsonl").write_text('{"text":"a"}\n' * num_documents)
-    prepare(iter(["warm"]), tmp_path / "warm", tokenizer="bytes", executor=Here())
-    tracemalloc.start()
-    prepare(tmp_path / "x.jsonl", tmp_path / "out", tokenizer="bytes", executor=Here())
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 250 * num_documents  # 537 a document where all of an item were held as Python's own
+@pytest.mark.parametrize("form", ["text", "jsonl"])
+def test_the_bytes_of_text_are_those_of_the_documents_whatever_stands_around_them(form: str, tmp_path: Path) -> None:
+    texts = ["plain ", "n\u00e4\u00efve \u65e5\u672c", "", "\U0001f469 <|x|>"]
+    lines = "\n".join(f'{{"text": {json.dumps(text)}}}' for text in texts)  # \u escapes: not the bytes of the text
+    (tmp_path / "x").write_text("\ufeff" + (EOT.join(texts) if form == "text" else lines), encoding="utf-8")
+    store = prepare(tmp_path / "x", tmp_path / "out", form=form, literal_eos="split")["train"]
+    same_ids(store, texts)
+    assert store.manifest is not None
+    assert store.manifest.ledger["input_text_nbytes"] == sum(len(text.encode()) for text in texts)

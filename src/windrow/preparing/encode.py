@@ -257,7 +257,8 @@ class _Reader:
 
     def _document(self, document: Document, above: int) -> None:
         text, line, start, stop, kept, row = document
-        self.about["text_nbytes"] += len(text) if text.isascii() else len(text.encode())
+        is_whole = self._source.form == "text"  # of what lies in the source, and was decoded from it
+        self.about["text_nbytes"] += stop - start if is_whole else len(text) if text.isascii() else len(text.encode())
         place = self._number, line + above, start, stop
         try:
             if row is None:
