@@ -211,6 +211,11 @@ def hold(nbytes: int) -> int:
     return os.getpid()
 
 
+def test_a_worker_whose_replacement_would_hold_as_much_is_kept() -> None:
+    with Workers(1, max_rss=1) as workers:
+        assert len({workers.submit(hold, 1).result() for _ in range(4)}) == 1
+
+
 def test_a_worker_that_holds_too_much_memory_is_replaced() -> None:
     with Workers(1, max_rss=200 << 20) as workers:
         first = workers.submit(hold, 1).result()

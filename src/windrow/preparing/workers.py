@@ -32,13 +32,16 @@ _ONE_CORE = {"RAYON_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_
 
 
 class Workers(ThreadPoolExecutor):
-    """``num_workers`` processes, each started when there is work for it, or by ``start``; one that holds more
-    than ``max_rss`` bytes after a task is replaced. A thread waits for each."""
+    """``num_workers`` processes, each started when there is work for it, or by ``start``. A thread waits for each.
+
+    One that holds more than ``max_rss`` bytes after a task is replaced, unless a large tokenizer is why: unless it
+    never held much less.
+    """
 
     def __init__(self, num_workers: int, max_rss: int = 1 << 62) -> None:
         super().__init__(num_workers, "windrow-worker")
         self._num_workers, self._max_rss, self._closed = num_workers, max_rss, False
-        self._children: set[subprocess.Popen[bytes]] = set()
+        self._children: dict[subprocess.Popen[bytes], int] = {}  # the least bytes that each held after a task
         self._idle: list[subprocess.Popen[bytes]] = []
         self._starting = threading.Lock()
 
@@ -73,7 +76,9 @@ class Workers(ThreadPoolExecutor):
             self._end(child)
             code = child.returncode
             raise BrokenExecutor(f"killed by signal {-code}" if code < 0 else f"ended with status {code}") from error
-        if _rss(child.pid) > self._max_rss:
+        held = _rss(child.pid)
+        self._children[child] = least = min(held, self._children[child] or held)
+        if held > max(self._max_rss, 1.5 * least):
             self._end(child)
         else:
             self._idle.append(child)
@@ -95,14 +100,14 @@ class Workers(ThreadPoolExecutor):
                 env=environment,
                 process_group=0,  # a Ctrl-C in the terminal is for the parent, which decides
             )
-            self._children.add(child)
+            self._children[child] = 0
         return child
 
     def _end(self, child: "subprocess.Popen[bytes]") -> None:
         with contextlib.suppress(OSError), child:  # what was not sent yet
             child.kill()  # it has nothing to lose: what it made is on disk
         with self._starting:
-            self._children.discard(child)
+            self._children.pop(child, None)
 
 
 def _ask(child: "subprocess.Popen[bytes]", data: bytes) -> tuple[bool, Any]:
