@@ -132,7 +132,9 @@ def test_the_choices_of_the_flags_are_those_of_the_library() -> None:
     assert choices_of(options.LiteralEos.__origin__) == choices_of(of_prepare["literal_eos"])
     assert choices_of(options.OnError.__origin__) == choices_of(of_prepare["on_error"])
     assert choices_of(options.Policy.__origin__) == set(POLICIES)
-    assert choices_of(options.DocumentOrder.__origin__) == choices_of(get_type_hints(Windows.__init__)["documents"])
+    assert choices_of(get_type_hints(options.Sizes)["documents"]) == choices_of(
+        get_type_hints(Windows.__init__)["documents"]
+    )
     assert choices_of(options.MaskTargets.__origin__) == set(MASK_TARGETS)
 
 

@@ -5,12 +5,12 @@ do: any work of its own; each command is a few calls of the library.
 """
 
 import json
-from typing import Any
+from typing import Any, Unpack
 
 import typer
 
 from windrow.cli import options as o
-from windrow.cli.choose import choose, given, require_one
+from windrow.cli.choose import choose, require_one
 from windrow.cli.terminal import command, output_console
 from windrow.shown import visible
 
@@ -22,18 +22,12 @@ def plan(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
     policy: o.Policy = None,
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
     dp_world_size: o.DpWorldSize = None,
     epochs: o.PlanEpochs = None,
     steps: o.PlanSteps = None,
-    seed: o.Seed = None,
-    documents: o.DocumentOrder = None,
     mask_targets: o.MaskTargets = None,
-    width: o.Width = None,
-    num_layers: o.NumLayers = None,
     as_json: o.AsJson = False,
+    **sizes: Unpack[o.ModelSizes],
 ) -> None:
     """Say, to the token, what will be trained on, dropped and masked.
 
@@ -47,17 +41,16 @@ def plan(
     from windrow.audit.plan_page import fresh_documents, print_memory, print_plan, print_policies
     from windrow.audit.sizes import plans_by_policy, python_line, step_memory, suggest
 
-    lengths = {"max_length": max_length, "stride": stride, "batch_size": batch_size}
     recipe: dict[str, Any] = {"policy": policy, "mask_targets": mask_targets}
-    order, model = {"seed": seed, "documents": documents}, {"width": width, "num_layers": num_layers}
-    chosen = choose(store, run, {**lengths, **order, **model}, dp_world_size=dp_world_size, **recipe)
+    chosen = choose(store, run, sizes, dp_world_size=dp_world_size, **recipe)
     until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
     made, num_ranks = plan_of(chosen.loader, **until), chosen.loader.dp_world_size
     options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": num_ranks, "mask_targets": mask_targets}
     plans = plans_by_policy(chosen.train, chosen.run.settings, **until, **options)
     settings, memory = chosen.run.settings, None
-    if run or given(model):
+    if run or {"width", "num_layers"} & {*sizes}:
         memory = step_memory(settings, chosen.run.vocab_size, settings.width, settings.num_layers)
+    lengths: dict[str, Any] = {name: sizes.get(name) for name in ("max_length", "stride", "batch_size")}
     suggested = []
     if store and None in lengths.values():
         suggested = suggest(chosen.train.num_tokens, num_ranks, **lengths)[1]
@@ -74,8 +67,8 @@ def plan(
     print_plan(console, made)
     print_policies(console, plans)
     if memory:
-        sizes = f"width {settings.width:,}, {settings.num_layers:,} layers, vocabulary {chosen.run.vocab_size:,}"
-        print_memory(console, memory, sizes)
+        said = f"width {settings.width:,}, {settings.num_layers:,} layers, vocabulary {chosen.run.vocab_size:,}"
+        print_memory(console, memory, said)
     for line in suggested:
         console.print(line, soft_wrap=True)
 
@@ -85,13 +78,9 @@ def check(
     store: o.CheckStore = None,
     run: o.RunPath = None,
     tokenizer: o.CheckTokenizer = None,
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
-    seed: o.Seed = None,
-    documents: o.DocumentOrder = None,
     verbose: o.Verbose = False,
     as_json: o.AsJson = False,
+    **sizes: Unpack[o.Sizes],
 ) -> None:
     """Look for eighteen silent bugs; exit code 1 if one is found.
 
@@ -107,19 +96,18 @@ def check(
     from windrow.audit.check import certify, print_certificate
     from windrow.audit.sizes import RunSizes
 
-    flags = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
-    require_one(store, run, flags)
-    sizes, stores = RunSizes(**given(flags)), None
+    require_one(store, run, sizes)
+    meant, stores = RunSizes(**sizes), None
     if run:
-        chosen = choose(None, run, flags, tokenizer=tokenizer)
-        store, sizes, stores = chosen.train.path, chosen.run.settings, chosen.stores
+        chosen = choose(None, run, sizes, tokenizer=tokenizer)
+        store, meant, stores = chosen.train.path, chosen.run.settings, chosen.stores
     assert store is not None
-    made = certify(store, sizes, tokenizer=tokenizer, stores=stores)
+    made = certify(store, meant, tokenizer=tokenizer, stores=stores)
     if as_json:
         typer.echo(json.dumps(made.to_json(), indent=1))
     else:
         console = output_console()
-        print_certificate(console, made, sizes.batch_size, verbose=verbose)
+        print_certificate(console, made, meant.batch_size, verbose=verbose)
         for name, part in (stores or {}).items():
             console.print(f"{name} of the run: {visible(str(part.path))}, {part.num_tokens:,} tokens", soft_wrap=True)
     if not made.ok:
@@ -130,13 +118,9 @@ def check(
 def bench(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
-    seed: o.Seed = None,
-    documents: o.DocumentOrder = None,
     seconds: o.BenchSeconds = 10,
     as_json: o.AsJson = False,
+    **sizes: Unpack[o.Sizes],
 ) -> None:
     """Measure what this machine, this disk and this recipe can do.
 
@@ -145,7 +129,6 @@ def bench(
     """
     from windrow.audit.bench import as_lines, measure, verdict
 
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     chosen = choose(store, run, sizes)
     figures = measure(chosen.train, chosen.run.settings, seconds=seconds)
     if as_json:

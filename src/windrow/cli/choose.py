@@ -6,6 +6,7 @@ own. Nothing is written. Cost: importing it imports typer only.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from windrow.store.store import TokenStore
     from windrow.training.run import Run
 
-__all__ = ["Chosen", "choose", "given", "require_one"]
+__all__ = ["Chosen", "choose", "require_one"]
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,21 @@ class Chosen:
 def choose(
     store: Path | None,
     run: Path | None,
-    sizes: dict[str, Any],
+    sizes: Mapping[str, Any],
     *,
     policy: str | None = None,
     mask_targets: str | None = None,
     tokenizer: str | None = None,
     **ranks: int | None,
 ) -> Chosen:
-    """What these flags mean; ``sizes`` are those of ``RunSizes`` by name, None where they were not given."""
+    """What these flags mean; ``sizes`` are the fields of ``Settings`` that were given."""
     from windrow.audit.sizes import loader_of
     from windrow.training.run import open_run
 
-    require_one(store, run, {**sizes, "policy": policy, "mask_targets": mask_targets})
-    meant = open_run(run) if run else _run_over(store, given(sizes))
+    require_one(store, run, {**sizes, **_given(policy=policy, mask_targets=mask_targets)})
+    meant = open_run(run) if run else _run_over(store, sizes)
     settings, train = meant.settings, meant.train.open(tokenizer)
-    options = {"dp_rank": 0, "dp_world_size": meant.dp_world_size, **given(ranks), "mask_targets": mask_targets}
+    options = {"dp_rank": 0, "dp_world_size": meant.dp_world_size, **_given(**ranks), "mask_targets": mask_targets}
     loader = loader_of(train, settings, policy or "concat", epochs=None if run else 1, **options)
     if meant.state:
         loader.load_state_dict(meant.state)
@@ -73,21 +74,20 @@ def choose(
     return Chosen(meant, train, loader, num_steps if run else None, math.ceil(num_samples / loader.epoch_samples))
 
 
-def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given: those that are not None."""
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def require_one(store: Path | None, run: Path | None, recipe: dict[str, Any]) -> None:
+def require_one(store: Path | None, run: Path | None, recipe: Mapping[str, Any]) -> None:
     """Raise ``typer.BadParameter`` unless one of ``store`` and ``run`` is named, and with a run no ``recipe``."""
     if (store is None) == (run is None):
         raise typer.BadParameter("give either STORE or --run PATH")
-    if run and given(recipe):
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given(recipe))
+    if run and recipe:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in recipe)
         raise typer.BadParameter(f"{flags}: --run PATH says that already")
 
 
-def _run_over(store: Path | None, sizes: dict[str, Any]) -> "Run":
+def _given(**flags: object) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _run_over(store: Path | None, sizes: Mapping[str, Any]) -> "Run":
     """What a run over the whole of ``store`` would be."""
     from windrow.training.run import Settings, run_of_store
 

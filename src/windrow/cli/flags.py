@@ -1,28 +1,41 @@
-"""What the library says of its arguments, in the words of the command line; and which argument is missing.
+"""The parameters of a command; what the library says of its arguments, in their words; and which one is missing.
 
 Guarantee: only names of the command's own flags are changed, and nothing between quotes or in a path. Cost: importing
 it imports typer only. It does not do: messages of its own.
 """
 
 import re
-from collections.abc import Callable
-from typing import Any, cast, get_type_hints
+from collections.abc import Callable, Iterator
+from inspect import Parameter, signature
+from typing import Any, cast, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
-__all__ = ["DestLast", "in_flags"]
+__all__ = ["DestLast", "in_flags", "parameters"]
 
 _VALUE = r"""=(?!False)("[^"]*"|'[^']*'|[\w.]*\w)"""
 
 
-def in_flags(message: str, body: Callable[..., None]) -> str:
-    """``message`` with the arguments of the command ``body`` as flags: ``on_error="skip"`` is ``--on-error skip``.
+def parameters(body: Callable[..., None]) -> Iterator[Parameter]:
+    """What a command takes: the parameters of ``body``, and the flags of the ``TypedDict`` that it unpacks last."""
+    hints = get_type_hints(body, include_extras=True)
+    for name, parameter in signature(body).parameters.items():
+        if parameter.kind is Parameter.VAR_KEYWORD:
+            (group,) = get_args(hints[name])
+            for flag, hint in get_type_hints(group, include_extras=True).items():
+                yield Parameter(flag, Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+        else:
+            yield parameter.replace(annotation=hints[name])
+
+
+def in_flags(message: str, command: Callable[..., None]) -> str:
+    """``message`` with the arguments of ``command`` as flags: ``on_error="skip"`` is ``--on-error skip``.
 
     A name that is a common word too is one where it has a value or a number, or begins the message.
     """
-    flags = _flags(body)
+    flags = _flags(command)
     names = "|".join(sorted(flags, key=len, reverse=True))
     rare = "|".join(name for name in flags if "_" in name) or "(?!)"
 
@@ -37,10 +50,9 @@ def in_flags(message: str, body: Callable[..., None]) -> str:
     return message
 
 
-def _flags(body: Callable[..., None]) -> dict[str, str]:
+def _flags(command: Callable[..., None]) -> dict[str, str]:
     """The flags of a command, by the names of its arguments."""
-    hints = get_type_hints(body, include_extras=True)
-    kinds = {name: kind for name, hint in hints.items() for kind in getattr(hint, "__metadata__", ())}
+    kinds = {name: get_args(one.annotation)[1] for name, one in signature(command).parameters.items()}
     options = {name: kind for name, kind in kinds.items() if isinstance(kind, OptionInfo)}
     return {name: (kind.param_decls or (f"--{name.replace('_', '-')}",))[0] for name, kind in options.items()}
 

@@ -6,7 +6,7 @@ not do: any work of its own; each command is a few calls of the library.
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 from typer import Argument
@@ -40,11 +40,6 @@ def show(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
     step: o.Step = 0,
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
-    seed: o.Seed = None,
-    documents: o.DocumentOrder = None,
     dp_rank: o.DpRank = 0,
     dp_world_size: o.DpWorldSize = None,
     row: o.Row = None,
@@ -52,6 +47,7 @@ def show(
     tokenizer: o.ShowTokenizer = None,
     raw: Raw = False,
     as_json: o.AsJson = False,
+    **sizes: Unpack[o.Sizes],
 ) -> None:
     """Print a batch: each token, its target, its document, its source.
 
@@ -62,7 +58,6 @@ def show(
     from windrow.look.explain import row_facts, rows_of
     from windrow.look.show import print_batch, print_raw
 
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     chosen = choose(store, run, sizes, dp_rank=dp_rank, dp_world_size=dp_world_size, tokenizer=tokenizer)
     decoder, rows = chosen.train.tokenizer, rows_of(chosen.loader, step)
     if row is not None and row >= len(rows):
@@ -90,15 +85,11 @@ def when(
     source: Source = None,
     phrase: Phrase = None,
     epochs: o.PlanEpochs = None,
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
-    seed: o.Seed = None,
-    documents: o.DocumentOrder = None,
     dp_world_size: o.DpWorldSize = None,
     most: Most = 40,
     tokenizer: o.ShowTokenizer = None,
     as_json: o.AsJson = False,
+    **sizes: Unpack[o.Sizes],
 ) -> None:
     """Say when a document, a source line or a phrase is trained on.
 
@@ -112,7 +103,6 @@ def when(
 
     if sum(each is not None for each in (document, source, phrase)) != 1:
         raise typer.BadParameter("give one of --document, --source, --text")
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     chosen = choose(store, run, sizes, dp_world_size=dp_world_size, tokenizer=tokenizer)
     with search_progress(chosen.train.num_tokens) as on_progress:
         wanted = stretches(chosen.train, document=document, source=source, phrase=phrase, on_progress=on_progress)
@@ -171,13 +161,9 @@ def report(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
     out: ReportOut = Path("report.html"),
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
-    seed: o.Seed = None,
-    documents: o.DocumentOrder = None,
     dp_world_size: o.DpWorldSize = None,
     tokenizer: o.ShowTokenizer = None,
+    **sizes: Unpack[o.Sizes],
 ) -> None:
     """Write one page that shows the whole run.
 
@@ -187,7 +173,6 @@ def report(
     """
     from windrow.look.report import write_report
 
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
     chosen = choose(store, run, sizes, dp_world_size=dp_world_size)
     nbytes = write_report(chosen.loader, out, tokenizer=tokenizer)
     typer.echo(f"recipe: {chosen.recipe}")

@@ -13,13 +13,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import typer
 
 from windrow.cli import options as o
 from windrow.cli.audit import bench, check, plan
-from windrow.cli.choose import given
 from windrow.cli.flags import DestLast
 from windrow.cli.look import report, show, trace, when
 from windrow.cli.terminal import command, output_console
@@ -180,23 +179,10 @@ def train(
     text: o.TrainText = None,
     out: o.Out = Path("windrow-run"),
     resume: o.Resume = False,
-    max_length: o.MaxLength = None,
-    stride: o.Stride = None,
-    batch_size: o.BatchSize = None,
-    seed: o.Seed = None,
-    documents: o.DocumentOrder = None,
-    steps: o.Steps = None,
-    epochs: o.Epochs = None,
-    lr: o.LearningRate = None,
-    width: o.Width = None,
-    num_layers: o.NumLayers = None,
-    num_heads: o.NumHeads = None,
     device: o.Device = "cpu",
     tokenizer: o.TokenizerName = "gpt2",
     valid_fraction: o.TrainValidFraction = 0.1,
-    eval_every: o.EvalEvery = None,
-    eval_batches: o.EvalBatches = None,
-    checkpoint_every: o.CheckpointEvery = None,
+    **flags: Unpack[o.Training],
 ) -> None:
     """Train a small GPT on a text or a store.
 
@@ -206,14 +192,10 @@ def train(
     windrow train --out run --resume
     torchrun --nproc-per-node 4 -m windrow train corpus --out run --device auto
     """
-    if steps is not None and epochs is not None:
+    if "steps" in flags and "epochs" in flags:
         raise typer.BadParameter("give --steps or --epochs, not both")
     if (store is not None and text is not None) or (store is None and text is None and not resume):
         raise typer.BadParameter("give either STORE or --text FILE")
-    sizes = {"max_length": max_length, "stride": stride, "batch_size": batch_size, "seed": seed, "documents": documents}
-    model = {"width": width, "num_layers": num_layers, "num_heads": num_heads, "steps": steps, "epochs": epochs}
-    often = {"eval_every": eval_every, "eval_batches": eval_batches, "checkpoint_every": checkpoint_every}
-    flags = given({**sizes, **model, "lr": lr, **often})
     from windrow.cli.train import new_run, resumed, train_on
     from windrow.training.ranks import joined
     from windrow.training.run import Settings

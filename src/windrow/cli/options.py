@@ -1,17 +1,17 @@
 """The arguments and flags of the command line: type, help, unit, the default that help shows, and the panel it is in.
 
-Guarantee: a flag that several commands have is the same in all of them, and one of few words knows its words. A flag
-whose type allows None was not given; its default is then that of ``RunSizes`` or ``Settings``. Cost: importing it
-imports typer only. It does not do: checking; the library says what is wrong with a value.
+Guarantee: a flag that several commands have is the same in all of them, and one of few words knows its words. What
+was not given is as ``RunSizes`` or ``Settings`` have it. Cost: importing it imports typer only. It does not do:
+checking; the library says what is wrong with a value.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from typer import Argument, Option
 
-__all__: list[str] = []
+__all__ = ["ModelSizes", "Sizes", "Training"]
 
 
 def panel(title: str) -> Callable[..., Any]:
@@ -75,12 +75,6 @@ DryRun = Annotated[bool, work("Only say what it would take: tokens, disk, time."
 
 # -- windows and batches -------------------------------------------------------------------------------------------
 
-MaxLength = Annotated[int | None, batches("Inputs in a window.", "TOKENS", "256 tokens")]
-Stride = Annotated[int | None, batches("From a window's start to the next.", "TOKENS", "half of max-length: 128")]
-BatchSize = Annotated[int | None, batches("Windows in a batch.", "SAMPLES", "4 samples")]
-_ORDERS = Literal["store", "epoch"]
-DocumentOrder = Annotated[_ORDERS | None, batches("Neighbours: as stored, or fresh each epoch.", None, "store")]
-Seed = Annotated[int | None, batches("What the shuffle is keyed by.", "NUMBER", "0")]
 Step = Annotated[int, batches("Which batch, from 0.", "NUMBER", min=0)]
 DpRank = Annotated[int, batches("Whose batch it is.", "RANK", min=0)]
 DpWorldSize = Annotated[int | None, batches("Ranks that share a step.", "RANKS", "1, or those of the run", min=1)]
@@ -91,16 +85,7 @@ AsJson = Annotated[bool, output("Print JSON, for programs.", flag="--json")]
 # -- training ------------------------------------------------------------------------------------------------------
 
 Resume = Annotated[bool, work("Go on with the run in --out; its flags are known.", flag="--resume")]
-Steps = Annotated[int | None, work("Train so many steps in all.", "STEPS", "one epoch")]
-Epochs = Annotated[float | None, work("Or so many epochs in all.", "EPOCHS", "1 epoch")]
-LearningRate = Annotated[float | None, model("Highest learning rate.", "RATE", "0.001")]
-Width = Annotated[int | None, model("Numbers per token in the model.", "NUMBER", "128")]
-NumLayers = Annotated[int | None, model("Transformer blocks.", "NUMBER", "2")]
-NumHeads = Annotated[int | None, model("Attention heads; they divide width.", "NUMBER", "4")]
 Device = Annotated[str, work('A torch device: "cpu", "cuda", "mps"; or "auto".', "NAME")]
-EvalEvery = Annotated[int | None, work("Between two valid losses.", "STEPS", "50 steps")]
-EvalBatches = Annotated[int | None, work("Batches that a valid loss is over.", "BATCHES", "16 batches")]
-CheckpointEvery = Annotated[int | None, work("Between two checkpoints.", "STEPS", "200 steps")]
 Seconds = Annotated[float, work("About how long all of it may take.", "SECONDS", min=1)]
 DemoSteps = Annotated[int | None, work("Train exactly this many steps.", "STEPS", "what fits into --seconds", min=2)]
 BenchSeconds = Annotated[float, work("How long to measure.", "SECONDS", min=0.1)]
@@ -117,3 +102,36 @@ CheckStore = Annotated[
 ]
 CheckTokenizer = Annotated[str | None, inputs("To decode with; a raw file needs it.", "NAME", "the store's own")]
 Verbose = Annotated[bool, output("Say what each check saw.", flag="--verbose -v")]
+
+# -- flags that a command unpacks as one, of which it has those that were given ------------------------------------
+
+
+class Sizes(TypedDict, total=False):
+    """The flags of ``RunSizes``."""
+
+    max_length: Annotated[int, batches("Inputs in a window.", "TOKENS", "256 tokens")]
+    stride: Annotated[int, batches("From a window's start to the next.", "TOKENS", "half of max-length: 128")]
+    batch_size: Annotated[int, batches("Windows in a batch.", "SAMPLES", "4 samples")]
+    seed: Annotated[int, batches("What the shuffle is keyed by.", "NUMBER", "0")]
+    documents: Annotated[
+        Literal["store", "epoch"], batches("Neighbours: as stored, or fresh each epoch.", None, "store")
+    ]
+
+
+class ModelSizes(Sizes, total=False):
+    """And those on which a model's memory depends."""
+
+    width: Annotated[int, model("Numbers per token in the model.", "NUMBER", "128")]
+    num_layers: Annotated[int, model("Transformer blocks.", "NUMBER", "2")]
+
+
+class Training(ModelSizes, total=False):
+    """The flags of ``Settings``."""
+
+    num_heads: Annotated[int, model("Attention heads; they divide width.", "NUMBER", "4")]
+    steps: Annotated[int, work("Train so many steps in all.", "STEPS", "one epoch")]
+    epochs: Annotated[float, work("Or so many epochs in all.", "EPOCHS", "1 epoch")]
+    lr: Annotated[float, model("Highest learning rate.", "RATE", "0.001")]
+    eval_every: Annotated[int, work("Between two valid losses.", "STEPS", "50 steps")]
+    eval_batches: Annotated[int, work("Batches that a valid loss is over.", "BATCHES", "16 batches")]
+    checkpoint_every: Annotated[int, work("Between two checkpoints.", "STEPS", "200 steps")]

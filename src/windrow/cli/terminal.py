@@ -12,10 +12,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import Signature
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from windrow.cli.flags import in_flags
+from windrow.cli.flags import in_flags, parameters
 from windrow.distribution import install_line
 from windrow.shown import visible
 
@@ -35,7 +36,6 @@ __all__ = [
     "wrapped",
 ]
 
-P = ParamSpec("P")
 _EVERY = 30.0  # seconds between two plain lines
 
 
@@ -78,39 +78,43 @@ def wrapped(text: str, width: int) -> str:
 # -- errors --------------------------------------------------------------------------------------------------------
 
 
-def command(interrupted: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Make a function a command: exit code 1 and one message for bad data, 130 for Ctrl-C with ``interrupted``."""
+def command(interrupted: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command: exit code 1 and one message for bad data, 130 for Ctrl-C with ``interrupted``.
 
-    def wrap(body: Callable[P, None]) -> Callable[P, None]:
+    It is called with the flags that were given, and those that have a default.
+    """
+
+    def wrap(body: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(body)
-        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        def run(**given: Any) -> None:
             try:
                 with warnings.catch_warnings():  # ours as one clean line, without the line of code they came from
-                    warnings.showwarning = lambda message, *_, **__: say(f"warning: {in_flags(str(message), body)}")
-                    body(*args, **kwargs)
+                    warnings.showwarning = lambda message, *_, **__: say(f"warning: {in_flags(str(message), run)}")
+                    body(**{name: value for name, value in given.items() if value is not None})
                     sys.stdout.flush()
             except BrokenPipeError:  # whoever read it (head, less) has enough: no message, nor at Python's last flush
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise SystemExit(0) from None
             except (ValueError, OSError, ModuleNotFoundError) as error:
-                _fail(error, body)
+                _fail(error, run)
             except KeyboardInterrupt:
                 say(f"interrupted: {interrupted}")
                 raise SystemExit(130) from None
 
+        run.__signature__ = Signature([*parameters(body)])  # type: ignore[attr-defined]
         return run
 
     return wrap
 
 
-def _fail(error: Exception, body: Callable[..., None]) -> NoReturn:
+def _fail(error: Exception, failed: Callable[..., None]) -> NoReturn:
     """``ValueError`` is what windrow raises about data and sizes; the others are the machine's own."""
     if isinstance(error, ModuleNotFoundError):
         say(f"error: this command needs the package {error.name}. Install it with: {install_line('torch')}")
     elif isinstance(error, OSError):
         say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
     else:
-        say(f"error: {in_flags(str(error), body)}")
+        say(f"error: {in_flags(str(error), failed)}")
     raise SystemExit(1) from None
 
 
