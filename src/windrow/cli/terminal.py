@@ -127,19 +127,39 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def preparing_progress() -> Iterator[Callable[["Report"], None]]:
-    """Yields ``on_report``: a line that is redrawn, with MB/s and time left; without a terminal one every 30 s."""
-    if not sys.stderr.isatty():
-        yield _preparing_lines()
-        return
+def _progress(last: float) -> Iterator[Callable[..., None]]:
+    """Yields ``show(text, now, done, total, is_news)``: news as a line, the rest redrawn behind a bar.
+
+    Without a terminal it is a line too, every 30 seconds from ``last`` on.
+    """
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("tokenizing"), BarColumn(20), TextColumn("{task.fields[text]}"))
-    with Progress(*columns, console=error_console(), transient=True) as progress:
-        task = progress.add_task("", total=None, text="")
-        yield lambda report: progress.update(
-            task, total=report.total_nbytes, completed=report.nbytes, text=progress_text(report)
-        )
+    is_terminal = sys.stderr.isatty()
+    columns = (BarColumn(20), TextColumn("{task.fields[text]}"))
+    with Progress(*columns, console=error_console(), transient=True, disable=not is_terminal) as bar:
+        task = bar.add_task("", total=None, text="")
+
+        def show(text: str, now: float, done: int, total: int | None, *, is_news: bool = False) -> None:
+            nonlocal last
+            bar.update(task, completed=done, total=total, text=text)
+            if is_news or (not is_terminal and now - last >= _EVERY):
+                last = now
+                bar.console.print(text, soft_wrap=True)
+
+        yield show
+
+
+@contextmanager
+def preparing_progress() -> Iterator[Callable[["Report"], None]]:
+    """Yields ``on_report``: what is done, MB/s and time left."""
+    with _progress(0.0) as show:
+
+        def on_report(report: "Report") -> None:
+            total = f" of {report.total_nbytes / 1e6:,.1f}" if report.total_nbytes else ""
+            text = f"tokenizing: {report.nbytes / 1e6:,.1f}{total} MB  {progress_text(report)}"
+            show(text, report.seconds, report.nbytes, report.total_nbytes)
+
+        yield on_report
 
 
 def progress_text(report: "Report") -> str:
@@ -154,57 +174,22 @@ def _left(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
 
-def _preparing_lines() -> Callable[["Report"], None]:
-    last = 0.0
-
-    def on_report(report: "Report") -> None:
-        nonlocal last
-        if report.seconds - last >= _EVERY:
-            last = report.seconds
-            total = f" of {report.total_nbytes / 1e6:,.1f}" if report.total_nbytes else ""
-            say(f"tokenizing: {report.nbytes / 1e6:,.1f}{total} MB  {progress_text(report)}")
-
-    return on_report
-
-
 @contextmanager
 def training_progress(
     first: int, num_steps: int, *, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Yields ``on_step(row)``: a bar with losses and tokens/s; without a terminal a line per valid loss and 30 s."""
-    if not sys.stderr.isatty():
-        yield _training_lines(first, num_steps, clock)
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Yields ``on_step(row)``: losses, tokens/s and time left; a valid loss is news."""
+    started = clock()
+    with _progress(started) as show:
 
-    losses = "loss {task.fields[loss]}  valid {task.fields[valid]}  {task.fields[rate]} tok/s"
-    columns = (TextColumn("step {task.completed:.0f}/{task.total:.0f}"), BarColumn(None), TextColumn(losses))
-    with Progress(*columns, TimeRemainingColumn(compact=True), console=error_console(), expand=True) as progress:
-        task = progress.add_task("", total=num_steps, completed=first, loss="-", valid="-", rate="-")
-
-        def show(row: dict[str, float]) -> None:
-            if "valid_loss" in row:
-                progress.update(task, valid=f"{row['valid_loss']:.2f}")
-            rate = f"{row['tokens_per_second']:,.0f}"
-            progress.update(task, completed=row["step"] + 1, loss=f"{row['loss']:.2f}", rate=rate)
-
-        yield show
-
-
-def _training_lines(first: int, num_steps: int, clock: Callable[[], float]) -> Callable[[dict[str, float]], None]:
-    started = last = clock()
-
-    def on_step(row: dict[str, float]) -> None:
-        nonlocal last
-        now, done = clock(), int(row["step"]) + 1
-        if "valid_loss" in row or done == num_steps or now - last >= _EVERY:
-            last = now
+        def on_step(row: dict[str, float]) -> None:
+            now, done = clock(), int(row["step"]) + 1
             valid = f"  valid {row['valid_loss']:.4f}" if "valid_loss" in row else ""
             left = _left((now - started) / (done - first) * (num_steps - done))
-            rate = f"{row['tokens_per_second']:,.0f} tokens/s"
-            say(f"step {done}/{num_steps}  loss {row['loss']:.4f}{valid}  {rate}  {left}")
+            text = f"loss {row['loss']:.4f}{valid}  {row['tokens_per_second']:,.0f} tokens/s  {left}"
+            show(f"step {done}/{num_steps}  {text}", now, done, num_steps, is_news=bool(valid) or done == num_steps)
 
-    return on_step
+        yield on_step
 
 
 @contextmanager
