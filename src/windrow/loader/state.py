@@ -21,6 +21,10 @@ __all__ = ["STATE_VERSION", "dump_state", "read_state"]
 
 STATE_VERSION = 1
 _FIELDS = {"version": int, "position": int, "recipe": str, "data": str, "segments": str, "excluded": str}
+_REMEDIES = {
+    "recipe": "build the loader with the saved recipe",
+    "data": "open the stores that the state was saved with",
+}
 
 
 def _data_of(members: Mapping[str, Windows]) -> str:
@@ -46,15 +50,8 @@ def dump_state(
 def read_state(state: Mapping[str, Any], recipe: Recipe, epoch_samples: int) -> tuple[int, Segments, list[Exclusion]]:
     """``(position, segments, excluded)`` of ``state``. Raises ``ResumeError`` when it is not of this run."""
     _check_shape(state)
-    _check_same(
-        "recipe", state["recipe"], recipe.to_json(), "build the loader with the saved recipe, or start a new run"
-    )
-    _check_same(
-        "data",
-        state["data"],
-        _data_of(recipe.members),
-        "open the stores that the state was saved with, or start a new run",
-    )
+    _check_same("recipe", state["recipe"], recipe.to_json())
+    _check_same("data", state["data"], _data_of(recipe.members))
     try:
         segments = Segments.from_json(state["segments"], epoch_samples)
         if segments.parts[-1][0] > state["position"]:
@@ -85,7 +82,7 @@ def _check_shape(state: Mapping[str, Any]) -> None:
         )
 
 
-def _check_same(what: str, saved: str, here: str, remedy: str) -> None:
+def _check_same(what: str, saved: str, here: str) -> None:
     if saved == here:
         return
     try:
@@ -95,8 +92,7 @@ def _check_same(what: str, saved: str, here: str, remedy: str) -> None:
         lines = [f"  the saved {what} is no JSON: {brief(saved)}"]
     raise ResumeError(
         f"the state was saved with another {what}, so its position means other samples:\n"
-        + "\n".join(lines)
-        + f"\nEither {remedy}."
+        + "\n".join([*lines, f"Either {_REMEDIES[what]}, or start a new run."])
     )
 
 
