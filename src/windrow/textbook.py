@@ -84,7 +84,6 @@ def create_dataloader_v1(
     Raises ValueError when txt is the path of a file or a size is < 1, and NotEnoughTokensError when the text is
     too short for one window or, with drop_last, for one batch. Warns when stride > max_length.
     """
-    whole_number("batch_size", batch_size)
     dataset = GPTDatasetV1(txt, load_tokenizer("gpt2"), max_length, stride)
     return create_dataloader(dataset, batch_size, shuffle, drop_last, num_workers)
 
@@ -143,8 +142,6 @@ class GPTDatasetV1(WindowDataset):
     """
 
     def __init__(self, txt: str, tokenizer: Encodes, max_length: int, stride: int) -> None:
-        whole_number("max_length", max_length)
-        whole_number("stride", stride)
         refuse_path(txt, "txt")
         ids = np.array(tokenizer.encode(txt, allowed_special=ALLOWED_SPECIAL), dtype=np.int64)
         super().__init__(cut_windows("txt", ids, "max_length", max_length, stride))
@@ -199,8 +196,6 @@ def make_dataloader(
     Raises ValueError for a size < 1 or train_frac outside (0, 1), SourceError as `load_tokens` does, and
     NotEnoughTokensError when a part is too short for one window.
     """
-    whole_number("block_size", cfg.block_size)
-    whole_number("batch_size", cfg.batch_size)
     _require_share("train_frac", train_frac)
     _, tokens, encoder = load_tokens(cfg, text_path)
     parts = _datasets_of_parts(np.asarray(tokens), cfg.block_size, train_frac)
