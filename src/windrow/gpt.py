@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from windrow.arrays import IGNORE_INDEX
+from windrow.errors import whole_number
 
 __all__ = ["GPT", "GPTConfig", "TokenPositionEmbedding"]
 
@@ -48,8 +49,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "width", "num_layers", "num_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, and a GPT needs at least 1.")
+            whole_number(name, getattr(self, name))
         if self.width % self.num_heads:
             raise ValueError(
                 f"width {self.width} does not divide into num_heads {self.num_heads} equal parts: use width "
@@ -267,12 +267,11 @@ def _check_generate(ids: Tensor, num_new_tokens: int, temperature: float, top_k:
             f"ids have shape {tuple(ids.shape)}: generate goes on from (B, L) with L >= 1. "
             "Use ids[None] for one row, and the eos id when there is no text to go on from."
         )
-    if num_new_tokens < 0:
-        raise ValueError(f"num_new_tokens is {num_new_tokens}: use 0 or more.")
+    whole_number("num_new_tokens", num_new_tokens, at_least=0)
     if temperature < 0:
         raise ValueError(f"temperature is {temperature}: use 0 (the likeliest token) or more.")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k is {top_k}: use 1 or more, or None for all tokens.")
+    if top_k is not None:
+        whole_number("top_k", top_k)
 
 
 def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
