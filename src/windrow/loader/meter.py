@@ -19,11 +19,6 @@ class Meter:
     wait_seconds: float = 0.0
     work_seconds: float = 0.0
 
-    def count(self, wait_seconds: float) -> None:
-        """One more batch, which was waited for so long."""
-        self.num_batches += 1
-        self.wait_seconds += wait_seconds
-
     def stats(self, num_tokens: int) -> dict[str, float | str]:
         """The figures and the verdict; ``num_tokens`` are the targets of a batch."""
         total = self.wait_seconds + self.work_seconds

@@ -99,7 +99,8 @@ class Stream:
                 # last one, where a trainer that counts steps never comes back for StopIteration.
                 self.position = position
                 given = perf_counter()
-                self.meter.count(given - asked)
+                self.meter.num_batches += 1
+                self.meter.wait_seconds += given - asked
                 yield batch
                 asked = perf_counter()
                 self.meter.work_seconds += asked - given
