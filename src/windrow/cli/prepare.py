@@ -1,6 +1,7 @@
 """``windrow prepare``: the summary, and the engines by name. Each run is one call of ``prepare``."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -99,27 +100,24 @@ def _as_dict(report: Report) -> dict[str, Any]:
 
 def _print_run(report: Report | None) -> None:
     """What the run did, and what it left out."""
-    console = error_console()
-    if report is None:
-        console.print("the store was finished already: verified, nothing done", soft_wrap=True)
-        return
+    for line in ["the store was finished already: verified, nothing done"] if report is None else _told(report):
+        error_console().print(line, soft_wrap=True)
+
+
+def _told(report: Report) -> Iterator[str]:
     reused = f", {size(report.reused_nbytes)} of them done before" if report.reused_nbytes else ""
     rate = size(report.nbytes_per_second)
-    console.print(f"{size(report.nbytes)} in {report.seconds:,.1f} s{reused}: {rate}/s", soft_wrap=True)
+    yield f"{size(report.nbytes)} in {report.seconds:,.1f} s{reused}: {rate}/s"
     if report.text_nbytes:
-        console.print(f"{report.text_nbytes / max(report.num_tokens, 1):.2f} bytes of text a token", soft_wrap=True)
+        yield f"{report.text_nbytes / max(report.num_tokens, 1):.2f} bytes of text a token"
     if report.passed_over:
-        num, suffixes = sum(report.passed_over.values()), visible(", ".join(report.passed_over))
-        what = f"{num:,} {'file' if num == 1 else 'files'} in folders ({suffixes})"
-        console.print(f"passed over: {what}; to read such files, name them and give --form", soft_wrap=True)
+        files, suffixes = counted(sum(report.passed_over.values()), "file"), visible(", ".join(report.passed_over))
+        yield f"passed over: {files} in folders ({suffixes}); to read such files, name them and give --form"
     if num := report.num_marks:
         marks = "byte order mark at the head of a text" if num == 1 else "byte order marks at the heads of texts"
-        console.print(f"left out: {num:,} {marks}", soft_wrap=True)
+        yield f"left out: {num:,} {marks}"
     if report.num_duplicates:
-        console.print(f"left out: {counted(report.num_duplicates, 'duplicate')}", soft_wrap=True)
+        yield f"left out: {counted(report.num_duplicates, 'duplicate')}"
     if report.num_skipped:
-        console.print(
-            f"left out: {counted(report.num_skipped, 'document')} that cannot be read; the first:", soft_wrap=True
-        )
-        for place in report.skipped[:10]:
-            console.print(f"  {visible(place)}", soft_wrap=True)
+        yield f"left out: {counted(report.num_skipped, 'document')} that cannot be read; the first:"
+        yield from (f"  {visible(place)}" for place in report.skipped[:10])
