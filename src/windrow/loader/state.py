@@ -58,19 +58,14 @@ def read_state(state: Mapping[str, Any], recipe: Recipe, epoch_samples: int) -> 
             raise ValueError(f"position {state['position']} lies before the last stretch, {segments.parts[-1]}")
         excluded = load_exclusions(state["excluded"], recipe.members)
     except (ValueError, TypeError) as error:
-        raise ResumeError(
-            f"the state's segments or exclusions are damaged ({brief(error)}). Use an older checkpoint."
-        ) from error
+        raise ResumeError(f"the state is damaged ({brief(error)}). Use an older checkpoint.") from error
     return int(state["position"]), segments, excluded
 
 
 def _check_shape(state: Mapping[str, Any]) -> None:
     if not isinstance(state, Mapping) or set(state) != set(_FIELDS):
         found = brief(list(state)) if isinstance(state, Mapping) else type(state).__name__
-        raise ResumeError(
-            f"this is no loader state: it has {found}, and a state has {sorted(_FIELDS)}. Give load_state_dict what "
-            "state_dict returned."
-        )
+        raise ResumeError(f"this is no loader state: it has {found}. Give load_state_dict what state_dict returned.")
     for name, kind in _FIELDS.items():
         if not isinstance(state[name], kind) or isinstance(state[name], bool):
             raise ResumeError(f"the state's {name} is {brief(state[name])}, and it must be {kind.__name__}.")

@@ -50,9 +50,7 @@ class Stream:
     def at_step(self, step: int, dp_rank: int) -> tuple[int, StepSizes]:
         """The position at which ``step`` starts, and its sizes. Raises ``IndexError`` when the rank has none."""
         if isinstance(step, slice):
-            raise ValueError(
-                f"a loader gives one step at a time, and {step} are several. Give [loader[step] for step in range(10)]."
-            )
+            raise ValueError(f"step is one, and {step} are several. Give [loader[step] for step in range(10)].")
         step = whole_number("step", step, at_least=None)
         if step < 0:
             raise IndexError(f"step {step}: the steps of a run count from 0, and a run has no last one")
