@@ -194,9 +194,6 @@ def training_progress(
 
 @contextmanager
 def search_progress(num_tokens: int) -> Iterator[Callable[[int, int], None]]:
-    """Yields ``on_progress(num_tokens searched, found)``: a bar, or nothing without a terminal."""
-    from rich.progress import Progress
-
-    with Progress(console=error_console(), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("searching", total=num_tokens)
-        yield lambda done, found: progress.update(task, completed=done, description=f"searching, {found} found")
+    """Yields ``on_progress(num_tokens searched, found)``."""
+    with _progress(time.perf_counter()) as show:
+        yield lambda done, found: show(f"searching, {found} found", time.perf_counter(), done, num_tokens)

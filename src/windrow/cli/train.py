@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from windrow.audit.sizes import python_line, recipe_line
 from windrow.cli.terminal import error_console, output_console, preparing_progress, say, training_progress
@@ -18,9 +18,6 @@ from windrow.training.ranks import Ranks
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import TRAIN_PAGE
 from windrow.training.trainer import CURVE, LOG, Trainer, model_config, stop_asked, train
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["new_run", "outcome", "resumed", "train_on", "train_shown"]
 
@@ -84,7 +81,7 @@ def _said(value: float | None) -> str:
 
 def train_on(trainer: Trainer) -> None:
     """Train to the end, with a progress bar, and say what came of it; ``SystemExit`` when a signal stopped it."""
-    _say_start(error_console(), trainer)
+    _say_start(trainer)
     if trainer.step >= trainer.num_steps:
         go_on = f"{how_to_go_on(trainer.run.folder)} --steps {2 * trainer.step}"
         say(f"the run is complete at step {trainer.step}. To go on: {go_on}")
@@ -108,8 +105,9 @@ def train_shown(trainer: Trainer, is_over: Callable[[], bool] = lambda: False) -
     return False
 
 
-def _say_start(console: "Console", trainer: Trainer) -> None:
-    loader, going_on = trainer.loader, f"; going on from step {trainer.step}" if trainer.step else ""
+def _say_start(trainer: Trainer) -> None:
+    console, loader = error_console(), trainer.loader
+    going_on = f"; going on from step {trainer.step}" if trainer.step else ""
     step = f"{loader.sizes.global_batch} x {trainer.run.settings.max_length} tokens"
     recipe = recipe_line(json.loads(loader.recipe), loader.batch_size)
     console.print(f"recipe: {recipe}\nin Python: {python_line(loader, epochs=None)}", soft_wrap=True)
