@@ -19,16 +19,7 @@ from windrow.errors import WindrowError
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "Delivery",
-    "DeviceDelivery",
-    "NumpyDelivery",
-    "TorchDelivery",
-    "check_device",
-    "check_fits",
-    "delivery_to",
-    "narrow_views",
-]
+__all__ = ["Delivery", "TorchDelivery", "check_device", "check_fits", "delivery_to", "narrow_views"]
 
 _WIDEN_BYTES = 1 << 20  # of inputs and targets widened at a time: in a core's cache
 _NUM_BUFFERS = 3  # one being filled, one in flight, one being read
