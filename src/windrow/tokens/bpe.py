@@ -9,7 +9,7 @@ import tempfile
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class BPE(Engine):
     """
 
     eos: str = EOT
-    REFERENCE = (
+    REFERENCE: ClassVar[tuple[str, str]] = (
         "tiktoken",
         "tiktoken does so on about a million blanks in a row. Shorten such runs in the text, or install gigatoken, "
         f"which takes them ({install_line('fast')}).",
@@ -62,12 +62,15 @@ class BPE(Engine):
     ) -> None:
         super().__init__()
         _require_sound(name, ranks, specials)
-        self.pattern = pattern_of(regex)
-        self.regex = PATTERNS["gpt2"][0] if self.pattern == "gpt2" else regex
-        self.name, self.ranks, self.specials, self.ids = name, ranks, specials, [*ranks.values()]
-        self.vocab_size = max(*ranks.values(), *specials.values()) + 1
-        self.form = form or tiktoken_form(ranks)
-        self.digest = ["ranks", hashlib.sha256(self.form).hexdigest(), self.regex, specials]
+        self.pattern: str | None = pattern_of(regex)
+        self.regex: str = PATTERNS["gpt2"][0] if self.pattern == "gpt2" else regex
+        self.name: str = name
+        self.ranks: dict[bytes, int] = ranks
+        self.specials: dict[str, int] = specials
+        self.ids: Sequence[int] = [*ranks.values()]
+        self.vocab_size: int = max(*ranks.values(), *specials.values()) + 1
+        self.form: bytes = form or tiktoken_form(ranks)
+        self.digest: list[Any] = ["ranks", hashlib.sha256(self.form).hexdigest(), self.regex, specials]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BPE, (self.name, self.ranks, self.regex, self.specials)

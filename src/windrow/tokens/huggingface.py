@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -30,7 +30,7 @@ _UNUSUAL = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_
 class HuggingFace(Engine):
     """The tokenizer in ``data``, the bytes of the file ``path``, with ``eos`` or the first usual name it has."""
 
-    REFERENCE = (
+    REFERENCE: ClassVar[tuple[str, str]] = (
         "tokenizers",
         "A pattern of the file tries more and more ways to cut long runs of one kind of character. Shorten such runs "
         "in the text, or use a tokenizer whose pattern does not backtrack.",
@@ -38,22 +38,24 @@ class HuggingFace(Engine):
 
     def __init__(self, path: str, data: bytes, eos: str | None = None) -> None:
         super().__init__()
-        self.name, self._path, self._data = Path(path).name, path, data
+        self.name: str = Path(path).name
+        self._path, self._data = path, data
         settings = self._settings
         self._tokenizers = _tokenizers(path, data)
         is_special = {token["content"]: token["special"] for token in settings["added_tokens"]}
-        self.eos = eos or next((name for name in EOS_NAMES if name in is_special), None) or ""
+        self.eos: str = eos or next((name for name in EOS_NAMES if name in is_special), None) or ""
         ids = {name: self._tokenizers.token_to_id(name) for name in (*is_special, self.eos)}
         if ids[self.eos] is None:
             raise _no_eos(path, self.eos, is_special)
-        self.specials = {name: token for name, token in ids.items() if name == self.eos or is_special[name]}
-        self.added = tuple(name for name in is_special if not is_special[name])
+        specials = {name: token for name, token in ids.items() if name == self.eos or is_special[name]}
+        self.specials: dict[str, int] = specials
+        self.added: tuple[str, ...] = tuple(name for name in is_special if not is_special[name])
         vocab = settings["model"]["vocab"]  # of a Unigram model a list
         words = vocab.values() if isinstance(vocab, dict) else range(len(vocab))
-        self.vocab_size = max(chain(words, ids.values())) + 1
-        self.ids = range(self.vocab_size)
-        self.pattern = _pattern(settings)
-        self.content = hashlib.sha256(data).digest()
+        self.vocab_size: int = max(chain(words, ids.values())) + 1
+        self.ids: Sequence[int] = range(self.vocab_size)
+        self.pattern: str | None = _pattern(settings)
+        self.content: bytes = hashlib.sha256(data).digest()
         unknown = settings["model"].get("unk_token")  # the one special token that plain text may make
         self._control = np.array([token for name, token in self.specials.items() if name != unknown], np.int64)
 
