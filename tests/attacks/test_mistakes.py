@@ -47,7 +47,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a dtype that is none": (lambda: Loader(WINDOWS, 4, dtype="long64"), "dtype is 'long64', and it is a name"),
     "a document to exclude": (lambda: Loader(WINDOWS, 4).exclude(documents=wrong(3)), r"documents=\[3\]"),
     "a slice of a loader": (lambda: Loader(WINDOWS, 4)[wrong(slice(0, 2))], r"Give \[loader\[step\] for step in"),
-    "a store of no path": (lambda: open_store(NONE), r'is None. Give the folder .* open_store\("corpus/train"\)'),
+    "a store of no path": (lambda: open_store(NONE), r'is None. Give its folder: open_store\("corpus/train"\)'),
     "a folder of no path": (lambda: prepare(iter(["a"]), NONE), 'dest is None, and it is the folder .* "corpus"'),
     "a share as text": (
         lambda: prepare(iter(["a"]), "never", valid_fraction=wrong("0.1")),
