@@ -253,7 +253,8 @@ def trainers_proven(results: dict[str, Any]) -> str:
             skipped = f", {row['skipped']} skipped: {escaped(row['why'])}" if row["skipped"] else ""
             rows.append([framework.replace("_", " "), name, f"{row['passed']}{skipped}"])
     versions = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
-    return f"{results['date']}, Python {results['python']}: {versions}.\n\n{table(['', 'what held', 'cases'], rows)}"
+    head = ["in", "what held", "cases"]
+    return f"{results['date']}, Python {results['python']}: {versions}.\n\n{table(head, rows)}"
 
 
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {

@@ -77,5 +77,5 @@ def test_a_loader_wrapped_without_workers_resumes_exactly(stop: str) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_loader_wrapped_with_workers_is_refused_with_what_to_use(workers: int) -> None:
     wrapped = StatefulDataLoader(Streamed(), batch_size=None, num_workers=workers)
-    with pytest.raises(WindrowError, match=rf"worker 0 of {workers} of a DataLoader.*Use loader\.dataloader\("):
+    with pytest.raises(WindrowError, match=rf"worker \d of {workers} of a DataLoader.*Use loader\.dataloader\("):
         next(iter(wrapped))
