@@ -19,9 +19,10 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACE = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> str:
+    """Rows of cells under ``head``; all but the first ``left`` columns are figures."""
     lines = [list(head), *([*row] for row in rows)]
-    lines.insert(1, ["---"] + ["---:"] * (len(lines[0]) - 1))
+    lines.insert(1, ["---"] * left + ["---:"] * (len(lines[0]) - left))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -254,7 +255,7 @@ def trainers_proven(results: dict[str, Any]) -> str:
             rows.append([framework.replace("_", " "), name, f"{row['passed']}{skipped}"])
     versions = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
     head = ["in", "what held", "cases"]
-    return f"{results['date']}, Python {results['python']}: {versions}.\n\n{table(head, rows)}"
+    return f"{results['date']}, Python {results['python']}: {versions}.\n\n{table(head, rows, left=2)}"
 
 
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
