@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .PHONY: demo test lint types dist lock docs site clean
-.PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers
+.PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers bench-scale
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -58,6 +58,11 @@ bench-documents: $(VENV)/.dev
 # Figures of docs/documents.md: a small GPT with the same neighbours in every epoch, and with fresh ones.
 bench-fresh-documents: $(VENV)/.dev
 	$(BIN)/python bench/fresh_documents.py
+	$(BIN)/python bench/render.py
+
+# Figures of docs/scale.md: processor time, memory and bytes read of each path, over sizes a thousand times apart.
+bench-scale: $(VENV)/.dev
+	$(BIN)/python bench/scale.py
 	$(BIN)/python bench/render.py
 
 # The table of docs/trainers.md: windrow in real trainers, stopped and resumed, every combination.

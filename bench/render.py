@@ -258,6 +258,63 @@ def trainers_proven(results: dict[str, Any]) -> str:
     return f"{results['date']}, Python {results['python']}: {versions}.\n\n{table(head, rows, left=2)}"
 
 
+def scale_axis(name: str) -> Callable[[dict[str, Any]], str]:
+    """Each path over the stores of one axis: its cost at the largest, and how it grew from the one before."""
+
+    def render(results: dict[str, Any]) -> str:
+        axis = results["axes"][name]
+        rows = []
+        for path, found in axis["paths"].items():
+            grown, last = axis["growth"][path], found[-1]
+            memory = f"{last['memory_mb']:.0f}" + (f" (growth {grown['memory_mb']:.1f})" if grown["memory_mb"] else "")
+            seconds = [f"{row['cpu_seconds']:.2f}" for row in found]
+            rows.append([f"`{path}`", *seconds, f"{grown['cpu_seconds']:.1f}", memory, f"{last['read_mb']:.1f}"])
+        head = ["processor time, s, of", *(f"{size:,}" for size in axis["sizes"]), "growth", "memory, MB", "read, MB"]
+        return table(head, rows)
+
+    return render
+
+
+def scale_prepare(results: dict[str, Any]) -> str:
+    rows = []
+    for axis in results["prepare"].values():
+        for path, found in axis["paths"].items():
+            size, last = axis["sizes"][-1], found[-1]
+            seconds = [f"{last[name]:.1f}" for name in ("cpu_seconds", "workers_cpu_seconds")]
+            rows.append([path, f"{size:,}", *seconds, f"{last['memory_mb']:.0f}", f"{last['asked_mb']:.1f}"])
+    head = ["input", "of", "parent, s", "workers, s", "parent's memory, MB", "all read, MB"]
+    return f"{results['machine']}.\n\n{table(head, rows)}"
+
+
+def scale_paper(results: dict[str, Any]) -> str:
+    """20 TB of JSON lines on 1 000 nodes of 64 cores and a disk of 2 GB/s each, from what was measured here."""
+    text_mb, nodes, cores, disk = 20e6, 1_000, 64_000, 2_000.0  # MB, and MB a second
+    lines = results["prepare"][".jsonl of documents of 4 kB, bytes"]
+    mb = lines["sizes"][-1] / 1e6
+    whole, finish = (lines["paths"][f".jsonl of documents of 4 kB, bytes{way}"][-1] for way in ("", ", finish"))
+    tokens_mb = text_mb * 0.23 * 2  # 0.23 tokens a byte, 2 bytes each
+    opened = results["axes"]["shards"]["paths"]["open_store"][-1]["cpu_seconds"]
+    opened *= 384 / results["axes"]["shards"]["sizes"][-1]
+    encode = (whole["workers_cpu_seconds"] - finish["workers_cpu_seconds"]) / mb
+    publish = (finish["workers_cpu_seconds"] + finish["cpu_seconds"]) / mb
+    rows = [
+        ["encode: processor time, a node", f"{encode * 1e3:.1f} ms/MB", f"{encode * text_mb / cores:.0f} s"],
+        [
+            "encode: disk, a node",
+            "its share, read for its tokens and its sha256",
+            f"{2 * text_mb / nodes / disk:.0f} s",
+        ],
+        [
+            "publish, divided: processor time, a node",
+            f"{publish * 1e3:.1f} ms/MB of text",
+            f"{publish * text_mb / cores:.1f} s",
+        ],
+        ["publish, divided: disk, a node", "tokens read twice, written once", f"{3 * tokens_mb / nodes / disk:.0f} s"],
+        ["open, each rank", "384 shards of 24 GB", f"{opened * 1e3:.0f} ms"],
+    ]
+    return table(["stage", "measured", "20 TB"], rows, left=2)
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "order-quality": ("order_quality.json", order_quality),
     "order-cost": ("order.json", order_cost),
@@ -272,6 +329,9 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "loaders-speed": ("loaders.json", loaders_speed),
     "loaders-first": ("loaders.json", loaders_first),
     "loaders-resume": ("loaders.json", loaders_resume),
+    **{f"scale-{axis}": ("scale.json", scale_axis(axis)) for axis in ("tokens", "documents", "shards", "sources")},
+    "scale-prepare": ("scale.json", scale_prepare),
+    "scale-paper": ("scale.json", scale_paper),
     "trainers-proven": ("trainers.json", trainers_proven),
     "loaders-long": ("loaders.json", loaders_long),
 }
