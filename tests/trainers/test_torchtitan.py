@@ -80,7 +80,7 @@ def test_a_validator_s_dataloader_ends_after_one_epoch_and_leaves_nothing_out(st
 
 
 def test_a_config_without_a_store_is_refused() -> None:
-    with pytest.raises(StoreError, match=r"the path of a store is None\. Give the folder it lies in"):
+    with pytest.raises(StoreError, match=r"the path of a store is None\. Give its folder"):
         built(None)  # type: ignore[arg-type]
 
 

@@ -36,13 +36,18 @@ app: typer.Typer = typer.Typer(
 
 def main() -> None:
     """Run the command line; of the processes that torchrun starts, the first one speaks and fails for all."""
-    nowhere = StringIO() if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0" else None
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        app(prog_name="windrow")
+    nowhere = None if os.environ["RANK"] == "0" else StringIO()
     with redirect_stdout(nowhere or sys.stdout), redirect_stderr(nowhere or sys.stderr):
         try:
             app(prog_name="windrow")
-        except SystemExit:
-            if sys.stderr is not nowhere:  # else torchrun would end the first one before it has spoken
-                raise
+        except SystemExit as end:
+            speaks = sys.stderr is not nowhere  # else torchrun would end the first one before it has spoken
+            status = int(end.code or 0) if speaks else 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # threads that wait for the other processes would abort this one while Python takes it down
 
 
 def _print_version(wanted: bool) -> None:

@@ -66,4 +66,3 @@ def joined(device: str) -> Iterator[Ranks]:
             raise SystemExit(1) from error
         sys.stderr = sys.__stderr__  # others than the first rank are silent
         raise
-    dist.destroy_process_group()
