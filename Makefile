@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
+# uv trusts what the system trusts, as pip and git do; the second name is that of older ones.
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
+
 .PHONY: demo test lint types dist lock docs site clean
 .PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers bench-scale
 
