@@ -101,7 +101,9 @@ def test_windrow_train_goes_on_exactly_after_a_signal_to_one_rank(number: int, a
     new = [*NEW, *MODEL, "--steps", 9, "--checkpoint-every", 4]
     ended, before = run_noted(2, "windrow", *new, end=(number, at_rank, 5))
     assert ended.returncode == 1
-    said_once(ended, "stopped after step 6 of 9;" if number == SIGTERM else "error: rank ")
+    if number == SIGTERM:
+        said_once(ended, "stopped after step 6 of 9;")
+    assert ended.stderr.count("error: rank ") <= (number == SIGKILL)  # torchrun may end the other before it has spoken
     assert ended.stderr.count("Traceback (most") == 1  # torchrun's own
     done, after = run_noted(int(then[0]), "windrow", "train", "--out", "run", "--resume")
     assert done.returncode == 0, done.stderr
