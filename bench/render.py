@@ -252,10 +252,12 @@ def trainers_proven(results: dict[str, Any]) -> str:
     for framework, tests in results["tests"].items():
         for name, row in tests.items():
             skipped = f", {row['skipped']} skipped: {escaped(row['why'])}" if row["skipped"] else ""
-            rows.append([framework.replace("_", " "), name, f"{row['passed']}{skipped}"])
+            failed = f", {row['failed']} failed" if row["failed"] else ""
+            rows.append([framework.replace("_", " "), name, f"{row['passed']}{failed}{skipped}"])
     versions = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
     head = ["in", "what held", "cases"]
-    return f"{results['date']}, Python {results['python']}: {versions}.\n\n{table(head, rows, left=2)}"
+    about = f"{results['date']}, Python {results['python']}: {versions}. {results.get('note', '')}".strip()
+    return f"{about}\n\n{table(head, rows, left=2)}"
 
 
 def scale_axis(name: str) -> Callable[[dict[str, Any]], str]:
