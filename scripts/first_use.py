@@ -73,6 +73,14 @@ def of_io() -> Iterator[str]:
     yield digest(plain("story.jsonl.zst"))
 
 
+def of_cloud() -> Iterator[str]:
+    """The text through the client of far stores, on files."""
+    from windrow.far.objects import Objects
+
+    Objects(Path.cwd().as_uri()).write("far.txt", TEXT.encode())
+    yield digest(plain("far.txt"))
+
+
 def of_ray() -> Iterator[str]:
     from windrow.preparing.ray_executor import RayExecutor
 

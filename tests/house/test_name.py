@@ -66,7 +66,7 @@ def test_the_project_is_distributed_under_that_name_and_its_extras_refer_to_it()
     assert list(project()["scripts"]) == ["windrow"]
     extras = project()["optional-dependencies"]
     own = [wanted for wants in extras.values() for wanted in wants if wanted.startswith("windrow")]
-    assert own == [f"{DISTRIBUTION}[torch,fast,hf,io]", f"{DISTRIBUTION}[all]"]
+    assert own == [f"{DISTRIBUTION}[torch,fast,hf,io,cloud]", f"{DISTRIBUTION}[all]"]
 
 
 def test_every_extra_that_a_remedy_names_is_one() -> None:
@@ -74,7 +74,7 @@ def test_every_extra_that_a_remedy_names_is_one() -> None:
     named = set(re.findall(r"install_line\([\"'](\w+)[\"']\)", text)) | set(
         re.findall(rf"{DISTRIBUTION}\[(\w+)\]", text)
     )
-    assert named >= {"torch", "fast", "hf", "io", "ray"}
+    assert named >= {"torch", "fast", "hf", "io", "cloud", "ray"}
     assert named <= set(project()["optional-dependencies"])
 
 

@@ -191,7 +191,7 @@ def test_every_extra_has_a_first_use_and_all_give_the_same_tokens_and_batches(tm
     first_use = script("first_use")
     extras = script("check_release").extras_of(ROOT / "pyproject.toml")
     assert not [name for name in extras if not hasattr(first_use, f"of_{name}")], "scripts/first_use.py tries each"
-    packages = {"torch": "torch", "fast": "gigatoken", "hf": "tokenizers", "io": "pyarrow"}
+    packages = {"torch": "torch", "fast": "gigatoken", "hf": "tokenizers", "io": "pyarrow", "cloud": "obstore"}
     here = [name for name, package in packages.items() if importlib.util.find_spec(package)]
     command = [sys.executable, ROOT / "scripts" / "first_use.py", *here]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
