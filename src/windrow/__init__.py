@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from windrow.look.report import write_report
     from windrow.look.when import sightings
     from windrow.preparing.prepare import prepare
+    from windrow.store.copying import copy_store
     from windrow.store.store import TokenStore, open_store
     from windrow.tokens.tokenizer import load_tokenizer
     from windrow.windows.mixture import Mixture
@@ -31,6 +32,7 @@ __all__ = [
     "TokenStore",
     "Windows",
     "check_model",
+    "copy_store",
     "explain",
     "from_text",
     "load_tokenizer",
@@ -48,6 +50,7 @@ _HOMES = {
     "TokenStore": "store.store",
     "Windows": "windows.windows",
     "check_model": "audit.check_model",
+    "copy_store": "store.copying",
     "explain": "look.explain",
     "from_text": "loader.from_text",
     "load_tokenizer": "tokens.tokenizer",

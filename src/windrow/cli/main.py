@@ -19,6 +19,7 @@ import typer
 
 from windrow.cli import options as o
 from windrow.cli.audit import bench, check, plan
+from windrow.cli.copying import copy
 from windrow.cli.flags import DestLast
 from windrow.cli.look import report, show, trace, when
 from windrow.cli.terminal import command, output_console
@@ -173,7 +174,7 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
         print_summary(output_console(), name, summary)
 
 
-for _body in (show, when, trace, report, plan, check, bench):
+for _body in (copy, show, when, trace, report, plan, check, bench):
     app.command()(_body)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from windrow.preparing.tally import Report
 
 __all__ = [
+    "bytes_progress",
     "command",
     "error_console",
     "output_console",
@@ -197,3 +198,10 @@ def search_progress(num_tokens: int) -> Iterator[Callable[[int, int], None]]:
     """Yields ``on_progress(num_tokens searched, found)``."""
     with _progress(time.perf_counter()) as show:
         yield lambda done, found: show(f"searching, {found} found", time.perf_counter(), done, num_tokens)
+
+
+@contextmanager
+def bytes_progress(doing: str) -> Iterator[Callable[[int], None]]:
+    """Yields ``on_bytes(done)``: how many bytes are done, of no known number."""
+    with _progress(time.perf_counter()) as show:
+        yield lambda done: show(f"{doing}: {done / 1e6:,.1f} MB", time.perf_counter(), done, None)

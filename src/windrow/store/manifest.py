@@ -23,11 +23,14 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "MOST_CATEGORIES",
+    "SAFE_NAME",
     "Column",
     "ColumnFile",
     "Manifest",
     "Shard",
     "describe",
+    "files_of",
+    "parse_manifest",
     "read_manifest",
     "read_sources",
 ]
@@ -38,7 +41,7 @@ BOUNDARIES: dict[str, list[str]] = {"eos": ["eos_id"], "bos": ["bos_id"], "both"
 COLUMN_TYPES = ("int64", "float64", "bool", "category")
 MOST_CATEGORIES = 1 << 16
 _ITEMSIZE = {"uint16": 2, "uint32": 4}  # bytes, by dtype
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,13 @@ class Shard:
     counts: str | None = None
     counts_sha256: str | None = None
     columns: tuple[ColumnFile, ...] = ()
+
+
+def files_of(shard: Shard) -> dict[str, str]:
+    """The sha256 of each file of a shard, by its name: tokens first."""
+    named = {shard.file: shard.sha256, shard.documents: shard.documents_sha256, shard.origins: shard.origins_sha256}
+    named |= {shard.counts: str(shard.counts_sha256)} if shard.counts is not None else {}
+    return named | {column.file: column.sha256 for column in shard.columns}
 
 
 @dataclass(frozen=True)
@@ -117,10 +127,8 @@ class Manifest:
     def sums(self) -> dict[str, str]:
         """The sha256 of each file of the store, by its name."""
         named = {self.sources["file"]: self.sources["sha256"]}
-        for s in self.shards:
-            named |= {s.file: s.sha256, s.documents: s.documents_sha256, s.origins: s.origins_sha256}
-            named |= {s.counts: str(s.counts_sha256)} if s.counts is not None else {}
-            named |= {column.file: column.sha256 for column in s.columns}
+        for shard in self.shards:
+            named |= files_of(shard)
         return named
 
     def to_json(self) -> str:
@@ -154,30 +162,36 @@ _SHAPE = _shape(Manifest, _OPTIONAL) | {
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check ``folder/manifest.json``. Raises ``StoreError`` when it is missing, damaged or untrue."""
-    fields = _load(folder)
-    if fields.get("format") != FORMAT or fields.get("version") not in (1, 2):
-        raise StoreError(
-            f"{folder / MANIFEST} is of format {fields.get('format')!r} version {fields.get('version')!r}, and this "
-            f"windrow reads {FORMAT!r} versions 1 and 2. Prepare the store again, or use the windrow that "
-            "wrote it."
-        )
-    try:
-        manifest = _parse(fields)
-    except (TypeError, ValueError) as error:
-        raise _damaged(folder, str(error)) from error
+    manifest = parse_manifest(_load(folder), folder)
     _check_files(folder, manifest)
     return manifest
 
 
-def _load(folder: Path) -> dict[str, Any]:
+def parse_manifest(raw: bytes, folder: object) -> Manifest:
+    """The manifest that ``folder`` holds, of its bytes; what it says of files is not looked at."""
+    try:
+        fields = read_json(raw, dict)
+    except ValueError as error:
+        raise _damaged(folder, str(error)) from error
+    if fields.get("format") != FORMAT or fields.get("version") not in (1, 2):
+        raise StoreError(
+            f"{folder}/{MANIFEST} is of format {fields.get('format')!r} version {fields.get('version')!r}, and this "
+            f"windrow reads {FORMAT!r} versions 1 and 2. Prepare the store again, or use the windrow that "
+            "wrote it."
+        )
+    try:
+        return _parse(fields)
+    except (TypeError, ValueError) as error:
+        raise _damaged(folder, str(error)) from error
+
+
+def _load(folder: Path) -> bytes:
     path = folder / MANIFEST
     _require_plain(path)
     try:
-        return dict(read_json(path.read_bytes(), dict))
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(_no_manifest(folder)) from None
-    except ValueError as error:
-        raise _damaged(folder, str(error)) from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -206,9 +220,9 @@ def _no_manifest(folder: Path) -> str:
     )
 
 
-def _damaged(folder: Path, what: str) -> StoreError:
+def _damaged(folder: object, what: str) -> StoreError:
     return StoreError(
-        f"{folder / MANIFEST} is damaged ({what}), so nothing in this folder can be trusted. Restore the file from a "
+        f"{folder}/{MANIFEST} is damaged ({what}), so nothing in this folder can be trusted. Restore the file from a "
         "copy, or prepare the store again."
     )
 
@@ -223,7 +237,7 @@ def _parse(fields: Mapping[str, Any]) -> Manifest:
     if not shards:
         raise ValueError("it names no shards")
     _check_optional(manifest, fields["version"])
-    if unsafe := [name for name in manifest.sums if not _SAFE_NAME.fullmatch(name)]:
+    if unsafe := [name for name in manifest.sums if not SAFE_NAME.fullmatch(name)]:
         raise ValueError(f"the file name {unsafe[0]!r} could lead out of the folder")
     _check_ids(manifest)
     for what in ("num_tokens", "num_documents"):
