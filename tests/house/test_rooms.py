@@ -14,7 +14,7 @@ PACKAGE = Path(windrow.__file__).parent
 
 # A room imports only what is named before it; rooms between two "<" know nothing of each other.
 LINE = (
-    "arrays, distribution, errors, shown, gpt, quality, testing < order < tokens < far < text, store "
+    "arrays, distribution, errors, shown, system, gpt, quality, testing < order < tokens < far < text, store "
     "< windows, preparing < batches < loader < runs, textbook, trainers < audit < look < training < cli"
 )
 FLOORS = {room: floor for floor, rooms in enumerate(LINE.split(" < ")) for room in rooms.split(", ")}

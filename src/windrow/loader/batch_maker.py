@@ -20,7 +20,7 @@ from windrow.loader.prefetch import prefetched
 from windrow.loader.recipe import Recipe
 from windrow.loader.samples import Samples
 from windrow.order.steps import StepSizes
-from windrow.store.shards import disk_reads
+from windrow.system import disk_reads
 from windrow.windows.draw import Draw
 
 if TYPE_CHECKING:

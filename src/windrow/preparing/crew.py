@@ -6,7 +6,6 @@ of an executor: ``submit``, and a ``BrokenExecutor`` in the future whose worker 
 have ``done`` and ``result`` (submitit's) will do.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 from windrow.errors import PrepareError, whole_number
 from windrow.preparing.workers import Workers
+from windrow.system import num_cores
 
 __all__ = ["Crew", "Here", "crew_for", "run"]
 
@@ -68,7 +68,7 @@ def crew_for(tokenizer: object, *, workers: int | None, memory: int | None, exec
     """As many workers as there are cores, or as ``memory`` allows; none for a tokenizer that lives in ``__main__``."""
     workers = None if workers is None else whole_number("workers", workers)
     memory = None if memory is None else whole_number("memory, in bytes,", memory)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     if executor is not None:
         return Crew(workers or getattr(executor, "_max_workers", None) or cores, executor)
     if type(tokenizer).__module__ == "__main__":

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from windrow.arrays import Int64
 from windrow.errors import PrepareError, read_json
 from windrow.store.whole import write_whole
+from windrow.system import takes_lock
 from windrow.tokens.encoder import COLUMNS
 
 __all__ = ["DamagedItemError", "ItemFile", "ItemWriter", "locked", "remove_left_over", "remove_work", "write_item"]
@@ -154,7 +155,7 @@ def _lock(folder: Path, name: str, *, shared: bool = False) -> int:
             descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
             continue  # a writer that has just finished removed the folder
-        if not _take(descriptor, shared):
+        if not takes_lock(descriptor, shared=shared):
             os.close(descriptor)
             raise PrepareError(
                 f"another windrow prepare is writing to {folder.parent} now ({folder / name} is locked). Two writers "
@@ -164,21 +165,6 @@ def _lock(folder: Path, name: str, *, shared: bool = False) -> int:
             if os.fstat(descriptor).st_ino == os.stat(folder / name).st_ino:
                 return descriptor
         os.close(descriptor)
-
-
-def _take(descriptor: int, shared: bool) -> bool:
-    try:
-        if os.name == "nt":  # no shared locks there
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # PermissionError: how Windows says so
-        return False
-    return True
 
 
 def remove_left_over(dest: Path) -> None:

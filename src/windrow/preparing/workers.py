@@ -18,6 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from typing import IO, Any, TypeVar, cast
 
+from windrow.system import APART, memory_of
+
 __all__ = ["Workers", "serve"]
 
 R = TypeVar("R")
@@ -76,7 +78,7 @@ class Workers(ThreadPoolExecutor):
             self._end(child)
             code = child.returncode
             raise BrokenExecutor(f"killed by signal {-code}" if code < 0 else f"ended with status {code}") from error
-        held = _rss(child.pid)
+        held = memory_of(child.pid)
         self._children[child] = least = min(held, self._children[child] or held)
         if held > max(self._max_rss, 1.5 * least):
             self._end(child)
@@ -98,7 +100,7 @@ class Workers(ThreadPoolExecutor):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
-                process_group=0,  # a Ctrl-C in the terminal is for the parent, which decides
+                **APART,  # a Ctrl-C in the terminal is for the parent, which decides
             )
             self._children[child] = 0
         return child
@@ -173,12 +175,3 @@ def _that_travels(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__module__}.{type(error).__name__}: {error}")
     return error
-
-
-def _rss(pid: int) -> int:
-    """Bytes of memory that a process holds (0 where that is not known)."""
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0

@@ -7,9 +7,7 @@ mapping keeps a descriptor below Python 3.13, and none from there on.
 import errno
 import mmap
 import os
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -22,10 +20,10 @@ from numpy.typing import NDArray
 from windrow.arrays import Int64, Tokens, grouped
 from windrow.errors import StoreError
 from windrow.store.manifest import Column, Manifest, Shard
+from windrow.system import advise_mapping, map_descriptor, may_open_more
 
 __all__ = [
     "advise",
-    "disk_reads",
     "map_column",
     "map_documents",
     "map_file",
@@ -34,7 +32,6 @@ __all__ = [
     "require_rising",
 ]
 
-_NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _LIMITS = {
     errno.EMFILE: "this process's limit of open files (ulimit -n)",
     errno.ENFILE: "this machine's limit of open files (fs.file-max)",
@@ -54,11 +51,11 @@ def map_file(path: Path, needed: int = 1, *, at_random: bool = False) -> mmap.mm
         try:
             if not os.fstat(descriptor).st_size:
                 return b""
-            mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, **_NO_DESCRIPTOR)
+            mapped = map_descriptor(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno == errno.EMFILE and _may_open_more():
+        if error.errno == errno.EMFILE and may_open_more():
             return map_file(path, needed, at_random=at_random)
         if limit := _LIMITS.get(error.errno or 0):
             raise StoreError(
@@ -68,43 +65,22 @@ def map_file(path: Path, needed: int = 1, *, at_random: bool = False) -> mmap.mm
         raise StoreError(
             f"{path} cannot be read: {error.strerror}. Restore it from a copy, or prepare the store again."
         ) from error
-    if at_random and hasattr(mmap, "MADV_RANDOM"):
-        mapped.madvise(mmap.MADV_RANDOM)
+    if at_random:
+        advise_mapping(mapped, "MADV_RANDOM")
     return mapped
-
-
-def _may_open_more() -> bool:
-    """Raise the soft limit on open files to the hard one, if that is more."""
-    with suppress(ImportError, ValueError, OSError):  # no such module, or a hard limit that is none
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return soft != hard
-    return False
 
 
 def advise(tokens: Tokens, starts: Int64, stops: Int64, advice: str) -> None:
     """Tell the kernel how those of mapped ``tokens`` from ``starts`` to ``stops`` (n,) are read, neighbours at once."""
-    mapped, known = getattr(tokens.base, "obj", tokens.base), getattr(mmap, advice, None)
-    if known is None or not isinstance(mapped, mmap.mmap):
+    mapped = getattr(tokens.base, "obj", tokens.base)
+    if not isinstance(mapped, mmap.mmap):
         return
     order, size = np.argsort(starts), mmap.PAGESIZE
     begins, ends = starts[order] * tokens.itemsize // size, -(-stops[order] * tokens.itemsize // size)
     reach = np.maximum.accumulate(ends)
     heads = np.flatnonzero(np.append(True, begins[1:] > reach[:-1]))
     for begin, end in zip(begins[heads].tolist(), reach[np.append(heads[1:], 0) - 1].tolist(), strict=True):
-        mapped.madvise(known, begin * size, (end - begin) * size)
-
-
-def disk_reads() -> int:
-    """How often this thread has waited for a page, or had blocks read, so far; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    used = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
-    return used.ru_majflt + used.ru_inblock
+        advise_mapping(mapped, advice, begin * size, (end - begin) * size)
 
 
 def map_documents(folder: Path, shard: Shard, *, is_last: bool) -> Int64:

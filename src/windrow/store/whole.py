@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from windrow.system import sync_folder
+
 __all__ = ["append_whole", "write_whole"]
 
 T = TypeVar("T")
@@ -45,7 +47,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], T], *, durable: bool = T
             temporary.unlink()
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     return written
 
 
@@ -96,14 +98,3 @@ class _Counted(io.FileIO):
                 "before is untouched"
             )
         raise OSError(code, message, str(path)) from self.refused
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` durable (no-op where folders cannot be opened, as on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

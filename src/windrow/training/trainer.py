@@ -9,7 +9,6 @@ It does not do: mixed precision, or any loop but this one. Importing it imports 
 
 import json
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
 from windrow.loader.loader import Loader
 from windrow.store.whole import append_whole, write_whole
+from windrow.system import stop_signals
 from windrow.training.checkpoint import CHECKPOINT, REMEDY, check_parts, read_checkpoint, write_checkpoint
 from windrow.training.ranks import Ranks
 from windrow.training.run import Run, Settings
@@ -262,9 +262,5 @@ def stop_asked(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Callabl
         with suppress(RuntimeError):  # it came while a message was being written
             say(f"finishing step {trainer.step + 1}; again to stop now")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with stop_signals(note):
         yield lambda: trainer.ranks.total(seen) > 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
