@@ -1,5 +1,6 @@
 """Mixtures: exact shares, own epochs, stages, and what they refuse."""
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -30,6 +31,19 @@ def test_every_block_holds_the_exact_counts_that_the_recipe_states() -> None:
     for block in range(3):
         assert members_in(loader, block * BLOCK, BLOCK) == {"web": 52_429, "code": 13_107}
     assert mixture.recipe()["stages"] == {"0": {"code": 13_107, "web": 52_429}}
+
+
+@pytest.mark.parametrize("block", [256, 4096, 2**17])
+def test_a_block_of_another_size_holds_exact_counts_and_is_part_of_the_recipe(block: int) -> None:
+    stages = {3 * block: {"web": 1, "code": 3}}
+    mixture = Mixture({"web": (numbered(1000), 3), "code": (numbered(77), 1)}, stages=stages, block=block)
+    loader = Loader(mixture, 256, seed=3, epochs=None)
+    shares = [members_in(loader, first, block) for first in range(0, 5 * block, block)]
+    more, less = block * 3 // 4, block // 4
+    assert shares == [{"web": more, "code": less}] * 3 + [{"web": less, "code": more}] * 2
+    assert json.loads(loader.recipe)["mixture"]["block"] == block
+    for sample in loader.lookup(13):
+        assert loader.positions_of(sample.window, sample.epoch, member=sample.member) == sample.position
 
 
 @given(st.lists(st.one_of(st.just(0.0), st.floats(1e-3, 1e3)), min_size=1, max_size=12).filter(any))
@@ -170,6 +184,12 @@ def windows_of_length(max_length: int) -> Windows:
         ({"a": 0, "b": 0}, {}, "not all 0"),
         ({"a": 1e-9, "b": 1.0}, {}, r"the weight 1e-09 of 'a'.*smallest weight here is about 1.53e-05"),
         ({"a": 1.0, "b": 1.0}, {"stages": {100: {"a": 1, "b": 1}}}, "stage 100 is no multiple of 65536.*Use 65536"),
+        ({"a": 1.0, "b": 1.0}, {"stages": {BLOCK + 512: {"a": 1}}}, "Use 65536 or 131072, or block=512"),
+        ({"a": 1.0, "b": 1.0}, {"stages": {BLOCK + 384: {"a": 1}}, "block": 512}, "Use 65536 or 66048"),
+        ({"a": 0.001, "b": 1.0}, {"block": 256}, r"block of 256.*about 0.00391; give that, 0, block=512, or merge"),
+        ({"a": 1.0}, {"block": 100}, "block is 100, and it must be a whole number, 256 or more"),
+        ({"a": 1.0}, {"block": 1000}, r"block is 1000, and it is a power of two from 256 to 1048576.*Use block=512"),
+        ({"a": 1.0}, {"block": 2**21}, "Use block=1048576"),
         ({"a": 1.0, "b": 1.0}, {"stages": {BLOCK: {"a": 1}}}, r"stage 65536: weights are given for \['a'\]"),
         ({"a": 1.0, "b": 1.0}, {"stages": {BLOCK: {"a": 1, "b": 1, "c": 1}}}, "Name every member"),
         ({"a": 1.0}, {"epoch_samples": 0}, "epoch_samples is 0"),

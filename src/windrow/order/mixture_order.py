@@ -1,8 +1,8 @@
 """The order of a mixture: position -> (member, window, epoch), with exact shares in every block.
 
-Guarantee: each block of 65 536 positions holds fixed integer counts per member, its slots permuted by key; within a
-block a member's samples come in the member's own order, and each member runs its own epochs. Cost: a table for each
-block touched (2 ms, 1.5 MB, the last four kept); nothing grows with the length of the run.
+Guarantee: each block of positions (65 536 unless told) holds fixed integer counts per member, its slots permuted by
+key; within a block a member's samples come in the member's own order, and each member runs its own epochs. Cost: a
+table for each block touched (of 65 536: 2 ms, 1.5 MB), the last four kept; nothing grows with the length of the run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ _KEPT = 4
 class _Table(NamedTuple):
     """One block: whose each slot is, its rank among that member's slots, and the slots sorted by member and rank."""
 
-    member: Int64  # (BLOCK,)
-    rank: Int64  # (BLOCK,)
-    slots: Int64  # (BLOCK,)
+    member: Int64  # (block,)
+    rank: Int64  # (block,)
+    slots: Int64  # (block,)
 
 
 class MixtureOrder:
@@ -34,7 +34,8 @@ class MixtureOrder:
     Args:
         num_samples: of each member, by name.
         stages: ``(first block, samples of each member in a block)``, rising, the first at block 0. Each row of counts
-            is in the order of the sorted names and adds up to 65 536.
+            is in the order of the sorted names and adds up to ``block``.
+        block: positions in a block.
         epoch_samples: positions in one epoch of the mixture.
         seed, shuffle, shuffle_block: as in ``MemberOrder``. The slots of a block are permuted in any case.
     """
@@ -44,13 +45,15 @@ class MixtureOrder:
         num_samples: Mapping[str, int],
         stages: Sequence[tuple[int, Sequence[int]]],
         *,
+        block: int = BLOCK,
         epoch_samples: int,
         seed: int,
         shuffle: bool = True,
         shuffle_block: int | None = None,
     ) -> None:
         self.epoch_samples = epoch_samples
-        self._slots = Permutation(BLOCK, "mixture", seed)
+        self._block = block
+        self._slots = Permutation(block, "mixture", seed)
         self.members: list[MemberOrder] = [
             MemberOrder(num_samples[name], seed=seed, name=name, shuffle=shuffle, shuffle_block=shuffle_block)
             for name in sorted(num_samples)
@@ -68,7 +71,7 @@ class MixtureOrder:
         """``(member, window, epoch)``, each (B,) int64, of ``positions`` (B,) int64."""
         positions = np.asarray(positions, dtype=np.int64)
         member, index = np.empty_like(positions), np.empty_like(positions)
-        block, slot = np.divmod(positions, BLOCK)
+        block, slot = np.divmod(positions, self._block)
         for one, here in grouped(block):
             table = self._table(one)
             member[here] = table.member[slot[here]]
@@ -89,12 +92,12 @@ class MixtureOrder:
         out, drawn = np.full(index.shape, -1, dtype=np.int64), np.flatnonzero(count)
         for one, which in grouped(block[drawn]):
             first, here = int(self._counts[self._stage(one), :member].sum()), drawn[which]
-            out[here] = counted(block[here], BLOCK, self._table(one).slots[first + rank[here]])
+            out[here] = counted(block[here], self._block, self._table(one).slots[first + rank[here]])
         return out
 
     def samples_before(self, position: int) -> list[int]:
         """How many samples of each member come before ``position``."""
-        block, slot = divmod(position, BLOCK)
+        block, slot = divmod(position, self._block)
         partial = np.bincount(self._table(block).member[:slot], minlength=len(self.members)) if slot else 0
         counts: list[int] = (self._before_block(block) + partial).tolist()
         return counts
@@ -117,11 +120,11 @@ class MixtureOrder:
 
     def _make_table(self, block: int) -> _Table:
         edges = np.cumsum(self._counts[self._stage(block)])  # (M,) one past each member's values
-        values = self._slots.forward(np.arange(BLOCK), block)
+        values = self._slots.forward(np.arange(self._block), block)
         member = np.searchsorted(edges, values, side="right")
         slots = np.argsort(member, kind="stable")
-        rank = np.empty(BLOCK, dtype=np.int64)
-        rank[slots] = np.arange(BLOCK) - np.concatenate([[0], edges])[member[slots]]
+        rank = np.empty(self._block, dtype=np.int64)
+        rank[slots] = np.arange(self._block) - np.concatenate([[0], edges])[member[slots]]
         return _Table(member.astype(np.int64), rank, slots)
 
 

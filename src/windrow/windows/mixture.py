@@ -1,11 +1,11 @@
 """Members, weights and stages -> what a loader draws from; or members one after another.
 
-Guarantee: weights become integer counts in every block of 65 536 positions (largest remainder), and the recipe holds
-the integers; a weight too small for one sample a block is an error, not a silent zero. Cost: arithmetic on names.
+Guarantee: weights become integer counts in every block of positions (largest remainder), and the recipe holds the
+integers; a weight too small for one sample a block is an error, not a silent zero. Cost: arithmetic on names.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -15,6 +15,8 @@ from windrow.order.order import PlainOrder
 from windrow.windows.windows import Windows
 
 __all__ = ["InTurn", "Mixture"]
+
+_SMALLEST, _LARGEST = 256, 1 << 20  # blocks: of 256 a step costs more, of 2**20 a table takes 25 MB
 
 
 class InTurn(Fixed):
@@ -42,10 +44,12 @@ class Mixture(Fixed):
     Args:
         members: ``{name: (windows, weight)}``. Weights are relative, 0 or more. Shuffles are keyed by the names, so
             that adding a member moves none of the others' own orders.
-        stages: ``{position: {name: weight}}``: other weights from a position on, a multiple of 65 536; every member
-            named (0 leaves it out). What came before stays as it was.
+        stages: ``{position: {name: weight}}``: other weights from a position on, a multiple of ``block``; every
+            member named (0 leaves it out). What came before stays as it was.
         epoch_samples: positions in one epoch; the sum of the members' samples unless given.
         max_repeats: how many epochs of its own a member may run; a loader that would go beyond raises.
+        block: positions in which the shares are exact, a power of two from 256 to 2**20. A smaller one has stages at
+            more positions, and no weight below 1 / block.
 
     Raises ``WindrowError`` for weights that are no shares, and for members of different ``max_length``.
     """
@@ -57,6 +61,7 @@ class Mixture(Fixed):
         stages: Mapping[int, Mapping[str, float]] | None = None,
         epoch_samples: int | None = None,
         max_repeats: int | None = None,
+        block: int = BLOCK,
     ) -> None:
         if not members:
             raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
@@ -64,6 +69,7 @@ class Mixture(Fixed):
         self._names = list(members)  # in the order given
         self.members: dict[str, Windows] = {name: members[name][0] for name in sorted(members)}
         self.max_length: int = self._same_length()
+        self.block: int = _power_of_two(block)
         later = _mapping(stages or {}, "stages", "{65536: {name: weight}}")
         weights = {0: {name: weight for name, (_, weight) in members.items()}, **later}
         positions = sorted(whole_number("the position of a stage", position, at_least=0) for position in weights)
@@ -76,7 +82,8 @@ class Mixture(Fixed):
         """The order of this mixture under ``seed``."""
         return MixtureOrder(
             {name: member.num_samples for name, member in self.members.items()},
-            [(position // BLOCK, counts) for position, counts in self._counts.items()],
+            [(position // self.block, counts) for position, counts in self._counts.items()],
+            block=self.block,
             epoch_samples=self.epoch_samples,
             seed=seed,
             shuffle=shuffle,
@@ -90,7 +97,7 @@ class Mixture(Fixed):
     def recipe(self) -> dict[str, Any]:
         """The part of the recipe that a mixture fixes: integer counts by position and name."""
         stages = {str(p): dict(zip(self.members, counts, strict=True)) for p, counts in self._counts.items()}
-        return {"block": BLOCK, "stages": stages, "epoch_samples": self.epoch_samples}
+        return {"block": self.block, "stages": stages, "epoch_samples": self.epoch_samples}
 
     def check_repeats(self, samples: Mapping[str, int]) -> None:
         """Raise ``WindrowError`` when so many ``samples`` of a member are more epochs of its own than may be."""
@@ -114,28 +121,29 @@ class Mixture(Fixed):
 
     def _block_counts(self, position: int, weights: Mapping[str, float]) -> list[int]:
         self._check_weights(position, weights)
-        total = math.fsum(weights.values())
-        shares = [weights[name] / total * BLOCK for name in self.members]
-        counts = [math.floor(share) for share in shares]
-        by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - shares[i], i))
-        for i in by_remainder[: BLOCK - sum(counts)]:
-            counts[i] += 1
+        ordered = [weights[name] for name in self.members]
+        counts = _counts(ordered, self.block)
         lost = [name for name, count in zip(self.members, counts, strict=True) if not count and weights[name]]
         if lost:
+            total = math.fsum(ordered)
+            larger = (1 << n for n in range(self.block.bit_length(), _LARGEST.bit_length()))
+            enough = next((size for size in larger if _counts(ordered, size).count(0) == ordered.count(0)), None)
             raise WindrowError(
                 f"the weight {weights[lost[0]]} of {lost[0]!r} is {weights[lost[0]] / total:.3g} of all, less than one "
-                f"sample in a block of {BLOCK}: it would never be drawn. The smallest weight here is about "
-                f"{total / BLOCK:.3g}; give that, 0, or merge it with another member."
+                f"sample in a block of {self.block}: it would never be drawn. The smallest weight here is about "
+                f"{total / self.block:.3g}; give that, 0,{f' block={enough},' if enough else ''} or merge it with "
+                "another member."
             )
         return counts
 
     def _check_weights(self, position: int, weights: Mapping[str, float]) -> None:
         at = f"stage {position}: " if position else ""
-        if position % BLOCK:
-            near = max(1, round(position / BLOCK)) * BLOCK
+        if position % self.block:
+            before, divides = position // self.block * self.block, position & -position
             raise WindrowError(
-                f"stage {position!r} is no multiple of {BLOCK}, and weights change on block edges only, where shares "
-                f"are exact. Use {near}."
+                f"stage {position!r} is no multiple of {self.block}, and weights change on block edges only, where "
+                f"shares are exact. Use {f'{before} or ' if before else ''}{before + self.block}"
+                f"{f', or block={divides}' if divides >= _SMALLEST else ''}."
             )
         if set(_mapping(weights, f"stage {position}", "{name: weight}")) != set(self.members):
             raise WindrowError(
@@ -148,6 +156,28 @@ class Mixture(Fixed):
                 f"{at}weights are {bad or dict(weights)}, and they are shares: finite, 0 or more, not all 0. For equal "
                 "shares give every member 1."
             )
+
+
+def _counts(weights: Sequence[float], block: int) -> list[int]:
+    """How many samples of a ``block`` each of ``weights`` gets, by largest remainder."""
+    total = math.fsum(weights)
+    shares = [weight / total * block for weight in weights]
+    counts = [math.floor(share) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - shares[i], i))
+    for i in by_remainder[: block - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def _power_of_two(block: object) -> int:
+    """``block``, or the ``ValueError`` that says which blocks there are."""
+    size = whole_number("block", block, at_least=_SMALLEST)
+    if size & (size - 1) or size > _LARGEST:
+        raise WindrowError(
+            f"block is {size}, and it is a power of two from {_SMALLEST} to {_LARGEST}: so many positions hold exact "
+            f"shares. Use block={min(1 << (size.bit_length() - 1), _LARGEST)}."
+        )
+    return size
 
 
 def _require_members(members: object) -> None:
