@@ -124,3 +124,29 @@ def test_a_package_that_cannot_leave_special_tokens_alone_is_refused(tmp_path, m
     old.Tokenizer, old.__version__ = object, "0.15.0"
     monkeypatch.setitem(sys.modules, "tokenizers", old)
     says(message(load_tokenizer, path), "tokenizers 0.15.0", "--upgrade")
+
+
+def test_each_id_of_a_byte_level_file_has_its_bytes_half_a_characters_too(tmp_path):
+    known = load_tokenizer(hf_file(tmp_path, more=["<think>", "é e"]))
+    for text in ("naïve 天 the quick\x00\xa0", "<think>é e."):
+        ids = known.encode(text)
+        assert b"".join(known.token_bytes[token] for token in ids) == text.encode()
+    assert known.token_bytes[known.eos_id] == EOT.encode()
+
+
+def test_blanks_and_single_bytes_of_a_metaspace_file_are_bytes_and_other_decoders_do_not_tell(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    vocab = {"</s>": 0, "<0xE5>": 1, "\u2581hay": 2, "\u2581\u2581": 3}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="</s>"))
+    made.add_special_tokens(["</s>"])
+    path = tmp_path / "tokenizer.json"
+    decoders = tokenizers.decoders
+    metaspace = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    for decoder in (decoders.Sequence(metaspace), decoders.Metaspace()):
+        made.decoder = decoder
+        made.save(str(path))
+        assert load_tokenizer(path).token_bytes == {0: b"</s>", 1: b"\xe5", 2: b" hay", 3: b"  "}
+    for decoder in (decoders.WordPiece(), None):
+        made.decoder = decoder
+        made.save(str(path))
+        says(message(lambda: load_tokenizer(path).token_bytes), str(decoder and "WordPiece"), "Leave num_bytes out")

@@ -27,6 +27,9 @@ class Batch:
 
     What ``Loader(..., outputs=)`` asked for is an attribute too, B rows of L places each; docs/documents.md has more:
 
+    - ``member_ids`` (B,) int64: whose row it is, a place in ``list(loader.members)``; -1 for a row without data.
+    - ``num_bytes`` (B,) int64: the bytes of text that the row's targets stand for, of those that count; a special
+      token has 0. A sum of losses in nats by ``ln 2`` and a sum of these is bits per byte.
     - ``document_ids`` (B, L) int64: which document of its member's store each input is of, -1 in padding.
     - ``position_ids`` (B, L) int64: counted from 0 at each row's start and wherever the document changes.
     - ``cu_seqlens`` (n,) int32: where these stretches begin in the flattened B * L places, then B * L, repeated, so

@@ -1,14 +1,14 @@
-"""Where documents begin and end inside the rows of a batch, as the arrays that attention kernels take.
+"""Where documents begin and end inside the rows of a batch, as the arrays that attention kernels take; whose rows.
 
-Guarantee: everything here comes from the boundaries of the store, never from looking for eos. Rows of different
-documents, one-token documents, padding and rows without data are all the same to it. Cost: a few passes over the
-(B, L + 1) places of a batch, no loop over samples, nothing when nothing was asked for. Inputs and targets do not
+Guarantee: everything about documents comes from the boundaries of the store, never from looking for eos. Rows of
+different documents, one-token documents, padding and rows without data are all the same to it. Cost: a few passes over
+the (B, L + 1) places of a batch, no loop over samples, nothing when nothing was asked for. Inputs and targets do not
 change, except for the targets that ``mask_targets`` takes out.
 """
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,31 @@ from numpy.typing import NDArray
 from windrow.arrays import Int64, Mask
 from windrow.batches.attention import block_mask, dense_mask
 from windrow.batches.batch import Batch
+from windrow.batches.num_bytes import NumBytes
 from windrow.errors import brief
 from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MASK_TARGETS", "OUTPUTS", "Boundaries", "MaskTargets"]
+__all__ = ["MASK_TARGETS", "OUTPUTS", "Boundaries", "Held", "MaskTargets"]
 
 MaskTargets = Literal["document_edges"]
 MASK_TARGETS = ("document_edges",)
-OUTPUTS = ("block_mask", "cu_seqlens", "dense_mask", "document_ids", "max_seqlen", "position_ids")
+_OF_ROWS = ("member_ids", "num_bytes")
+OUTPUTS = ("block_mask", "cu_seqlens", "dense_mask", "document_ids", "max_seqlen", "position_ids", *_OF_ROWS)
 _TORCH_ONLY = {"block_mask": block_mask, "dense_mask": dense_mask}
 
 
+class Held(NamedTuple):
+    """What the n rows of some steps hold: whose they are, -1 without data, and their documents where one asks."""
+
+    members: Int64  # (n,)
+    documents: Int64 | None  # (n, L + 1)
+
+
 class Boundaries:
-    """What a loader was asked to say of documents: ``outputs`` by name, and which targets it masks.
+    """What a loader was asked to say of its rows: ``outputs`` by name, and which targets it masks.
 
     Raises ``ValueError`` for a name that is none, and for a torch mask where there is no device.
     """
@@ -41,7 +50,9 @@ class Boundaries:
     ) -> None:
         self.outputs: frozenset[str] = _checked(outputs, mask_targets, on_device)
         self.mask_targets = mask_targets
+        self.of_documents: bool = bool(self.outputs.difference(_OF_ROWS) or mask_targets)
         self._most_segments = 0
+        self._num_bytes = NumBytes(members) if "num_bytes" in self.outputs else None
         if "cu_seqlens" in self.outputs:  # one more for padding
             self._most_segments = max(min(member.max_documents + 1, member.max_length) for member in members)
 
@@ -55,13 +66,20 @@ class Boundaries:
         same: Mask = documents[:, 1:] == documents[:, :-1]
         return same if mask is None else same & mask
 
-    def attached(self, batches: Iterable[Batch], documents: Int64, num_steps: int) -> Iterator[Batch]:
-        """``batches`` of ``num_steps`` steps with the outputs asked for; ``documents`` is (num_steps * B, L + 1)."""
-        inside = np.ascontiguousarray(documents[:, :-1])  # (num_steps * B, L)
-        for batch, rows in zip(batches, np.split(inside, num_steps), strict=True):
-            outputs = self._of(rows)
-            on_device = not isinstance(batch.inputs, np.ndarray)
-            yield replace(batch, outputs=self._moved(outputs, rows, batch.inputs.device) if on_device else outputs)
+    def attached(self, batches: Iterable[Batch], held: Held, num_steps: int) -> Iterator[Batch]:
+        """``batches`` of ``num_steps`` steps with the outputs asked for, of what their rows hold."""
+        documents: Iterable[Int64 | None] = [None] * num_steps
+        if held.documents is not None:
+            inside = np.ascontiguousarray(held.documents[:, :-1])  # (num_steps * B, L)
+            documents = np.split(inside, num_steps)
+        for batch, members, rows in zip(batches, np.split(held.members, num_steps), documents, strict=True):
+            outputs = {"member_ids": members} if "member_ids" in self.outputs else {}
+            outputs |= {} if rows is None else self._of(rows)
+            if not isinstance(batch.inputs, np.ndarray):
+                outputs = self._moved(outputs, rows, batch.inputs.device)
+            if self._num_bytes:
+                outputs["num_bytes"] = self._num_bytes.of(batch.targets, members)
+            yield replace(batch, outputs=outputs)
 
     def _of(self, documents: Int64) -> dict[str, Any]:
         """The outputs of rows (B, L) whose places hold these documents, -1 where there is none."""
@@ -86,9 +104,9 @@ class Boundaries:
         out[: len(edges)] = edges
         return out
 
-    def _moved(self, outputs: dict[str, Any], documents: Int64, device: "torch.device") -> dict[str, Any]:
+    def _moved(self, outputs: dict[str, Any], documents: Int64 | None, device: "torch.device") -> dict[str, Any]:
         moved = {name: _tensor(v, device) if isinstance(v, np.ndarray) else v for name, v in outputs.items()}
-        if wanted := [name for name in _TORCH_ONLY if name in self.outputs]:
+        if documents is not None and (wanted := [name for name in _TORCH_ONLY if name in self.outputs]):
             ids = moved["document_ids"] if "document_ids" in moved else _tensor(documents, device)
             moved |= {name: _TORCH_ONLY[name](ids) for name in wanted}
         return moved

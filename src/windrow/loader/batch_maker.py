@@ -11,7 +11,7 @@ import numpy as np
 
 from windrow.arrays import Int64
 from windrow.batches.batch import Batch
-from windrow.batches.boundaries import Boundaries
+from windrow.batches.boundaries import Boundaries, Held
 from windrow.batches.delivery import Delivery, TorchDelivery, delivery_to
 from windrow.batches.resident import ResidentDraw
 from windrow.errors import WindrowError
@@ -63,8 +63,8 @@ class BatchMaker:
         """The steps from ``position`` to the end of the pass, as many made together as fit in a block."""
         drawn = (self._drawn_block(*block, sizes, excluded) for block in self.steps_to_come(position, sizes))
         depth = -(-prefetch // self._steps_at_once(sizes))
-        for positions, tokens, mask, documents in prefetched(drawn, depth) if depth else drawn:
-            batches = self._delivered(self._delivery, tokens, mask, documents, len(positions))
+        for positions, tokens, mask, held in prefetched(drawn, depth) if depth else drawn:
+            batches = self._delivered(self._delivery, tokens, mask, held, len(positions))
             yield zip(positions, batches, strict=True)
 
     def steps_to_come(self, position: int, sizes: StepSizes) -> Iterator[tuple[int, int]]:
@@ -93,7 +93,7 @@ class BatchMaker:
     def _drawn(
         self, samples: Int64, position: int, sizes: StepSizes, num_steps: int, excluded: Sequence[Exclusion]
     ) -> tuple[Any, Any, Any]:
-        """The tokens of ``samples`` (3, n), which targets count, and the tokens' documents where they are asked for."""
+        """The tokens of ``samples`` (3, n), which targets count, and what the rows hold where that is asked for."""
         if self._recipe.data.max_repeats is not None:
             self._require_cap(position, sizes)
         within = self._samples.num_within(position, sizes) if num_steps == 1 else samples.shape[1]
@@ -110,9 +110,13 @@ class BatchMaker:
         self._has_waited = disk_reads() > before
         if not self._boundaries:
             return tokens, mask, None
-        documents = self._draw.documents(samples)
-        documents[within:] = -1
-        return tokens, self._boundaries.counting(documents, mask), documents
+        members, documents = samples[0].copy(), None
+        members[within:] = -1
+        if self._boundaries.of_documents:
+            documents = self._draw.documents(samples)
+            documents[within:] = -1
+            mask = self._boundaries.counting(documents, mask)
+        return tokens, mask, Held(members, documents)
 
     def _left_out(self, excluded: Sequence[Exclusion]) -> Mapping[str, LeftOut]:
         """What is ``excluded`` by member, merged once for as long as nothing is added."""
@@ -134,6 +138,6 @@ class BatchMaker:
                     "would repeat some of it once more. Stop here, raise max_repeats, or lower its weight in a stage."
                 )
 
-    def _delivered(self, delivery: Delivery, tokens: Any, mask: Any, documents: Any, num_steps: int) -> Iterable[Batch]:
+    def _delivered(self, delivery: Delivery, tokens: Any, mask: Any, held: Any, num_steps: int) -> Iterable[Batch]:
         batches = delivery.batches(tokens, mask, num_steps)
-        return self._boundaries.attached(batches, documents, num_steps) if self._boundaries.outputs else batches
+        return self._boundaries.attached(batches, held, num_steps) if self._boundaries.outputs else batches

@@ -56,7 +56,8 @@ class Loader(Fixed):
         prefetch: steps that a thread reads ahead, 0 for none: hides page faults and cold disks; same stream and state.
         resident: keep the tokens on the device and gather there: for stores that fit in its memory.
         outputs: names of what else each batch shall have as attributes: "document_ids", "position_ids", "cu_seqlens",
-            "max_seqlen", and with a device "block_mask" and "dense_mask"; see ``Batch``. They change no sample.
+            "max_seqlen", "member_ids", "num_bytes", and with a device "block_mask" and "dense_mask"; see ``Batch``.
+            They change no sample.
         mask_targets: "document_edges" masks each target that is the first token of another document than its input's.
             It changes targets, so it is part of the recipe.
 

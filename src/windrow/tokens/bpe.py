@@ -90,7 +90,7 @@ class BPE(Engine):
             return gigatoken.Tokenizer.from_tiktoken(path, pretokenizer=scheme, special_tokens={})
 
     def decode(self, ids: Sequence[int]) -> bytes:
-        table = self._bytes_of_id
+        table = self.token_bytes
         return b"".join([table[token] for token in ids])
 
     @functools.cached_property
@@ -102,7 +102,8 @@ class BPE(Engine):
         )
 
     @functools.cached_property
-    def _bytes_of_id(self) -> dict[int, bytes]:
+    def token_bytes(self) -> dict[int, bytes]:
+        """The bytes of each id."""
         table = {token: text for text, token in self.ranks.items()}
         return table | {token: text.encode() for text, token in self.specials.items()}
 

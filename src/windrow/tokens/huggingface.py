@@ -10,6 +10,7 @@ What it does not do: bytes. The file's decoder makes text, so half a character d
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Collection, Sequence
 from itertools import chain
 from pathlib import Path
@@ -57,6 +58,7 @@ class HuggingFace(Engine):
         self.pattern: str | None = _pattern(settings)
         self.content: bytes = hashlib.sha256(data).digest()
         unknown = settings["model"].get("unk_token")  # the one special token that plain text may make
+        self._decoder: dict[str, Any] = settings.get("decoder") or {}
         self._control = np.array([token for name, token in self.specials.items() if name != unknown], np.int64)
 
     @functools.cached_property
@@ -101,6 +103,37 @@ class HuggingFace(Engine):
                 raise KeyError(token)
         with self.panic_as_error("tokenizers", f"the ids {list(ids[:10])}"):
             return cast(str, self._tokenizers.decode(list(ids), skip_special_tokens=False)).encode()
+
+    @functools.cached_property
+    def token_bytes(self) -> dict[int, bytes]:
+        """The bytes of each id, half a character's too; a "▁" is a blank. Raises TokenizerError for other decoders."""
+        steps = self._decoder.get("decoders", [self._decoder])
+        kinds, table = {step.get("type") for step in steps}, self._tokenizers.get_vocab()
+        if not (kinds == {"ByteLevel"} or {"Metaspace", "ByteFallback"} & kinds):
+            raise TokenizerError(
+                f"the decoder of {self.name!r} is {' and '.join(map(str, kinds))}, which does not tell the bytes that "
+                "a token stands for. Leave num_bytes out, or use a tokenizer whose tokens are bytes (ByteLevel)."
+            )
+        of = _byte_level if kinds == {"ByteLevel"} else _metaspace
+        literal = {*self.specials, *self.added}
+        return {token: name.encode() if name in literal else of(name) for name, token in table.items()}
+
+
+@functools.cache
+def _alphabet() -> dict[str, int]:
+    """The character that stands for each byte in a byte-level vocabulary: itself where it can be seen."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in seen]
+    return {chr(byte): byte for byte in seen} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+def _byte_level(name: str) -> bytes:
+    return bytes(map(_alphabet().__getitem__, name)) if _alphabet().keys() >= {*name} else name.encode()
+
+
+def _metaspace(name: str) -> bytes:
+    byte = re.fullmatch("<0x([0-9A-F]{2})>", name)
+    return bytes.fromhex(byte[1]) if byte else name.replace("\u2581", " ").encode()
 
 
 def _settings(path: str, data: bytes) -> dict[str, Any]:

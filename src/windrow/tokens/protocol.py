@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from windrow.errors import TokenizerError
 
-__all__ = ["EOT", "PROTOCOL", "Tokenizer", "bos_id_of", "encode_documents", "token_dtype"]
+__all__ = ["EOT", "PROTOCOL", "Tokenizer", "bos_id_of", "bytes_per_token", "encode_documents", "token_dtype"]
 
 PROTOCOL = ("encode", "decode", "vocab_size", "eos_id", "fingerprint")
 
@@ -62,6 +62,25 @@ def bos_id_of(tokenizer: Tokenizer) -> int:
             f"bos_id is {bos_id}, and it must be in [0, {tokenizer.vocab_size}). Correct the tokenizer."
         )
     return bos_id
+
+
+def bytes_per_token(tokenizer: Tokenizer) -> npt.NDArray[np.int32]:
+    """The bytes of text that each id stands for, (vocab_size,); 0 for a special token, and for an id that is none.
+
+    Raises TokenizerError for a tokenizer without ``token_bytes``, a mapping of each id to its bytes.
+    """
+    known = getattr(tokenizer, "token_bytes", None)
+    if known is None:
+        raise TokenizerError(
+            f"the tokenizer {getattr(tokenizer, 'name', type(tokenizer).__name__)!r} does not say which bytes an id "
+            "stands for, and decoded text hides parts of characters. Give it token_bytes, a mapping of ids to bytes."
+        )
+    specials = {tokenizer.eos_id, getattr(tokenizer, "bos_id", None), *getattr(tokenizer, "specials", {}).values()}
+    out = np.zeros(tokenizer.vocab_size, dtype=np.int32)
+    for token, held in known.items():
+        if token not in specials and 0 <= token < len(out):
+            out[token] = len(held)
+    return out
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:

@@ -21,7 +21,7 @@ import os
 import re
 import sys
 from binascii import a2b_base64
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast, overload
 
@@ -162,6 +162,11 @@ class TextTokenizer:
         """Bytes of one id."""
         return self.decode_bytes([token])
 
+    @property
+    def token_bytes(self) -> Mapping[int, bytes]:
+        """The bytes of each id. Raises TokenizerError where the decoder of a ``tokenizer.json`` does not tell them."""
+        return self._model.token_bytes
+
     def _allowed(self, names: Collection[str]) -> list[str]:
         """The names asked for, longest first, so that none is read as the beginning of another."""
         wanted = set(self.specials) if names == "all" else {names} if isinstance(names, str) else set(names)
@@ -184,6 +189,7 @@ class SingleBytes:
     content: bytes = b""
     specials: ClassVar[dict[str, int]] = {EOT: 256}
     digest: ClassVar[list[Any]] = ["bytes", specials]
+    token_bytes: ClassVar[dict[int, bytes]] = {byte: bytes([byte]) for byte in range(256)} | {256: EOT.encode()}
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
@@ -195,8 +201,7 @@ class SingleBytes:
         """Nothing is made for much text."""
 
     def decode(self, ids: Sequence[int]) -> bytes:
-        table = {byte: bytes([byte]) for byte in range(256)} | {256: EOT.encode()}
-        return b"".join([table[token] for token in ids])
+        return b"".join([self.token_bytes[token] for token in ids])
 
 
 @functools.cache
