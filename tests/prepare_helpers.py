@@ -16,7 +16,8 @@ import pytest
 import tiktoken
 
 from windrow.store.manifest import Manifest, Shard, read_manifest
-from windrow.store.store import TokenStore, open_store
+from windrow.store.opening import open_store
+from windrow.store.store import TokenStore
 from windrow.tokens.tokenizer import load_tokenizer
 
 EOT = "<|endoftext|>"

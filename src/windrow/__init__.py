@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from windrow.look.when import sightings
     from windrow.preparing.prepare import prepare
     from windrow.store.copying import copy_store
-    from windrow.store.store import TokenStore, open_store
+    from windrow.store.opening import open_store
+    from windrow.store.store import TokenStore
     from windrow.tokens.tokenizer import load_tokenizer
     from windrow.windows.mixture import Mixture
     from windrow.windows.windows import Windows
@@ -54,7 +55,7 @@ _HOMES = {
     "explain": "look.explain",
     "from_text": "loader.from_text",
     "load_tokenizer": "tokens.tokenizer",
-    "open_store": "store.store",
+    "open_store": "store.opening",
     "plan": "audit.plan",
     "prepare": "preparing.prepare",
     "sightings": "look.when",

@@ -15,7 +15,7 @@ from windrow.look.info import print_stores, store_facts
 from windrow.look.pieces import token_text
 from windrow.look.show import print_batch, print_raw
 from windrow.shown import visible
-from windrow.store.store import open_splits
+from windrow.store.opening import open_splits
 
 EVIL = "a\x1b[31mred\x1b[0m \x1b]0;title\x07 [bold]b[/bold] :smile: \u202eback \x9b2J\r\n end \u00e9\u4e16"
 

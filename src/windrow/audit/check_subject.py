@@ -12,7 +12,8 @@ import numpy as np
 from windrow.audit.sizes import RunSizes, loader_of
 from windrow.errors import StoreError
 from windrow.loader.loader import Loader
-from windrow.store.store import TokenStore, open_splits, open_store
+from windrow.store.opening import open_splits, open_store
+from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows

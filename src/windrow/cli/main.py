@@ -162,7 +162,7 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
     windrow info corpus/train --json
     """
     from windrow.look.info import print_stores, print_summary, store_facts, store_summary
-    from windrow.store.store import open_splits
+    from windrow.store.opening import open_splits
 
     stores = open_splits(store)
     facts = {name: store_facts(opened) | store_summary(opened) for name, opened in stores.items()}

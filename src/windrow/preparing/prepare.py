@@ -26,7 +26,8 @@ from windrow.preparing.tally import Report, Tally
 from windrow.preparing.tasks import ITEM, Tasks
 from windrow.preparing.unfinished import DamagedItemError, locked, remove_left_over, remove_work
 from windrow.preparing.verify import is_finished
-from windrow.store.store import TokenStore, open_store
+from windrow.store.opening import open_store
+from windrow.store.store import TokenStore
 from windrow.text.reading import Boundary, Form, Reading
 from windrow.text.sources import Inputs, Source, find_sources, require_unchanged, told_form
 from windrow.tokens.protocol import Tokenizer

@@ -12,7 +12,7 @@ from typing import Any
 from windrow.errors import PrepareError, StoreError
 from windrow.preparing.iterables import batches
 from windrow.store.manifest import MANIFEST, Manifest, describe, read_manifest, read_sources
-from windrow.store.store import open_store
+from windrow.store.opening import open_store
 from windrow.text.reading import Reading
 from windrow.text.sources import Source
 from windrow.text.streams import hash_file

@@ -5,10 +5,10 @@ dtype; nothing here writes. Cost: opening reads the manifest only; a gather copi
 windows, no order and no shuffling.
 """
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from hashlib import sha256
 from numbers import Real
-from os import PathLike
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -16,52 +16,44 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from windrow.arrays import Int64, Mask, Tokens, whole_numbers
-from windrow.errors import NotEnoughTokensError, StoreError, brief, whole_number
+from windrow.errors import NotEnoughTokensError, StoreError, whole_number
 from windrow.store.chosen import ChosenLine, document_numbers
 from windrow.store.given import checked_counts, checked_ends, narrow
 from windrow.store.line import Line
-from windrow.store.manifest import MANIFEST, Manifest, read_manifest, read_sources
+from windrow.store.manifest import Manifest, read_sources
 from windrow.store.shards import map_column, map_origins, of_documents
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 
-__all__ = ["TokenStore", "open_splits", "open_store"]
-
-
-def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) -> "TokenStore":
-    """Open a prepared store (``corpus/train``, not ``corpus``). Raises ``StoreError`` when it is not whole.
-
-    ``tokenizer`` is needed only for ``decode``, and only when the store's own cannot be loaded by its name (a file
-    that lies elsewhere); its fingerprint must be the store's.
-    """
-    if not isinstance(path, str | PathLike):
-        raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
-    manifest = read_manifest(folder := Path(path))
-    store = TokenStore(Line.mapped(folder, manifest), eos_id=manifest.eos_id, fingerprint=manifest.fingerprint)
-    store.path, store.manifest, store._tokenizer = folder, manifest, tokenizer
-    return store
+__all__ = ["TokenStore"]
 
 
 class TokenStore:
     """Tokens, document boundaries and what made them. Make one with ``prepare``, ``open_store`` or ``from_ids``.
 
     Attributes: ``num_tokens``, ``num_documents``, ``dtype`` (uint16 or uint32), ``eos_id`` (int or None),
-    ``fingerprint`` (sha256 hex of the content), ``path`` and ``manifest`` (None in memory).
+    ``fingerprint`` (sha256 hex of the content), ``path``, ``manifest`` and ``reopen``, which opens the whole store
+    again (None in memory).
     """
 
     def __init__(
-        self, line: Line, *, eos_id: int | None, fingerprint: str | None = None, span: tuple[int, int] | None = None
+        self,
+        line: Line,
+        *,
+        eos_id: int | None,
+        tokenizer: str | Tokenizer | None = None,
+        fingerprint: str | Callable[[], str] | None = None,
+        span: tuple[int, int] | None = None,
     ) -> None:
         self._line = line
         self._start, self._stop = span or (0, line.num_tokens)  # a split sees a part of the same line
-        if fingerprint is not None:
-            self.fingerprint = fingerprint
+        self._fingerprint, self._tokenizer = fingerprint, tokenizer
         self.dtype: np.dtype[Any] = line.dtype
         self.eos_id = eos_id
         self.num_tokens: int = self._stop - self._start
         self.path: Path | None = None
         self.manifest: Manifest | None = None
-        self._tokenizer: str | Tokenizer | None = None
+        self.reopen: Callable[[], TokenStore] | None = None
 
     @classmethod
     def from_ids(
@@ -87,17 +79,16 @@ class TokenStore:
         else:
             ends = checked_ends(np.asarray(document_ends), len(tokens))
         counting = [] if counts is None else [checked_counts(np.asarray(counts), len(tokens))]
-        store = cls(Line([tokens], [ends], tokens.dtype, counts=counting), eos_id=eos_id)
-        store._tokenizer = tokenizer
-        return store
+        return cls(Line([tokens], [ends], tokens.dtype, counts=counting), eos_id=eos_id, tokenizer=tokenizer)
 
     def __len__(self) -> int:
         return self.num_tokens
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        if self.path is None or isinstance(self._line, ChosenLine):  # a view pickles what it is of
+        if self.reopen is None or isinstance(self._line, ChosenLine):  # a view pickles what it is of
             return super().__reduce_ex__(protocol)
-        return _reopen, (self.path, self._tokenizer, (self._start, self._stop), self.fingerprint)  # not the tokens
+        fingerprint = self.__dict__.get("fingerprint", self._fingerprint)
+        return _reopened, (self.reopen, (self._start, self._stop), fingerprint)  # not the tokens
 
     def __repr__(self) -> str:
         where = f"{self.path}, " if self.path else ""
@@ -261,7 +252,9 @@ class TokenStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of tokens, boundaries and counts; in memory it is computed once, at its first use."""
+        """sha256 (hex) of tokens, boundaries and counts; where no manifest says it, it is computed at its first use."""
+        if self._fingerprint is not None:
+            return self._fingerprint if isinstance(self._fingerprint, str) else self._fingerprint()
         counts = self._line.counts.tokens if self._line.counts else []
         return _digest(self.dtype.str + "counts" * len(counts), *self._line.tokens, *self._line.ends, *counts)
 
@@ -305,7 +298,7 @@ class TokenStore:
                 f"{self.num_tokens - cut} for valid. Give more text, or a valid_fraction nearer 0.5."
             )
         train, valid = (
-            self._view((self._start + start, self._start + stop), _digest(f"{self.fingerprint} [{start}, {stop})"))
+            self._view((self._start + start, self._start + stop), partial(_of_part, self, f"[{start}, {stop})"))
             for start, stop in ((0, cut), (cut, self.num_tokens))
         )
         return train, valid
@@ -317,7 +310,7 @@ class TokenStore:
         has those in this store. Nothing is copied. Raises ``ValueError`` for what names no documents.
         """
         numbers = document_numbers(documents, self.num_documents)
-        return self._view(None, _digest(f"{self.fingerprint} select", numbers), ChosenLine(self, numbers))
+        return self._view(None, partial(_of_part, self, "select", numbers), ChosenLine(self, numbers))
 
     @property
     def chosen(self) -> Int64 | None:
@@ -326,15 +319,25 @@ class TokenStore:
             return None
         return self._line.documents[self._first_document : self._first_document + self.num_documents]
 
-    def _view(self, span: tuple[int, int] | None, fingerprint: str, line: Line | None = None) -> "TokenStore":
-        part = TokenStore(line or self._line, eos_id=self.eos_id, fingerprint=fingerprint, span=span)
-        part.path, part.manifest, part._tokenizer = self.path, self.manifest, self._tokenizer
+    def _view(
+        self, span: tuple[int, int] | None, fingerprint: str | Callable[[], str] | None, line: Line | None = None
+    ) -> "TokenStore":
+        options: dict[str, Any] = {"eos_id": self.eos_id, "tokenizer": self._tokenizer, "fingerprint": fingerprint}
+        part = TokenStore(line or self._line, span=span, **options)
+        part.path, part.manifest, part.reopen = self.path, self.manifest, self.reopen
         return part
 
 
-def _reopen(path: Path, tokenizer: str | Tokenizer | None, span: tuple[int, int], fingerprint: str) -> TokenStore:
+def _reopened(
+    reopen: "Callable[[], TokenStore]", span: tuple[int, int], fingerprint: str | Callable[[], str] | None
+) -> TokenStore:
     """Unpickle: in another process the same files are mapped again."""
-    return open_store(path, tokenizer=tokenizer)._view(span, fingerprint)
+    return reopen()._view(span, fingerprint)
+
+
+def _of_part(store: TokenStore, part: str, *arrays: NDArray[Any]) -> str:
+    """The fingerprint of a part of ``store``."""
+    return _digest(f"{store.fingerprint} {part}", *arrays)
 
 
 def _digest(about: str, *arrays: NDArray[Any]) -> str:
@@ -342,9 +345,3 @@ def _digest(about: str, *arrays: NDArray[Any]) -> str:
     for array in arrays:
         content.update(np.ascontiguousarray(array).data)
     return content.hexdigest()
-
-
-def open_splits(path: Path) -> dict[str, TokenStore]:
-    """The store at ``path`` by the name of its folder, or the stores in it: train first."""
-    names = [] if (path / MANIFEST).is_file() else sorted(found.parent.name for found in path.glob(f"*/{MANIFEST}"))
-    return {name: open_store(path / name) for name in names} or {path.name: open_store(path)}

@@ -10,7 +10,7 @@ from typing import Any
 from torchtitan.components.dataloader import BaseDataLoader
 
 from windrow.loader.loader import Loader
-from windrow.store.store import open_store
+from windrow.store.opening import open_store
 from windrow.windows.mixture import Mixture
 from windrow.windows.windows import Windows
 

@@ -27,7 +27,8 @@ from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
 from windrow.store.manifest import MANIFEST, read_manifest, read_sources
-from windrow.store.store import TokenStore, open_store
+from windrow.store.opening import open_store
+from windrow.store.store import TokenStore
 from windrow.store.whole import write_whole
 from windrow.text.sources import form_of
 from windrow.windows.windows import Windows
