@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import object_server
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads, waiting for each other on busy cores, take minutes
 
@@ -86,3 +88,15 @@ def browser() -> Iterator[Any]:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), "--no-first-run"])
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object_server.Server]:
+    """A real server of objects with the bucket ``corpora``, started once, where it is asked for."""
+    if not os.environ.get("WINDROW_SERVERS"):
+        pytest.skip("WINDROW_SERVERS=1 runs the tests on a real server")
+    if lost := object_server.missing():
+        pytest.skip(f"the server's programs are not installed: {', '.join(lost)}")
+    with object_server.running(tmp_path_factory.mktemp("ceph")) as running:
+        running.make_bucket("corpora")
+        yield running

@@ -1,0 +1,84 @@
+"""The client, and copies, on a real server: faults that are done to it, and what comes of them."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import windrow as wr
+from object_server import Server
+
+pytest.importorskip("obstore")
+
+from windrow.far.objects import FarError, Objects
+
+AWAY = 8.0  # seconds
+BIG = os.urandom(40 << 20)
+
+
+@contextmanager
+def after(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """``act`` so many seconds from now, in a thread that has ended when the block has."""
+    timer = threading.Timer(seconds, act)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+def test_ranges_lists_and_conditional_writes_are_as_on_files(server: Server) -> None:
+    far = Objects("s3://corpora/some/place")
+    assert far.write("a/one", b"0123456789")
+    assert not far.write("a/one", b"other", only_if_absent=True)
+    assert far.head("a/one")[:2] == ("a/one", 10)
+    assert far.read("a/one", 3, 7, etag=far.head("a/one").etag) == b"3456"
+    assert [one.name for one in far.names("a")] == ["a/one"]
+    for wrong, said in [
+        (lambda: far.read("nothing"), "is not there"),
+        (lambda: far.read("a/one", 5, 20), "5 of 15 came, twice"),
+        (lambda: far.read("a/one", 0, 5, etag='"other"'), "written over while it was read"),
+        (lambda: list(Objects("s3://no-such-bucket").names()), "404"),
+        (lambda: Objects("s3://corpora", secret_access_key="wrong").read("a"), "was refused"),
+    ]:
+        with pytest.raises(FarError, match=said):
+            wrong()
+
+
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+def test_a_server_that_is_away_for_seconds_is_waited_for(server: Server, fault: str) -> None:
+    far = Objects("s3://corpora/away", patience=60)
+    far.write("big", BIG)
+    begin, end = {
+        "killed": (server.kill_gateway, server.start_gateway),
+        "frozen": (server.freeze_gateway, server.thaw_gateway),
+    }[fault]
+    begin()
+    with after(AWAY, end):
+        assert b"".join(far.chunks("big", 0, len(BIG))) == BIG
+
+
+def test_a_server_that_stays_away_is_an_error_after_the_stated_time(server: Server) -> None:
+    far = Objects("s3://corpora/away", patience=2)
+    far.write("small", b"x")
+    server.kill_gateway()
+    try:
+        with pytest.raises(FarError, match="did not answer in 2 seconds"):
+            far.read("small", 0, 1)
+    finally:
+        server.start_gateway()
+
+
+def test_a_copy_goes_on_through_a_killed_server_and_comes_back_equal(server: Server, tmp_path: Path) -> None:
+    rows = (f"Document {n}. " + "The hay was cut on Monday. " * (n % 50) for n in range(3000))
+    wr.prepare(rows, tmp_path / "corpus", tokenizer="bytes", valid_fraction=0.1)
+    server.kill_gateway()
+    with after(AWAY, server.start_gateway):
+        wr.copy_store(tmp_path / "corpus", "s3://corpora/copied")
+    wr.copy_store("s3://corpora/copied", tmp_path / "back")
+    for side in ("train", "valid"):
+        for path in (tmp_path / "corpus" / side).iterdir():
+            assert (tmp_path / "back" / side / path.name).read_bytes() == path.read_bytes()
