@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from prepare_helpers import EOS, EOT, TEXTS, as_jsonl, origins, reference, same_ids, zst
 from windrow import prepare
 from windrow.errors import SourceError
+from windrow.text.parse import documents
+from windrow.text.reading import Reading
+from windrow.text.rows import Document
 
 ROW = b'{"text": "one"}\n'
 
@@ -171,3 +175,13 @@ def test_a_store_of_texts_without_a_mark_says_nothing_of_marks(tmp_path: Path) -
         "skipped_documents",
         "text_tokens",
     ]
+
+
+def test_lines_of_json_are_looked_at_one_by_one_and_never_decoded_as_a_whole() -> None:
+    data = b"\n".join([json.dumps({"text": "hay \U0001f469" * 50}, ensure_ascii=False).encode()] * 2000)
+    tracemalloc.start()
+    num_documents = sum(isinstance(found, Document) for found in documents(data, "jsonl", 0, Reading()))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert num_documents == 2000
+    assert peak < 2 * len(data)  # the lines themselves; as one text it would be four bytes a character

@@ -83,37 +83,29 @@ def read_text(path: Path) -> str:
 
 
 def _lines(data: bytes, start: int, reading: Reading) -> Iterator[Document | Bad]:
-    decode, is_utf8 = _decoder(reading), _is_utf8(data)
+    decode = _decoder(reading)
     for number, line in enumerate(data.split(b"\n"), 1):
         if line and not line.isspace():
-            yield _document(line, number, start, reading, decode if is_utf8 or _is_utf8(line) else None)
+            yield _document(line, number, start, reading, decode)
         start += len(line) + 1
 
 
 def _array(data: bytes, start: int, reading: Reading) -> Iterator[Document | Bad]:
     """The elements of one JSON array, each at the line where it starts."""
-    decode, is_utf8 = _decoder(reading), _is_utf8(data)
-    here, line = 0, 1
+    decode, here, line = _decoder(reading), 0, 1
     try:
         for first, stop in elements(data):
             line += num_lines(data, here, first)
             here, row = first, data[first:stop]
-            yield _document(row, line, start + first, reading, decode if is_utf8 or _is_utf8(row) else None)
+            yield _document(row, line, start + first, reading, decode)
     except (ValueError, RecursionError) as error:
         yield Bad(f"no whole JSON array: {error}", line, start + here, start + len(data), True)
 
 
-def _is_utf8(data: bytes) -> bool:
-    """Asked of all of a line: the fast decoder does not look at what it passes over."""
+def _document(row: bytes, line: int, start: int, reading: Reading, decode: _Decode) -> Document | Bad:
+    """The fast decoder does not look at what it passes over, so whether all of a row is UTF-8 is asked before."""
     try:
-        return data.isascii() or bool(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
-
-
-def _document(row: bytes, line: int, start: int, reading: Reading, decode: _Decode | None) -> Document | Bad:
-    try:
-        text = decode(row) if decode else None
+        text = decode(row) if row.isascii() or row.decode() else None
     except (ValueError, RecursionError):
         text = None
     if text is None:
