@@ -142,6 +142,16 @@ def test_the_program_without_words_prints_its_help_and_python_m_is_the_same_prog
     assert "Usage: windrow " in bare.stdout + bare.stderr
 
 
+def test_a_terminal_that_lacks_letters_shows_question_marks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "故.txt").write_text("这是 — naïve 🙂\n" * 40, encoding="utf-8")
+    old = {**environment(), "PYTHONIOENCODING": "cp1252"}
+    for words in ("prepare 故.txt c", "trace 故.txt --max-length 16", "show c --max-length 16"):
+        command = [sys.executable, "-m", "windrow", *words.split()]
+        done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=old, timeout=100, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "?? — naïve ?" in done.stdout.decode("cp1252")
+
+
 # -- exit codes and messages ---------------------------------------------------------------------------------------
 
 

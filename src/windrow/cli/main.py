@@ -11,7 +11,7 @@ import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -37,6 +37,8 @@ app: typer.Typer = typer.Typer(
 
 def main() -> None:
     """Run the command line; of the processes that torchrun starts, the first one speaks and fails for all."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal has every letter
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         app(prog_name="windrow")
     nowhere = None if os.environ["RANK"] == "0" else StringIO()
