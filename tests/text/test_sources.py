@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import ntpath
 import os
+import posixpath
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from prepare_helpers import TEXTS, as_jsonl, same_ids, snapshot
 from windrow import open_store, prepare
 from windrow.errors import PrepareError, SourceError
 from windrow.preparing.tally import Report
+from windrow.text.sources import names_of
 
 
 @pytest.mark.parametrize("documents", [TEXTS, [{"text": text, "id": 0} for text in TEXTS]], ids=["str", "dict"])
@@ -171,3 +174,22 @@ def test_an_input_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> N
     with pytest.raises(SourceError, match="changed while it was read"):
         prepare(tmp_path / "x.txt", tmp_path / "out", on_report=change)
     assert not (tmp_path / "out/train").exists()
+
+
+@pytest.mark.parametrize(
+    ("here", "paths", "names"),
+    [
+        (ntpath, ["C:\\d\\sB.txt", "C:\\d\\s\\a.txt", "C:\\d\\b.txt"], ["b.txt", "s/a.txt", "sB.txt"]),
+        (posixpath, ["/d/sB.txt", "/d/s/a.txt", "/d/b.txt"], ["b.txt", "s/a.txt", "sB.txt"]),
+        (ntpath, ["d/sB.txt", ".\\d\\b.txt", "d\\s\\a.txt"], ["d/b.txt", "d/s/a.txt", "d/sB.txt"]),
+        (posixpath, ["d/sB.txt", "./d/b.txt", "d/s/a.txt"], ["d/b.txt", "d/s/a.txt", "d/sB.txt"]),
+        (ntpath, ["D:\\e\\a.txt", "C:\\b.txt", "x\\y.txt"], ["C/b.txt", "D/e/a.txt", "x/y.txt"]),
+        (ntpath, ["\\\\host\\share\\b.txt", "D:\\a.txt"], ["host/share/b.txt", "D/a.txt"]),
+        (ntpath, ["-", "C:\\d\\b.txt"], ["-", "b.txt"]),
+        (posixpath, ["/d/odd:na\\me.txt", "-"], ["-", "odd:na\\me.txt"]),
+    ],
+)
+def test_the_names_of_sources_and_their_order_are_the_same_on_windows(
+    here: Any, paths: list[str], names: list[str]
+) -> None:
+    assert [*names_of(paths, here).values()] == names

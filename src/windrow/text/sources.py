@@ -10,9 +10,9 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from windrow.errors import SourceError
@@ -73,10 +73,8 @@ def find_sources(inputs: Inputs, reading: Reading) -> tuple[list[Source], dict[s
     if not inputs:
         raise SourceError("inputs is an empty list. Give files, folders, globs or '-' for standard input.")
     found = [_find(given, reading) for given in inputs]
-    paths = sorted({path for taken, _ in found for path in taken})
-    absolute = [path for path in paths if os.path.isabs(path)]
-    root = os.path.commonpath([os.path.dirname(path) for path in absolute]) if absolute else ""
-    sources = [_source(path, root, reading) for path in paths]
+    paths = {path for taken, _ in found for path in taken}
+    sources = [_source(path, name, reading) for path, name in names_of(paths).items()]
     _require_names(sources)
     for source in sources:
         _require_fields(source, reading)
@@ -89,6 +87,25 @@ def told_form(sources: Sequence[Source], reading: Reading) -> dict[str, str]:
     usual = {"-": "text" if reading.keys == {"text_key": "text"} else "jsonl", None: "documents"}
     forms = {source.form for source in sources if source.form != (usual.get(source.path) or form_of(source.name)[0])}
     return {"form": forms.pop()} if forms else {}
+
+
+def names_of(paths: Collection[str], here: Any = os.path) -> dict[str, str]:
+    """What a store calls each path: with slashes, from the folder that absolute ones share, a drive as a folder.
+
+    ``here`` is how the system writes paths, ``ntpath`` or ``posixpath``. Sorted as with slashes, the same everywhere.
+    """
+    kind = PureWindowsPath if here.sep == "\\" else PurePosixPath
+    absolute = [path for path in paths if here.isabs(path)]
+    has_drives = len({here.splitdrive(path)[0].lower() for path in absolute}) > 1
+    root = here.commonpath([*map(here.dirname, absolute)]) if absolute and not has_drives else ""
+
+    def name(path: str) -> str:
+        if here.isabs(path):
+            drive, rest = here.splitdrive(path)
+            path = drive.replace(":", "") + rest if has_drives else here.relpath(path, root)
+        return kind(path).as_posix().lstrip("/")
+
+    return {path: name(path) for path in sorted(paths, key=lambda path: path.replace(here.sep, "/"))}
 
 
 def _require_names(sources: list[Source]) -> None:
@@ -167,13 +184,12 @@ def _suffixes(path: str) -> tuple[str, str]:
     return (os.path.splitext(stem)[1], suffix) if suffix in PACKED else (suffix, "")
 
 
-def _source(path: str, root: str, reading: Reading) -> Source:
+def _source(path: str, name: str, reading: Reading) -> Source:
     if path == "-":
         is_text = reading.text_key is None and not reading.has_rows
         return Source("-", "-", reading.form or ("text" if is_text else "jsonl"))
     form, compression = form_of(path)
     form = reading.form or form
-    name = Path(os.path.relpath(path, root) if os.path.isabs(path) else path).as_posix()
     try:
         status = os.stat(path)
     except OSError as error:
