@@ -104,6 +104,16 @@ def test_a_manifest_that_cannot_be_true_is_refused_by_every_door(store: Path, ki
     assert not certify(store, RunSizes(max_length=8)).ok
 
 
+@pytest.mark.parametrize(
+    "name", ["C:x.bin", "C:/x.bin", "..\\x.bin", "\\\\host\\x.bin", "tokens.bin:stream", "..", "", "x\n"]
+)
+@pytest.mark.parametrize("field", ["file", "documents", "origins"])
+def test_no_file_is_named_that_some_system_would_look_for_elsewhere(store: Path, field: str, name: str) -> None:
+    edit(store, lambda manifest: manifest["shards"][0].update({field: name}))
+    with pytest.raises(StoreError, match=r"the file name .* could lead out of the folder"):
+        open_store(store)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 @pytest.mark.parametrize("name", ["manifest.json", "sources.jsonl", "documents-00000.npy", "origins-00000.npy"])
 def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(store: Path, name: str) -> None:
