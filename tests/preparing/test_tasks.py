@@ -102,5 +102,8 @@ def test_compressed_files_are_unpacked_by_who_does_their_items(tmp_path: Path) -
     assert [type(task) for task in taken] == [Packed] * 8
     assert nbytes_read < 1000
     assert all(isinstance(task, Item) for task in Tasks(sources[:1], job))  # one: all would wait for it
+    for num_files, num_workers, who in ((2, 2, Packed), (2, 4, Item), (4, 4, Packed), (4, 64, Packed), (1, 1, Item)):
+        tasks = Tasks([sources[0]] * num_files, job, num_workers=num_workers)
+        assert {type(task) for task in tasks} == {who}
     made = prepare(tmp_path / "in", tmp_path / "one", executor=Here())["train"]
     same_ids(made, [json.loads(line)["text"] for line in lines])

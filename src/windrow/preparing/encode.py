@@ -11,7 +11,7 @@ import pickle
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from hashlib import sha256
 from itertools import repeat
@@ -44,35 +44,43 @@ _PLACES = 20  # of what was skipped in an item, kept to be shown
 
 @dataclass(frozen=True)
 class Done:
-    """What a call found. ``about`` is the same in every run; ``seconds`` and ``reused`` are of this one."""
+    """What came of the item ``name``, of source ``first`` on: ``about`` is the same in every run, ``reused`` and
+    ``seconds`` are of this one. ``above``: lines of that source before it, once they are counted."""
 
+    name: str
     key: str
+    first: int
+    nbytes: int
+    block: Block | None
     about: dict[str, Any]
-    reused: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
+    reused: bool
+    seconds: dict[str, float]
+    above: int = 0
+
+    @property
+    def piece(self) -> tuple[bool, bool] | None:
+        """``(is_first, is_last)`` for a piece of a long document, None for whole documents."""
+        return self.block.piece if self.block else None
 
 
-def do(job: Job, task: Item | Packed) -> list[tuple[Item | None, Done]]:
-    """The items of a task (None: it is one), each done or found done.
-
-    Raises ``SourceError``, ``TokenizerError``, ``PrepareError``.
-    """
+def do(job: Job, task: Item | Packed) -> list[Done]:
+    """The items of a task, each done or found done. Raises ``SourceError``, ``TokenizerError``, ``PrepareError``."""
     if isinstance(task, Item):
-        return [(None, _do(job, task))]
+        return [_do(job, task)]
     digests = dict[int, tuple[str, int]]()
-    done = [(item.told, _do(job, item)) for item in task.items(job, digests)]
-    done[-1][1].about["sha256"] = [[0, *digests[task.number]]]
-    return [*done]
+    done = [_do(job, item) for item in task.items(job, digests)]
+    done[-1].about["sha256"] = [[0, *digests[task.number]]]
+    return done
 
 
 def _do(job: Job, item: Item) -> Done:
-    key = item.key(job.recipe)
+    key, seconds = item.key(job.recipe), dict[str, float]()
     try:
-        if found := ItemFile.found(job.folder, key):
-            return Done(key, dict(found.about), reused=True)
-        return write_item(job.folder, key, lambda writer: _encode(job, item, key, writer))
+        found = ItemFile.found(job.folder, key)
+        about = dict(found.about) if found else write_item(job.folder, key, lambda to: _encode(job, item, to, seconds))
     except OSError as error:
         raise cannot_write(error, job.folder, job.nbytes) from error
+    return Done(str(item), key, item.first, item.nbytes, item.block, about, found is not None, seconds)
 
 
 def cannot_write(error: OSError, folder: Path, nbytes: int) -> PrepareError:
@@ -100,7 +108,8 @@ def _tokenizer(pickled: bytes) -> Tokenizer:
     return loaded
 
 
-def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
+def _encode(job: Job, item: Item, writer: ItemWriter, seconds: dict[str, float]) -> dict[str, Any]:
+    """What is known of an item, whose file is written."""
     started, tokenizer = time.perf_counter(), _tokenizer(job.tokenizer)
     nbytes = len(item.data) if isinstance(item.data, bytes) else item.nbytes
     if nbytes >= _MUCH and hasattr(tokenizer, "expect"):
@@ -136,9 +145,9 @@ def _encode(job: Job, item: Item, key: str, writer: ItemWriter) -> Done:
         writer.write(values)
         about |= {"kept_nbytes": len(values), "fields": [field.about for field in reader.kept.fields]}
     writer.finish(about)
-    seconds = {"start": ready - started, "encode": encoder.seconds, "write": writer.seconds}
+    seconds |= {"start": ready - started, "encode": encoder.seconds, "write": writer.seconds}
     seconds["hash" if item.only_hashed else "read"] = time.perf_counter() - started - sum(seconds.values())
-    return Done(key, about, seconds=seconds)
+    return about
 
 
 class _Reader:

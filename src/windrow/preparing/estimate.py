@@ -4,7 +4,6 @@ Guarantee: none of the figures is exact but the number and size of the inputs; t
 Cost: tokenizes up to three work items, a second or two.
 """
 
-import time
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from windrow.errors import SourceError
 from windrow.preparing.crew import crew_for
 from windrow.preparing.encode import do
 from windrow.preparing.items import Item, Job, job_for
+from windrow.preparing.tally import Report, Tally
 from windrow.preparing.tasks import Tasks
 from windrow.text.reading import Reading
 from windrow.text.sources import Inputs, Source, find_sources
@@ -60,23 +60,23 @@ def estimate(
     nbytes = sum(source.nbytes for source in sources)
     picked = [sources[number] for number in sorted({0, len(sources) // 2, len(sources) - 1})]
     with TemporaryDirectory() as folder:
-        sampled, per_sample, seconds = _sample(picked, job_for(Path(folder), loaded, reading, hashed=False))
-    scale, num_workers = nbytes / max(sampled, 1), max(crew.num_workers, 1)
-    num_tokens, num_documents = (int(num * scale) for num in per_sample)
+        sample = _sample(picked, job_for(Path(folder), loaded, reading, hashed=False))
+    scale, num_workers = nbytes / max(sample.nbytes, 1), max(crew.num_workers, 1)
+    num_tokens, num_documents = int(sample.num_tokens * scale), int(sample.num_documents * scale)
     of_tokens = num_tokens * (token_dtype(loaded.vocab_size).itemsize + reading.has_counts)
     disk, work = of_tokens + _BESIDE * num_documents, of_tokens + 8 * len(COLUMNS) * num_documents
     nums = len(sources), nbytes, num_tokens, num_documents, disk, work
-    return Estimate(*nums, seconds * scale / num_workers + 1.0, num_workers)
+    return Estimate(*nums, sample.seconds * scale / num_workers + 1.0, num_workers)
 
 
-def _sample(sources: list[Source], job: Job) -> tuple[int, list[int], float]:
-    """Bytes; tokens and documents; and seconds of each source's first item; the first one is done twice, to warm up."""
+def _sample(sources: list[Source], job: Job) -> Report:
+    """What came of each source's first item; the first one is done twice, to warm up."""
     tasks = (Tasks([source], job) for source in sources)
     found = ((item for item in of if isinstance(item, Item) and not item.only_hashed) for of in tasks)
     items = [item for of_source in found for item in islice(of_source, 1)]
     for item in items[:1]:
         do(replace(job, recipe="to warm up"), item)
-    started = time.perf_counter()
-    abouts = [done.about for item in items for _, done in do(job, item)]
-    nums = [sum(about[name] for about in abouts) for name in ("num_tokens", "num_documents")]
-    return sum(item.nbytes for item in items), nums, time.perf_counter() - started
+    tally = Tally(sources, job.reading, {})
+    for item in items:
+        tally.add((0, 0), *do(job, item))
+    return tally.report()

@@ -7,7 +7,7 @@ whole documents, or one piece of one long document, never a mixture.
 import json
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -85,16 +85,6 @@ class Item:
     nbytes: int = 0  # on disk, for progress
     only_hashed: bool = False
     kept: Sequence[tuple[Value, ...]] = ()  # of each document that came with the item
-
-    @property
-    def piece(self) -> tuple[bool, bool] | None:
-        """``(is_first, is_last)`` for a piece of a long document, None for whole documents."""
-        return self.block.piece if self.block else None
-
-    @property
-    def told(self) -> "Item":
-        """What is needed of it to the end: not the text, which is on disk as tokens, nor what was kept beside it."""
-        return replace(self, data=None, before=b"", kept=())
 
     def key(self, recipe: str) -> str:
         """The name of its result: equal keys mean equal bytes."""

@@ -147,7 +147,8 @@ def prepare(
                         Publisher(folder, work, loaded, reading, policy, tally).publish(sides, crew, part)
                         if not part:
                             remove_work(folder)
-                            tally.report(finished=True)
+                            if on_report:
+                                on_report(tally.report(finished=True))
 
                     _until_whole(attempt, sources)
                     if part:
@@ -189,10 +190,10 @@ def _until_whole(attempt: Callable[[], None], sources: Sequence[Source]) -> None
 
 def _encode_all(job: Job, crew: Crew, part: tuple[int, int] | None, tally: Tally) -> None:
     """Every item done, and the inputs still what they were."""
-    tasks = Tasks(tally.sources, job, part or (1, 1))
-    for number, task, results in crew.map(partial(do, job), tasks):
-        for place, (item, done) in enumerate(results):
-            tally.add((number, place), item or task, done)  # type: ignore[arg-type]  # a stream tells its items
+    tasks = Tasks(tally.sources, job, part or (1, 1), crew.num_workers)
+    for number, _, results in crew.map(partial(do, job), tasks):
+        for place, done in enumerate(results):
+            tally.add((number, place), done)
     tally.digests |= tasks.digests
     require_unchanged(tally.sources)
     if not part:

@@ -13,7 +13,8 @@ import numpy as np
 
 from windrow.arrays import Int64, Mask
 from windrow.preparing.duplicates import repeated
-from windrow.preparing.tally import Result, Tally
+from windrow.preparing.encode import Done
+from windrow.preparing.tally import Tally
 from windrow.preparing.unfinished import ItemFile
 from windrow.text.sources import BOM
 from windrow.tokens.encoder import digest_of_pieces
@@ -51,7 +52,7 @@ def divide(
     again = repeated(tables, folder, num_documents=tally.num_documents, memory=memory) if dedupe else None
     sides: dict[str, list[ItemPart]] = {"train": [], "valid": []} if valid_fraction else {"train": []}
     by_digest = valid_fraction if split == "documents" else 0
-    takes_all = not (dedupe or by_digest or any(result.done.about["num_skipped"] for result in results))
+    takes_all = not (dedupe or by_digest or any(done.about["num_skipped"] for done in results))
     seen = num_counted_again = 0
     for group in _groups(results):
         if takes_all:
@@ -90,48 +91,44 @@ def _below(digests: Int64, fraction: float) -> Mask:
     return below
 
 
-def _parts(group: list[Result], rows: Int64 | None, mask: Mask | None) -> Iterator[ItemPart]:
+def _parts(group: list[Done], rows: Int64 | None, mask: Mask | None) -> Iterator[ItemPart]:
     """What those documents take that are in the ``mask``, or all of them."""
-    item, done, above = group[0]
-    if item.piece is None:
+    done, *_ = group
+    if done.piece is None:
         num_tokens, keep = int(done.about["num_tokens"]), None
         if rows is not None and mask is not None and not mask.all():
             num_tokens, keep = int(np.diff(rows[:, 0], prepend=0)[mask].sum()), np.packbits(mask).tobytes()
         if num_tokens:
-            yield ItemPart(done.key, item.first, above, num_tokens, keep=keep)
+            yield ItemPart(done.key, done.first, done.above, num_tokens, keep=keep)
         return
     source, line, start, stop = _joined(group)[0, 1:5].tolist()
-    for number, (_, done, _) in enumerate(group, 1):
-        if num_tokens := int(done.about["num_tokens"]):
-            ends = number == len(group)
-            yield ItemPart(done.key, item.first, above, num_tokens, row=(source, line, start, stop), ends=ends)
+    for piece in group:
+        if num_tokens := int(piece.about["num_tokens"]):
+            row, ends = (source, line, start, stop), piece is group[-1]
+            yield ItemPart(piece.key, done.first, done.above, num_tokens, row=row, ends=ends)
 
 
-def _groups(results: Iterable[Result]) -> Iterator[list[Result]]:
+def _groups(results: Iterable[Done]) -> Iterator[list[Done]]:
     """Each item alone, or all those that hold the pieces of one document; in order."""
-    pieces: list[Result] = []
-    for result in results:
-        if result.item.piece is None:
-            yield [result]
-            continue
-        pieces.append(result)
-        _, is_last = result.item.piece
-        if is_last:
+    pieces = list[Done]()
+    for done in results:
+        pieces.append(done)
+        if done.piece is None or done.piece[1]:
             yield pieces
             pieces = []
     assert not pieces, "a document has no last piece"
 
 
-def _rows(folder: Path, group: list[Result]) -> Int64:
+def _rows(folder: Path, group: list[Done]) -> Int64:
     """The documents of a group, (n, 8); the last column counts what cannot be read, one in a document or its piece."""
-    return _joined(group) if group[0].item.piece else ItemFile.open(folder, group[0].done.key).rows()
+    return _joined(group) if group[0].piece else ItemFile.open(folder, group[0].key).rows()
 
 
-def _joined(pieces: list[Result]) -> Int64:
+def _joined(pieces: list[Done]) -> Int64:
     """The one row of a document in pieces: its lines count from the first of them, its end counts all their tokens."""
-    abouts = [done.about for _, done, _ in pieces]
+    abouts = [done.about for done in pieces]
     digest = digest_of_pieces([bytes.fromhex(about["piece"]["digest"]) for about in abouts])
-    blocks = [item.block for item, _, _ in pieces if item.block]
+    blocks = [done.block for done in pieces if done.block]
     row = [
         sum(about["num_tokens"] for about in abouts),
         *(0, 1, blocks[0].start + len(BOM) * abouts[0]["num_marks"], blocks[-1].stop),

@@ -8,19 +8,18 @@ the counts.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from windrow.errors import NotEnoughTokensError, SourceError
 from windrow.preparing.encode import Done
-from windrow.preparing.items import Item
 from windrow.preparing.kept import Field
 from windrow.shown import counted
 from windrow.text.reading import Reading
 from windrow.text.sources import Source
 
-__all__ = ["Report", "Result", "Tally"]
+__all__ = ["Report", "Tally"]
 
 _OF_EMPTY_SIDES = {  # for each kind of split what is divided, and what helps
     "tail": ("token", ". Give more text, or a share nearer 0.5."),
@@ -33,6 +32,7 @@ _OF_EMPTY_SIDES = {  # for each kind of split what is divided, and what helps
 
 
 _WANTED = ("num_tokens", "lines", "piece", "skipped", "num_skipped", "num_marks")  # of an item, to the end
+_COUNTED = ("num_documents", "num_tokens", "text_nbytes", "num_skipped", "num_marks")
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,6 @@ class Report:
         return max(self.total_nbytes - self.nbytes, 0) / self.nbytes_per_second
 
 
-OnReport = Callable[[Report], None]
-
-
-class Result(NamedTuple):
-    """An item, what came of it, and the lines of its first source that lie ``above`` it."""
-
-    item: Item
-    done: Done
-    above: int
-
-
 class Tally:
     """Takes results as they come. ``digests``: source number -> (sha256 hex, nbytes). ``passed_over`` is a report's.
 
@@ -85,33 +74,37 @@ class Tally:
     """
 
     def __init__(
-        self, sources: Sequence[Source], reading: Reading, passed_over: Mapping[str, int], on_report: OnReport | None
+        self,
+        sources: Sequence[Source],
+        reading: Reading,
+        passed_over: Mapping[str, int],
+        on_report: Callable[[Report], None] | None = None,
     ) -> None:
         self.fields: list[Field] = [*map(Field, reading.keep)]
         self.sources: Sequence[Source] = sources
         self.digests: dict[int, tuple[str, int]] = {}
         self._reading = reading
         self._on_report, self._passed_over = on_report, passed_over
-        self._numbered: list[tuple[tuple[int, int], Item, Done]] = []
+        self._numbered: list[tuple[tuple[int, int], Done]] = []
         self._started = time.perf_counter()
-        self._num: Counter[str] = Counter()  # fields of a report
+        self._num: Counter[str] = Counter(dict.fromkeys((*_COUNTED, "nbytes", "reused_nbytes"), 0))
         self._num_counting = 0
         self._seconds: Counter[str] = Counter()
         self._total = sum(source.nbytes for source in sources) if all(source.is_file for source in sources) else None
 
-    def add(self, number: tuple[int, int], item: Item, done: Done) -> None:
+    def add(self, number: tuple[int, int], done: Done) -> None:
         for kept, about in zip(self.fields, done.about.get("fields", ()), strict=False):
-            kept.add(about, str(item))
+            kept.add(about, done.name)
         self._seconds.update(done.seconds)
         about = {name: done.about.get(name, 0) for name in _WANTED}
-        self._numbered.append((number, item.told, Done(done.key, about)))
+        self._numbered.append((number, replace(done, about=about)))
         for source, hexdigest, nbytes in done.about["sha256"]:
-            self.digests[item.first + source] = hexdigest, nbytes
+            self.digests[done.first + source] = hexdigest, nbytes
         self._num_counting += done.about.get("num_counting", 0)
-        counted = ("num_documents", "num_tokens", "text_nbytes", "num_skipped", "num_marks")
-        self._num.update({name: done.about.get(name, 0) for name in counted})
-        self._num.update(nbytes=item.nbytes, reused_nbytes=item.nbytes * done.reused)
-        self.report()
+        self._num.update({name: done.about.get(name, 0) for name in _COUNTED})
+        self._num.update(nbytes=done.nbytes, reused_nbytes=done.nbytes * done.reused)
+        if self._on_report:
+            self._on_report(self.report())
 
     @property
     def num_documents(self) -> int:
@@ -119,33 +112,31 @@ class Tally:
         return self._num["num_documents"]
 
     @property
-    def results(self) -> list[Result]:
+    def results(self) -> list[Done]:
         """In the order of the inputs."""
-        found, num_lines = list[Result](), Counter[int]()  # of each source, so far
-        for _, item, done in sorted(self._numbered, key=lambda numbered: numbered[0]):
-            found.append(Result(item, done, num_lines[item.first]))
-            num_lines[item.first] += done.about["lines"]  # of several files: of the last, and no item goes on in them
+        found, num_lines = list[Done](), Counter[int]()  # of each source, so far
+        for _, done in sorted(self._numbered, key=lambda numbered: numbered[0]):
+            found.append(replace(done, above=num_lines[done.first]))
+            num_lines[done.first] += done.about["lines"]  # of several files: of the last, and no item goes on in them
         return found
 
-    def report(self, *, finished: bool = False) -> None:
-        if self._on_report:
-            self._on_report(
-                Report(
-                    **self._num,
-                    total_nbytes=self._total,
-                    seconds=time.perf_counter() - self._started,
-                    worker_seconds=dict(self._seconds),
-                    skipped=self.places() if finished else (),
-                    passed_over=self._passed_over,
-                    is_finished=finished,
-                )
-            )
+    def report(self, *, finished: bool = False) -> Report:
+        """How far the work is."""
+        return Report(
+            **self._num,
+            total_nbytes=self._total,
+            seconds=time.perf_counter() - self._started,
+            worker_seconds=dict(self._seconds),
+            skipped=self._places() if finished else (),
+            passed_over=self._passed_over,
+            is_finished=finished,
+        )
 
-    def places(self) -> list[str]:
+    def _places(self) -> list[str]:
         """The first documents that were skipped, and why."""
         found = (
-            f"{self.sources[item.first + number].name}, line {line + (0 if number else above)}: {reason}"
-            for item, done, above in self.results
+            f"{self.sources[done.first + number].name}, line {line + (0 if number else done.above)}: {reason}"
+            for done in self.results
             for number, line, _, reason in done.about["skipped"]
         )
         return list(islice(found, 100))

@@ -72,13 +72,16 @@ class Tasks:
     ``part`` is ``(k, n)``: what begins in the k-th of n equal stretches of all inputs (k from 1).
     """
 
-    def __init__(self, sources: Sequence[Source], job: Job, part: tuple[int, int] = (1, 1)) -> None:
+    def __init__(
+        self, sources: Sequence[Source], job: Job, part: tuple[int, int] = (1, 1), num_workers: int = 4
+    ) -> None:
         self.digests: dict[int, tuple[str, int]] = {}  # source number -> (sha256 hex, nbytes)
         self._sources, self._job = sources, job
         total, (number, num_parts) = sum(map(_weight, sources)), part
         self._own = range(total * (number - 1) // num_parts, total * number // num_parts)
-        # one thread unpacks as fast as four workers encode: only what is more than a quarter is better unpacked here
-        self._much = sum(source.nbytes for source in sources if _is_stream(source)) // (4 * num_parts)
+        # one thread unpacks as fast as four workers encode: only what would leave some of them idle is unpacked here
+        shares = num_parts * min(max(num_workers, 2), 4)
+        self._much = -(-sum(source.nbytes for source in sources if _is_stream(source)) // shares)
 
     def __iter__(self) -> Iterator[Item | Packed]:
         start = 0
