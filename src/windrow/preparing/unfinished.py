@@ -178,6 +178,10 @@ def remove_work(dest: Path) -> None:
     """Remove the folder of unfinished work, its name first: so nobody takes a lock that is about to go."""
     gone = dest / f"{_WORK}.done"
     shutil.rmtree(gone, ignore_errors=True)
-    with contextlib.suppress(FileNotFoundError):
+    try:
         os.replace(dest / _WORK, gone)
+    except FileNotFoundError:
+        return
+    except PermissionError:  # Windows renames no folder of files that are open, as the lock is: it stays
+        gone = dest / _WORK
     shutil.rmtree(gone, ignore_errors=True)
