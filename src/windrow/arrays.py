@@ -4,6 +4,7 @@ Shapes stand where arrays are made or taken.
 """
 
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from windrow.errors import LARGEST, brief
 
-__all__ = ["IGNORE_INDEX", "Int64", "Mask", "Tokens", "UInt64", "cut_at", "grouped", "runs", "whole_numbers"]
+__all__ = ["IGNORE_INDEX", "Int64", "Mask", "Tokens", "UInt64", "cut_at", "digest", "grouped", "runs", "whole_numbers"]
 
 IGNORE_INDEX = -100  # PyTorch's ignore_index: a target that does not count
 Int64 = NDArray[np.int64]
@@ -29,6 +30,14 @@ def whole_numbers(name: str, values: ArrayLike) -> Int64:
     if found.dtype.kind not in "iu" or int(found.max()) > LARGEST:
         raise ValueError(f"{name} are {brief(values)}, and they must be whole numbers below 2**63")
     return found.astype(np.int64)
+
+
+def digest(about: str, *arrays: NDArray[Any]) -> str:
+    """sha256 (hex) of ``about`` and the bytes of ``arrays``, one after the other."""
+    content = sha256(about.encode())
+    for array in arrays:
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
 
 
 def runs(first: Int64, lengths: Int64) -> Int64:

@@ -31,14 +31,18 @@ def cache_folder() -> Path:
     return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "windrow"
 
 
-def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
-    """The flat arrays kept as ``name``, read-only, or those that ``make`` returns, which are then kept."""
+def kept(name: str, make: Callable[[], Arrays], *, anew: bool = False) -> Arrays:
+    """The flat arrays kept as ``name``, read-only, or those that ``make`` returns, which are then kept.
+
+    ``anew`` makes them in any case.
+    """
     try:
         path = cache_folder() / name
     except RuntimeError:  # there is no home
         return make()
     with suppress(OSError, ValueError, TypeError):
-        return _mapped(path)
+        if not anew:
+            return _mapped(path)
     made = make()
     with suppress(OSError, ValueError, TypeError):
         path.parent.mkdir(parents=True, exist_ok=True)

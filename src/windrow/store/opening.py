@@ -1,37 +1,86 @@
-"""Opening what lies on disk.
+"""Opening what lies on disk: a prepared store, or token files of other tools, mapped where they lie.
 
-Guarantee: what is opened is whole as its manifest says. Cost: a manifest is read; no token is.
+Guarantee: what is opened is whole as its manifest, or its format, says. Cost: a manifest or an index is read; tokens
+only where nothing else says where documents end, once.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from windrow.errors import StoreError, brief
+from windrow.store.foreign import read_foreign, token_paths
+from windrow.store.formats import Asked
 from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, read_manifest
 from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
+from windrow.tokens.tokenizer import load_tokenizer
 
 __all__ = ["open_splits", "open_store"]
 
 
-def open_store(path: str | Path, *, tokenizer: str | Tokenizer | None = None) -> TokenStore:
-    """Open a prepared store (``corpus/train``, not ``corpus``). Raises ``StoreError`` when it is not whole.
+def open_store(
+    path: str | Path | Sequence[str | Path],
+    *,
+    tokenizer: str | Tokenizer | None = None,
+    format: str | None = None,
+    dtype: str | None = None,
+    eos_id: int | None = None,
+) -> TokenStore:
+    """Open a prepared store (``corpus/train``, not ``corpus``), or token files of other tools: docs/formats.md.
 
-    ``tokenizer`` is needed only for ``decode``, and only when the store's own cannot be loaded by its name (a file
-    that lies elsewhere); its fingerprint must be the store's.
+    Args:
+        path: A folder; or files, a glob, a folder of files, which are one store in the order of their names. They are
+            mapped where they lie, as uint16 or uint32.
+        tokenizer: Needed only for ``decode``. A prepared store knows its own: then it is one that cannot be loaded by
+            its name (a file that lies elsewhere), and its fingerprint must be the store's.
+        format: Of files that fit several: "megatron", "llmc", "datatrove", "olmo" or "nanogpt" (no header).
+        dtype: Of files that do not say it: "uint16", "uint32" or "int32".
+        eos_id: Of files that do not say it, the id that ends (in llm.c's files: begins) documents; the tokenizer's
+            unless given.
+
+    Raises ``StoreError`` for what is not whole, or does not say what it is.
     """
-    if not isinstance(path, str | PathLike):
+    if not isinstance(path, str | PathLike | list | tuple) or path in ([], ()):
         raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
-    manifest = read_manifest(folder := Path(path))
-    line = Line.mapped(folder, manifest)
-    store = TokenStore(line, eos_id=manifest.eos_id, tokenizer=tokenizer, fingerprint=manifest.fingerprint)
-    store.path, store.manifest, store.reopen = folder, manifest, partial(open_store, path, tokenizer=tokenizer)
+    asked = Asked(format, dtype, eos_id)
+    place = Path(path[0] if isinstance(path, list | tuple) else path)
+    paths = None if _is_prepared(place, asked) else token_paths(path, asked)
+    store = _of_files(paths, tokenizer, asked) if paths else _prepared(place, tokenizer)
+    store.path, store.reopen = place, partial(open_store, path, tokenizer=tokenizer, **asked._asdict())
     return store
 
 
-def open_splits(path: Path) -> dict[str, TokenStore]:
-    """The store at ``path`` by the name of its folder, or the stores in it: train first."""
+def _is_prepared(folder: Path, asked: Asked) -> bool:
+    if not (folder / MANIFEST).is_file():
+        return False
+    if any(each is not None for each in asked):
+        raise StoreError(f"{folder} is a prepared store, which says it all. Leave format, dtype and eos_id out.")
+    return True
+
+
+def _prepared(folder: Path, tokenizer: str | Tokenizer | None) -> TokenStore:
+    manifest = read_manifest(folder)
+    line = Line.mapped(folder, manifest)
+    store = TokenStore(line, eos_id=manifest.eos_id, tokenizer=tokenizer, fingerprint=manifest.fingerprint)
+    store.manifest = manifest
+    return store
+
+
+def _of_files(paths: Sequence[Path], tokenizer: str | Tokenizer | None, asked: Asked) -> TokenStore:
+    if tokenizer is not None and asked.eos_id is None:
+        asked = asked._replace(eos_id=load_tokenizer(tokenizer).eos_id)
+    foreign = read_foreign(paths, asked)
+    known = tokenizer or ("gpt2" if foreign.tokenizer == "gpt2" else None)
+    store = TokenStore(foreign.line, eos_id=foreign.eos_id, tokenizer=known, fingerprint=foreign.fingerprint)
+    store.foreign = foreign
+    return store
+
+
+def open_splits(path: Path, **given: Any) -> dict[str, TokenStore]:
+    """The store at ``path`` by the name of its folder, or the stores in it: train first. ``given`` is as above."""
     names = [] if (path / MANIFEST).is_file() else sorted(found.parent.name for found in path.glob(f"*/{MANIFEST}"))
-    return {name: open_store(path / name) for name in names} or {path.name: open_store(path)}
+    return {name: open_store(path / name, **given) for name in names} or {path.name: open_store(path, **given)}

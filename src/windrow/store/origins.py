@@ -23,7 +23,7 @@ _LINE_BY_LINE = (".jsonl", ".ndjson", ".parquet", ".arrow", ".csv", ".tsv")
 
 
 class Origin(NamedTuple):
-    """``source`` as it was given, the ``line`` (or row) its document begins at, from 1, and its bytes there."""
+    """``source`` as it was given, the ``line`` (or row) its document begins at, from 1, and its bytes, if known."""
 
     source: str
     line: int
@@ -32,7 +32,8 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         where = f":{self.line}" if self.line else ""
-        return f"{self.source}{where} (bytes {self.first_byte:,} to {self.stop_byte:,})"
+        held = f" (bytes {self.first_byte:,} to {self.stop_byte:,})" if self.stop_byte else ""
+        return f"{self.source}{where}{held}"
 
 
 class Origins:
@@ -41,19 +42,17 @@ class Origins:
     def __init__(self, store: TokenStore) -> None:
         self._store, self._folder = store, store.path or Path()
         self._shards = store.manifest.shards if store.manifest else ()
+        self._num_shards = len(store.foreign.files if store.foreign else self._shards)
         self._mapped: dict[int, Int64] = {}
 
     def of(self, documents: list[int]) -> dict[int, Origin]:
         """The origin of each of ``documents`` that has one."""
-        if (manifest := self._store.manifest) is None:
-            return {}
         found, places = {}, self._store.places_in_shards(np.array(documents))
         for document, shard, row in zip(documents, *map(np.ndarray.tolist, places), strict=True):
-            rows = self._rows(shard) if shard < len(self._shards) else ()
+            rows = self._rows(shard) if shard < self._num_shards else ()
             if row < len(rows):  # a split's last document ends in the other side
                 found[document] = rows[row].tolist()
-        sources = read_sources(self._folder, manifest, (source for source, *_ in found.values()))
-        names = {number: line["path"] for number, line in sources.items()}
+        names = self._names({source for source, *_ in found.values()})
         return {d: Origin(names.get(source, f"source {source}"), *place) for d, (source, *place) in found.items()}
 
     def documents_at(self, source: str, line: int) -> list[int]:
@@ -65,9 +64,13 @@ class Origins:
         number, name = self._numbered(source)
         exact = any(suffix in name.lower() for suffix in _LINE_BY_LINE)
         found: list[int] = []
-        for shard in range(len(self._shards)):
-            rows = np.array(_at(self._rows(shard), number, line, exact=exact), dtype=np.int64)
-            found += self._store.documents_in_shard(shard, rows).tolist()
+        for shard in range(self._num_shards):
+            rows = self._rows(shard)
+            if self._store.foreign:  # in any order
+                here = np.flatnonzero((rows[:, :2] == (number, line)).all(axis=1))
+            else:
+                here = np.array(_at(rows, number, line, exact=exact), dtype=np.int64)
+            found += self._store.documents_in_shard(shard, here).tolist()
         if not found:
             raise WindrowError(
                 f"no document of this store comes from line {line} of {name}: it may be empty, left out as a "
@@ -79,8 +82,15 @@ class Origins:
 
     def _rows(self, shard: int) -> Int64:
         if shard not in self._mapped:
-            self._mapped[shard] = map_origins(self._folder, self._shards[shard])
+            foreign = self._store.foreign
+            rows = foreign.origins(shard) if foreign else map_origins(self._folder, self._shards[shard])
+            self._mapped[shard] = rows
         return self._mapped[shard]
+
+    def _names(self, numbers: set[int]) -> dict[int, str]:
+        if (manifest := self._store.manifest) is None:
+            return dict(enumerate(self._store.sources))
+        return {number: line["path"] for number, line in read_sources(self._folder, manifest, numbers).items()}
 
     def _numbered(self, wanted: str) -> tuple[int, str]:
         names = self._store.sources

@@ -7,7 +7,6 @@ windows, no order and no shuffling.
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from hashlib import sha256
 from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -15,9 +14,10 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from windrow.arrays import Int64, Mask, Tokens, whole_numbers
+from windrow.arrays import Int64, Mask, Tokens, digest, whole_numbers
 from windrow.errors import NotEnoughTokensError, StoreError, whole_number
 from windrow.store.chosen import ChosenLine, document_numbers
+from windrow.store.foreign import Foreign
 from windrow.store.given import checked_counts, checked_ends, narrow
 from windrow.store.line import Line
 from windrow.store.manifest import Manifest, read_sources
@@ -32,8 +32,8 @@ class TokenStore:
     """Tokens, document boundaries and what made them. Make one with ``prepare``, ``open_store`` or ``from_ids``.
 
     Attributes: ``num_tokens``, ``num_documents``, ``dtype`` (uint16 or uint32), ``eos_id`` (int or None),
-    ``fingerprint`` (sha256 hex of the content), ``path``, ``manifest`` and ``reopen``, which opens the whole store
-    again (None in memory).
+    ``fingerprint`` (sha256 hex of the content), ``path``, ``manifest`` or ``foreign``, what files of other tools say,
+    and ``reopen``, which opens the whole store again (None in memory).
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class TokenStore:
         self.num_tokens: int = self._stop - self._start
         self.path: Path | None = None
         self.manifest: Manifest | None = None
+        self.foreign: Foreign | None = None
         self.reopen: Callable[[], TokenStore] | None = None
 
     @classmethod
@@ -211,8 +212,13 @@ class TokenStore:
 
     @property
     def boundary(self) -> str:
-        """What prepare wrote around documents: "eos", "bos", "both" or "none"; of a store in memory "eos" is said."""
-        return self.manifest.boundary if self.manifest else "eos"
+        """What stands around documents: "eos", "bos", "both" or "none"; of a store in memory "eos" is said."""
+        return said.boundary if (said := self.manifest or self.foreign) else "eos"
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id that begins documents, of a ``boundary`` that has one."""
+        return said.bos_id if (said := self.manifest or self.foreign) else None
 
     # -- what prepare kept of documents ----------------------------------------------------------------------------
 
@@ -237,7 +243,9 @@ class TokenStore:
     @cached_property
     def sources(self) -> list[str]:
         """The names of the inputs that the store was made of; none for a store in memory."""
-        return [line["path"] for line in read_sources(*self._prepared).values()] if self.manifest else []
+        if self.manifest:
+            return [line["path"] for line in read_sources(*self._prepared).values()]
+        return self.foreign.sources if self.foreign else []
 
     @property
     def _prepared(self) -> tuple[Path, Manifest]:
@@ -256,13 +264,13 @@ class TokenStore:
         if self._fingerprint is not None:
             return self._fingerprint if isinstance(self._fingerprint, str) else self._fingerprint()
         counts = self._line.counts.tokens if self._line.counts else []
-        return _digest(self.dtype.str + "counts" * len(counts), *self._line.tokens, *self._line.ends, *counts)
+        return digest(self.dtype.str + "counts" * len(counts), *self._line.tokens, *self._line.ends, *counts)
 
     @cached_property
     def boundaries(self) -> str:
         """sha256 (hex) of where documents end, as it was read and not as a manifest says."""
         edges = [self._start, self._stop, *self._line.token_edges.tolist(), *self._line.document_edges.tolist()]
-        return _digest(str(edges), *self._line.ends)
+        return digest(str(edges), *self._line.ends)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -270,7 +278,8 @@ class TokenStore:
         recorded = self.manifest.tokenizer if self.manifest else None
         spec = self._tokenizer or (recorded and recorded["name"])
         if spec is None:
-            raise StoreError("ids without a tokenizer cannot be decoded. Give from_ids(..., tokenizer=...).")
+            made = "open_store" if self.path else "TokenStore.from_ids"
+            raise StoreError(f"ids without a tokenizer cannot be decoded. Give {made}(..., tokenizer=...).")
         tokenizer = load_tokenizer(spec)
         if recorded and tokenizer.fingerprint != recorded["fingerprint"]:
             raise StoreError(
@@ -324,7 +333,7 @@ class TokenStore:
     ) -> "TokenStore":
         options: dict[str, Any] = {"eos_id": self.eos_id, "tokenizer": self._tokenizer, "fingerprint": fingerprint}
         part = TokenStore(line or self._line, span=span, **options)
-        part.path, part.manifest, part.reopen = self.path, self.manifest, self.reopen
+        part.path, part.manifest, part.foreign, part.reopen = self.path, self.manifest, self.foreign, self.reopen
         return part
 
 
@@ -337,11 +346,4 @@ def _reopened(
 
 def _of_part(store: TokenStore, part: str, *arrays: NDArray[Any]) -> str:
     """The fingerprint of a part of ``store``."""
-    return _digest(f"{store.fingerprint} {part}", *arrays)
-
-
-def _digest(about: str, *arrays: NDArray[Any]) -> str:
-    content = sha256(about.encode())
-    for array in arrays:
-        content.update(np.ascontiguousarray(array).data)
-    return content.hexdigest()
+    return digest(f"{store.fingerprint} {part}", *arrays)
