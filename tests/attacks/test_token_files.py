@@ -41,18 +41,18 @@ def add(what: bytes) -> Callable[[bytes], bytes]:
 
 
 INDEXES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda data: b"", r"its beginning is b'', and it must be a header of 34 bytes"),
-    "another magic": (put(0, b"MMIDIDY"), r"its beginning is b'MMIDIDY.*must be a header .* b'MMIDIDX"),
-    "the older form": (put(0, b"TNTIDX\0\0"), 'an index of the older form, "TNTIDX", which is not read'),
+    "empty": (lambda data: b"", r"its first 9 bytes is b'', and it must be b'MMIDIDX"),
+    "another magic": (put(0, b"MMIDIDY"), r"its first 9 bytes is b'MMIDIDY.*must be b'MMIDIDX"),
+    "the older form": (put(0, b"TNTIDX\0\0"), r"its first 9 bytes is b'TNTIDX.*must be b'MMIDIDX"),
     "a later version": (put(9, struct.pack("<Q", 2)), "its version is 2, and it must be 1"),
     "no dtype": (put(17, b"\x09"), "holds code 9, and uint16, uint32, int32 can be mapped"),
-    "too few sequences": (put(18, struct.pack("<Q", 8)), "of 8 sequences and 10 document bounds the size is 222"),
-    "sequences without end": (put(18, struct.pack("<Q", 2**63)), f"of {2**63} sequences .* the size is 222, and"),
-    "cut short": (cut(8), "of 9 sequences and 10 document bounds the size is 214, and it must be 222"),
-    "of images": (add(bytes(9)), "the size is 231, and it must be 222"),
+    "too few sequences": (put(18, struct.pack("<Q", 8)), "the size, of 8 sequences, is 222, and it must be 210"),
+    "sequences without end": (put(18, struct.pack("<Q", 2**63)), f"the size, of {2**63} sequences, is 222, and"),
+    "cut short": (cut(8), "the size, of 9 sequences, is 214, and it must be 222"),
+    "of images": (add(bytes(9)), "the size, of 9 sequences, is 231, and it must be 222"),
     "a length below 0": (
         put(LENGTHS + 4, struct.pack("<i", -1)),
-        "the length of sequence 1 is -1, and it must be 0 or",
+        "the length of sequence 1 is -1, and it must be 0",
     ),
     "a place outside": (
         put(PLACES + 16, struct.pack("<q", 2**40)),
@@ -90,7 +90,9 @@ def test_an_index_of_megatron_that_cannot_be_true_is_one_error(tmp_path: Path, c
 def test_tokens_that_are_not_those_of_the_index_are_one_error(tmp_path: Path, change: Any) -> None:
     for path in (write_megatron(tmp_path / "a", DOCS), write_datatrove(tmp_path / "a.ds", DOCS)):
         path.write_bytes(change(path.read_bytes()))
-        with pytest.raises(StoreError, match=rf"the size is {path.stat().st_size}, and it must be {2 * NUM}"):
+        with pytest.raises(
+            StoreError, match=rf"the size is {path.stat().st_size}, and it must be ({2 * NUM}|2 or 4 times {NUM})"
+        ):
             open_store(path)
 
 
@@ -101,13 +103,13 @@ def test_a_negative_id_is_an_error_and_no_large_one(tmp_path: Path) -> None:
 
 
 HEADS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "a head alone, cut": (lambda data: data[:1000], "the size is 1000, and it must be at least a header of 1024 bytes"),
+    "a head alone, cut": (lambda data: data[:1000], "the size of its header is 1000, and it must be 1024"),
     "another version": (put(4, struct.pack("<i", 2)), "its version is 2, and it must be 1"),
     "too many tokens": (put(8, struct.pack("<i", NUM + 1)), rf"the size is {1024 + 2 * NUM}, and it must be"),
     "tokens below 0": (put(8, struct.pack("<i", -1)), "the size is .*, and it must be 1022"),
     "an odd size": (cut(1), f"the size is {1023 + 2 * NUM}, and it must be {1024 + 2 * NUM}"),
-    "an evaluation": (put(0, struct.pack("<i", 20240522)), "its magic number is 20240522, examples of an evaluation"),
-    "a training": (put(0, struct.pack("<i", 20240527)), "its magic number is 20240527, the state of a training"),
+    "an evaluation": (put(0, struct.pack("<i", 20240522)), "its magic number is 20240522, and it must be 20240520 or"),
+    "a training": (put(0, struct.pack("<i", 20240527)), "its magic number is 20240527, and it must be 20240520 or"),
 }
 
 
@@ -117,12 +119,12 @@ def test_a_shard_of_llmc_that_cannot_be_true_is_one_error(tmp_path: Path, case: 
     path = write_llmc(tmp_path / "a.bin", flat(DOCS).tolist())
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(StoreError, match=message):
-        open_store(path)
+        open_store(path, format="llmc")
 
 
 BESIDE: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "an index of half numbers": ("index", cut(3), "past whole numbers of 8 bytes is 5, and it must be 0"),
-    "an index cut short": ("index", cut(8), "the size is .*, and it must be .* tokens of 2 or 4 bytes"),
+    "an index cut short": ("index", cut(8), "the size is .*, and it must be 2 or 4 times .*, its tokens"),
     "an index out of order": ("index", put(8, bytes(8)), "rise from above 0 .* number 2 of 9 is 0, after"),
     "an index that wraps": ("index", put(8, b"\xff" * 8), "rise from above 0 .* number 2 of 9 is -1, after"),
     "a loss cut short": ("loss", cut(1), f"loss: the size is {NUM - 1}, and it must be {NUM}"),
@@ -142,7 +144,7 @@ def test_what_lies_beside_datatroves_tokens_and_is_not_of_them_is_one_error(tmp_
 def test_datatroves_tokens_without_an_index_are_asked_about(tmp_path: Path) -> None:
     path = write_datatrove(tmp_path / "a.ds", DOCS)
     Path(f"{path}.index").unlink()
-    with pytest.raises(StoreError, match=r"has no a\.ds\.index beside it.*format=\"nanogpt\""):
+    with pytest.raises(StoreError, match=r"a\.ds\.index is no file.*format=\"nanogpt\""):
         open_store(path)
     assert open_store(path, format="nanogpt", dtype="uint16", eos_id=EOS).num_documents == 9
 
@@ -159,7 +161,7 @@ ROWS: dict[str, tuple[bytes, str]] = {
     "too few fields": (b"0,3,a\n", r"line 1 is unreadable \(not enough values"),
     "a number without end": (b"0," + b"9" * 30 + b",a,s,1\n", "line 1 is unreadable"),
     "an end at its start": (b"0,0,a,s,1\n0,9,a,s,1\n", "number 1 of 2 is 0, after 0"),
-    "another end": (b"0,3,a,s,1\n", f"the size is {4 * NUM}, and it must be 6 or 12"),
+    "another end": (b"0,3,a,s,1\n", f"the size is {4 * NUM}, and it must be 2 or 4 times 3"),
     "no text": (b"\xff\xfe\n", "is unreadable"),
 }
 
@@ -178,7 +180,7 @@ def test_a_list_of_olmos_documents_that_cannot_be_true_is_one_error(tmp_path: Pa
 
 def test_half_a_token_without_a_header_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"123")
-    with pytest.raises(StoreError, match="of 3 bytes those past whole tokens of uint16 is 1, and it must be 0"):
+    with pytest.raises(StoreError, match="the size past whole tokens of uint16 is 1, and it must be 0"):
         open_store(tmp_path / "a.bin", dtype="uint16", eos_id=0)
 
 

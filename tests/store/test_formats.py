@@ -144,21 +144,36 @@ def array(path: Path) -> None:
 
 
 UNSAID: dict[str, tuple[Callable[[Path], object], str, dict[str, Any], str]] = {
-    "two forms": (both, "a.bin", {}, 'fits megatron and llmc, and nothing is guessed. Give format="megatron"'),
-    "none": (lambda p: (p / "a.bin").write_bytes(b"12"), "a.bin", {}, r"say dtype=\"uint16\" and eos_id=50256"),
+    "two forms": (
+        both,
+        "a.bin",
+        {},
+        r"format is \['megatron', 'llmc'\], and it must be one of .*; nothing is guessed\. Give format=\.\.\.",
+    ),
+    "none": (
+        lambda p: (p / "a.bin").write_bytes(b"12"),
+        "a.bin",
+        {},
+        r"format is \[\], .*of tokens without a header dtype=\"uint16\" and eos_id=50256",
+    ),
     "no eos": (
         lambda p: (p / "a.bin").write_bytes(b"12"),
         "a.bin",
         {"dtype": "uint16"},
-        "say dtype and eos_id of its tokens",
+        "has no header: dtype is uint16, eos_id is None",
     ),
     "a format of no name": (
         lambda p: (p / "a.bin").write_bytes(b"12"),
         "a.bin",
         {"format": "megatronn"},
-        "format is 'megatronn', and it is one of megatron, llmc, datatrove, olmo, nanogpt",
+        r"format is \['megatronn'\], and it must be one of megatron, llmc, datatrove, olmo, nanogpt",
     ),
-    "an array": (array, "a.npy", {}, r"TokenStore.from_ids\(np.load\(\"a.npy\", mmap_mode=\"r\"\)\)"),
+    "an array": (
+        array,
+        "a.npy",
+        {},
+        r"an array with a header\. Give TokenStore\.from_ids\(np\.load\(path, mmap_mode=\"r\"\)\)",
+    ),
     "both sides": (
         lambda p: [write_llmc(p / f"{side}_0.bin", [1]) for side in ("train", "val")],
         "",
@@ -181,13 +196,13 @@ UNSAID: dict[str, tuple[Callable[[Path], object], str, dict[str, Any], str]] = {
         lambda p: [write_megatron(p / name, documents(), name) for name in ("uint16", "int32")],
         "",
         {},
-        "are of several dtypes: int32 and uint16",
+        "are of two kinds: megatron, int32, without a loss; and megatron, uint16, without a loss",
     ),
     "two formats": (
         lambda p: [write_megatron(p / "a", documents()), write_llmc(p / "b.bin", [1])],
         "",
         {},
-        "are of several formats: megatron and llmc",
+        "are of two kinds: megatron, .*; and llmc, ",
     ),
     "no tokens": (lambda p: write_llmc(p / "a.bin", []), "", {}, "holds no tokens"),
 }

@@ -1,7 +1,7 @@
 """Token files of other tools as one line: which files, what they say, and what they say together.
 
-Guarantee: files lie in the order of their names, and all have one dtype; no id is negative. Cost: that of the formats,
-and one pass over tokens, once, where only eos says where documents end, or where ids could be negative.
+Guarantee: files lie in the order of their names, of one format and one dtype; no id is negative. Cost: that of the
+formats, and a pass over ids that could be negative, once.
 """
 
 import json
@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from windrow.arrays import Int64, digest
-from windrow.errors import StoreError, whole_number
-from windrow.store.formats import FORMATS, Asked, recognised, require_file
+from windrow.arrays import Int64, Tokens, digest
+from windrow.errors import StoreError
+from windrow.store.formats import FORMATS, recognised
 from windrow.store.given import narrow
 from windrow.store.line import Line
 from windrow.store.shards import map_file
@@ -27,7 +26,6 @@ from windrow.store.token_file import TokenFile
 __all__ = ["Foreign", "read_foreign", "token_paths"]
 
 _SUFFIXES = (".bin", ".ds", ".npy")
-_SIDES = {"val": "valid", "valid": "valid", "validation": "valid", "test": "valid", "train": "train"}
 _LOOKED_AT = 256  # documents, for what stands around them
 
 
@@ -36,33 +34,9 @@ class Foreign:
     """What is known of the files of other tools that a store lies in; ``format`` is a name of ``FORMATS``."""
 
     format: str
-    files: tuple[TokenFile, ...]
+    files: Sequence[TokenFile]
     line: Line
     eos_id: int | None
-
-    @property
-    def tokenizer(self) -> str | None:
-        """The name that the format or a file gives it."""
-        return self.files[0].tokenizer
-
-    @cached_property
-    def sources(self) -> list[str]:
-        """The names of the texts that the documents came from, where a file says so."""
-        return [*dict.fromkeys(name for file in self.files if file.origins for name in file.origins.sources)]
-
-    def origins(self, shard: int) -> Int64:
-        """Source, line and two zeros of the documents of a file, (n, 4); of none where it does not say."""
-        found = self.files[shard].origins
-        if found is None:
-            return np.empty((0, 4), np.int64)
-        rows, numbers = found.rows.copy(), {name: number for number, name in enumerate(self.sources)}
-        rows[:, 0] = np.array([numbers[name] for name in found.sources])[rows[:, 0]]
-        return rows
-
-    @cached_property
-    def highest(self) -> int:
-        """The highest id; one pass over the tokens, once."""
-        return max(file.highest for file in self.files)
 
     @cached_property
     def boundary(self) -> str:
@@ -72,79 +46,82 @@ class Foreign:
         first, last = self.line.document_ends(documents - 1), self.line.document_ends(documents) - 1
         long = last > first
         begun, ended = (self.line.gather(places[long], 1) == self.eos_id for places in (first, last))
-        found = bool(begun.sum() * 2 > len(begun)), bool(ended.any())
-        return {(False, True): "eos", (True, False): "bos", (True, True): "both"}.get(found, "none")
+        most_begin = bool(begun.sum() * 2 > len(begun))
+        return ("both" if most_begin else "eos") if ended.any() else "bos" if most_begin else "none"
 
     @property
     def bos_id(self) -> int | None:
         """The eos that begins documents, where it does."""
         return self.eos_id if self.boundary in ("bos", "both") else None
 
+    @cached_property
+    def sources(self) -> list[str]:
+        """The names of the texts that documents came from, where files say so."""
+        return [*dict.fromkeys(name for file in self.files for name in file.sources)]
+
+    def origins(self, shard: int) -> Int64:
+        """Source, line and two zeros of the documents of a file, (num_documents, 4); of none where it does not say."""
+        file, numbers = self.files[shard], {name: number for number, name in enumerate(self.sources)}
+        if file.origins is None:
+            return np.empty((0, 4), np.int64)
+        which = np.array([numbers[name] for name in file.sources])
+        return np.column_stack([which[file.origins[:, 0]], file.origins[:, 1:]])
+
     def fingerprint(self) -> str:
         """sha256 (hex) of tokens, boundaries and counts; a reading of all files, once."""
-        sums = [[file.num_tokens, file.content_sum()] for file in self.files]
-        return digest(json.dumps(["tokens", self.line.dtype.str, sums]), *self.line.ends)
+        content = [file.content() for file in self.files]
+        return digest(json.dumps(["tokens", self.line.dtype.str, content]), self.line.token_edges, *self.line.ends)
 
 
-def token_paths(path: Any, asked: Asked) -> list[Path] | None:
-    """The token files that ``path`` means: a file, several, a glob or a folder; None where there are none.
+def token_paths(path: Any, *, asked: bool) -> list[Path]:
+    """The token files that ``path`` means: a file, several, a glob or a folder; none where none fits and none is asked.
 
-    Raises ``StoreError`` for a folder whose files are of both sides of a split.
+    Raises ``StoreError`` for a folder that holds both sides of a split.
     """
-    if not isinstance(path, str | PathLike):
-        return [require_file(Path(each)) for each in path]
-    found, name = Path(path), str(path)
-    if found.is_dir():
-        paths = sorted(each for each in found.iterdir() if each.suffix in _SUFFIXES and each.is_file())
-        is_known = any(asked) or any(each.fits(one) for one in paths for each in FORMATS.values())
-        return _of_one_side(found, paths) if paths and is_known else None
+    if isinstance(path, list | tuple):
+        return [*map(Path, path)]
+    found, stem = Path(path), str(path).removesuffix(".idx")
+    if Path(f"{stem}.idx").is_file():
+        return [Path(f"{stem}.bin")]
     if found.is_file():
-        is_known = any(asked) or found.suffix in (*_SUFFIXES, ".idx")
-        return [found] if is_known or any(each.fits(found) for each in FORMATS.values()) else None
-    if Path(f"{name}.idx").is_file():
-        return [Path(f"{name}.bin")]
-    paths = sorted(Path(each) for each in glob(name) if each.endswith(_SUFFIXES) or any(asked))
-    return [require_file(each) for each in paths] or None
-
-
-def _of_one_side(folder: Path, paths: list[Path]) -> list[Path]:
-    sides = {_SIDES[word] for path in paths for word in re.split(r"[^a-z]+", path.name.lower()) if word in _SIDES}
-    if len(sides) > 1:
+        return [found] if asked or found.suffix in _SUFFIXES else []
+    inside = found.iterdir() if found.is_dir() else map(Path, glob(str(found)))
+    paths = sorted(each for each in inside if each.suffix in _SUFFIXES)
+    if not asked and not any(fits(each) for each in paths for fits, _ in FORMATS.values()):
+        return []
+    if found.is_dir() and len({side for each in paths for side in re.findall("train|val", each.name)}) > 1:
         raise StoreError(
-            f"{folder} holds files of train and of valid, and as one store they would be trained on together. Give "
-            f'the files of each by a glob: open_store("{folder}/*train*").'
+            f"{found} holds files of train and of valid, and as one store they would be trained on together. Give "
+            f'those of each by a glob: open_store("{found}/*train*").'
         )
     return paths
 
 
-def read_foreign(paths: Sequence[Path], asked: Asked) -> Foreign:
+def read_foreign(paths: Sequence[Path], format: str | None, dtype: str | None, eos_id: int | None) -> Foreign:
     """The files at ``paths`` as one line. Raises ``StoreError`` for those that are damaged, or do not go together."""
-    found = [recognised(require_file(path), asked) for path in paths]
-    files = tuple(file for _, file in found if file.num_tokens)
-    if not files:
-        raise StoreError(f"{paths[0]} holds no tokens, and there would be nothing to read.")
-    _require_one("formats", [name for name, _ in found], paths)
-    _require_one("dtypes", [file.dtype.name for file in files], paths)
-    _require_one("losses (a .loss beside some)", [file.counts is not None for file in files], paths)
-    eos_id = files[0].eos_id if asked.eos_id is None else whole_number("eos_id", asked.eos_id, at_least=0)
-    return Foreign(found[0][0], files, _line(files, eos_id), eos_id)
-
-
-def _require_one(what: str, values: Sequence[Any], paths: Sequence[Path]) -> None:
-    other = next((number for number, value in enumerate(values) if value != values[0]), None)
-    if other is not None:
+    found = [(name, file, file.tokens()) for name, file in (recognised(path, format, dtype, eos_id) for path in paths)]
+    kinds = [(name, file.dtype.name, "with a loss" if file.counts else "without a loss") for name, file, _ in found]
+    if other := next((kind for kind in kinds if kind != kinds[0]), None):
         raise StoreError(
-            f"{len(paths)} files from {paths[0]} on are of several {what}: {values[0]} and {values[other]}, and a "
-            "store has one. Open those of each by themselves; a Mixture joins them."
+            f"{len(paths)} files from {paths[0]} on are of two kinds: {', '.join(kinds[0])}; and {', '.join(other)}. "
+            "Open those of each kind by themselves; a Mixture joins them."
         )
+    if not any(len(tokens) for *_, tokens in found):
+        raise StoreError(f"{paths[0]} holds no tokens, and there would be nothing to read.")
+    files = [file for _, file, _ in found]
+    line = _line(files, [narrow(tokens, files[0].eos_id) for *_, tokens in found])
+    return Foreign(found[0][0], files, line, files[0].eos_id)
 
 
-def _line(files: Sequence[TokenFile], eos_id: int | None) -> Line:
+def _line(files: Sequence[TokenFile], tokens: Sequence[Tokens]) -> Line:
     for file in files:
-        if file.dtype.kind == "i" and file.highest >= 2**31:
-            raise StoreError(f"{file.path} holds the id {file.highest - 2**32}, and ids are 0 or more. Make it again.")
-    tokens = [narrow(file.tokens(), eos_id) for file in files]
-    ends = [file.document_ends(eos_id, is_last=file is files[-1]) for file in files]
+        if file.dtype.kind == "i" and file.highest() >= 2**31:
+            raise StoreError(
+                f"{file.path} holds the id {file.highest() - 2**32}, and ids are 0 or more. Make it again."
+            )
+    ends = [file.ends for file in files]
     ends[0] = ends[0][ends[0] > 0]  # an eos that begins the first document ends none
+    if not len(ends[-1]) or ends[-1][-1] < len(tokens[-1]):  # and none need end the last
+        ends[-1] = np.append(ends[-1], len(tokens[-1]))
     counts = [np.frombuffer(map_file(file.counts), np.uint8) for file in files if file.counts]
     return Line(tokens, ends, tokens[0].dtype.newbyteorder("="), counts)

@@ -10,9 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from windrow.errors import StoreError, brief
+from windrow.errors import StoreError, brief, whole_number
 from windrow.store.foreign import read_foreign, token_paths
-from windrow.store.formats import Asked
 from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, read_manifest
 from windrow.store.store import TokenStore
@@ -46,20 +45,14 @@ def open_store(
     """
     if not isinstance(path, str | PathLike | list | tuple) or path in ([], ()):
         raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
-    asked = Asked(format, dtype, eos_id)
-    place = Path(path[0] if isinstance(path, list | tuple) else path)
-    paths = None if _is_prepared(place, asked) else token_paths(path, asked)
-    store = _of_files(paths, tokenizer, asked) if paths else _prepared(place, tokenizer)
-    store.path, store.reopen = place, partial(open_store, path, tokenizer=tokenizer, **asked._asdict())
+    place, asked = Path(path[0] if isinstance(path, list | tuple) else path), (format, dtype, eos_id)
+    if (is_prepared := (place / MANIFEST).is_file()) and any(each is not None for each in asked):
+        raise StoreError(f"{place} is a prepared store, which says it all. Leave format, dtype and eos_id out.")
+    paths = [] if is_prepared else token_paths(path, asked=any(each is not None for each in asked))
+    store = _of_files(paths, tokenizer, *asked) if paths else _prepared(place, tokenizer)
+    given: dict[str, Any] = {"tokenizer": tokenizer, "format": format, "dtype": dtype, "eos_id": eos_id}
+    store.path, store.reopen = place, partial(open_store, path, **given)
     return store
-
-
-def _is_prepared(folder: Path, asked: Asked) -> bool:
-    if not (folder / MANIFEST).is_file():
-        return False
-    if any(each is not None for each in asked):
-        raise StoreError(f"{folder} is a prepared store, which says it all. Leave format, dtype and eos_id out.")
-    return True
 
 
 def _prepared(folder: Path, tokenizer: str | Tokenizer | None) -> TokenStore:
@@ -70,11 +63,18 @@ def _prepared(folder: Path, tokenizer: str | Tokenizer | None) -> TokenStore:
     return store
 
 
-def _of_files(paths: Sequence[Path], tokenizer: str | Tokenizer | None, asked: Asked) -> TokenStore:
-    if tokenizer is not None and asked.eos_id is None:
-        asked = asked._replace(eos_id=load_tokenizer(tokenizer).eos_id)
-    foreign = read_foreign(paths, asked)
-    known = tokenizer or ("gpt2" if foreign.tokenizer == "gpt2" else None)
+def _of_files(
+    paths: Sequence[Path],
+    tokenizer: str | Tokenizer | None,
+    format: str | None,
+    dtype: str | None,
+    eos_id: int | None,
+) -> TokenStore:
+    if eos_id is None and tokenizer is not None:
+        eos_id = load_tokenizer(tokenizer).eos_id
+    eos_id = eos_id if eos_id is None else whole_number("eos_id", eos_id, at_least=0)
+    foreign = read_foreign(paths, format, dtype, eos_id)
+    known = tokenizer or ("gpt2" if foreign.files[0].tokenizer == "gpt2" else None)
     store = TokenStore(foreign.line, eos_id=foreign.eos_id, tokenizer=known, fingerprint=foreign.fingerprint)
     store.foreign = foreign
     return store
