@@ -82,3 +82,28 @@ def test_a_copy_goes_on_through_a_killed_server_and_comes_back_equal(server: Ser
     for side in ("train", "valid"):
         for path in (tmp_path / "corpus" / side).iterdir():
             assert (tmp_path / "back" / side / path.name).read_bytes() == path.read_bytes()
+
+
+def test_prepare_from_the_server_gives_the_bytes_of_prepare_from_disk_also_when_it_is_killed(
+    server: Server, tmp_path: Path
+) -> None:
+    far, killed = Objects("s3://corpora/texts"), list[threading.Timer]()
+    for number in range(12):
+        name = f"{number:02}.txt"
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / name).write_text(f"Document {number}. " + "The hay was cut on Monday. " * 100_000)
+        far.write(name, tmp_path / "texts" / name)
+
+    def kill_once(_: object) -> None:
+        if not killed:
+            server.kill_gateway()
+            killed.append(threading.Timer(AWAY, server.start_gateway))
+            killed[0].start()
+
+    made = {"tokenizer": "bytes", "valid_fraction": 0.3, "workers": 2}
+    wr.prepare("s3://corpora/texts/*.txt", tmp_path / "far", **made, on_report=kill_once)
+    killed[0].join()
+    wr.prepare(str(tmp_path / "texts"), tmp_path / "here", **made)
+    for side in ("train", "valid"):
+        for path in (tmp_path / "here" / side).iterdir():
+            assert (tmp_path / "far" / side / path.name).read_bytes() == path.read_bytes()

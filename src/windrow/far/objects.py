@@ -45,9 +45,9 @@ def is_far(path: object) -> bool:
 
 
 def parted(url: str) -> tuple[str, str]:
-    """``("s3://bucket", "folder/name")`` of a URL; of file:// the folder is the root."""
+    """``("s3://bucket", "folder/name")`` of a URL; of a file:// URL ``("file://", "folder/name")``."""
     scheme, _, rest = url.partition("://")
-    first, _, name = rest.rpartition("/") if scheme == "file" else rest.partition("/")
+    first, _, name = rest.partition("/")
     return f"{scheme}://{first}", name.strip("/")
 
 
@@ -61,7 +61,7 @@ class Objects:
     """
 
     def __init__(self, url: str, *, patience: float = PATIENCE, **options: Any) -> None:
-        self.url, self.patience = url.rstrip("/"), patience
+        self.url, self.patience = url if url.endswith("://") else url.rstrip("/"), patience
         self._store = _store_of(self.url, patience, options)
 
     def __repr__(self) -> str:
@@ -176,7 +176,7 @@ def _store_of(url: str, patience: float, options: dict[str, Any]) -> Any:
             f"{brief(url)} is no URL of a store of objects: those begin with s3://, gs://, az:// or file://."
         )
     if scheme == "file":
-        return store.from_url(url)
+        return store.from_url("file:///" if url == "file://" else url)
     retry = {
         "max_retries": 1_000_000,
         "retry_timeout": timedelta(seconds=patience),

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from windrow.distribution import install_line
 from windrow.errors import SourceError
+from windrow.far.objects import is_far
 from windrow.text.blocks import Block
 from windrow.text.reading import Reading
 from windrow.text.rows import Bad, Document, document_of
@@ -112,7 +113,8 @@ def _arrow_columns(file: BinaryIO, source: Source, block: Block, reading: Readin
 def _batches(file: BinaryIO, source: Source, reading: Reading) -> Iterator[Any]:
     """Record batches of the file format or of the stream format."""
     arrow = _pyarrow()
-    mapped: Any = arrow.PythonFile(file) if source.compression else arrow.memory_map(str(source.path))
+    is_mapped = not (source.compression or is_far(source.path))
+    mapped: Any = arrow.memory_map(str(source.path)) if is_mapped else arrow.PythonFile(file)
     is_file = mapped.read(6) == b"ARROW1"
     mapped.seek(0)
     opener = arrow.ipc.open_file if is_file else arrow.ipc.open_stream

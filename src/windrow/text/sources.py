@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from windrow.errors import SourceError
+from windrow.far.objects import is_far
+from windrow.text.far_files import FarPath, about_far, find_far
 from windrow.text.reading import FORM_REMEDY, Reading
 
 __all__ = ["BOM", "Inputs", "Source", "find_sources", "form_of", "refuse_path", "require_unchanged", "told_form"]
@@ -44,6 +46,7 @@ class Source:
     compression: str = ""
     nbytes: int = 0
     mtime_ns: int = 0
+    etag: str = ""  # of one that is far away, in place of the time
     documents: Documents | None = None
 
     @property
@@ -54,7 +57,7 @@ class Source:
     @property
     def identity(self) -> list[Any]:
         """What must be equal for work done on this source to be used again."""
-        return [self.name, self.form, self.compression, self.nbytes, self.mtime_ns]
+        return [self.name, self.form, self.compression, self.nbytes, self.etag or self.mtime_ns]
 
 
 def find_sources(inputs: Inputs, reading: Reading) -> tuple[list[Source], dict[str, int]]:
@@ -90,12 +93,13 @@ def told_form(sources: Sequence[Source], reading: Reading) -> dict[str, str]:
 
 
 def names_of(paths: Collection[str], here: Any = os.path) -> dict[str, str]:
-    """What a store calls each path: with slashes, from the folder that absolute ones share, a drive as a folder.
+    """What a store calls each path: with slashes, from the folder that absolute ones share, a drive or a bucket as one.
 
     ``here`` is how the system writes paths, ``ntpath`` or ``posixpath``. Sorted as with slashes, the same everywhere.
     """
     kind = PureWindowsPath if here.sep == "\\" else PurePosixPath
-    absolute = [path for path in paths if here.isabs(path)]
+    as_paths = {path: f"/{path.partition('://')[2].lstrip('/')}" if is_far(path) else path for path in paths}
+    absolute = [path for path in as_paths.values() if here.isabs(path)]
     has_drives = len({here.splitdrive(path)[0].lower() for path in absolute}) > 1
     root = here.commonpath([*map(here.dirname, absolute)]) if absolute and not has_drives else ""
 
@@ -105,7 +109,7 @@ def names_of(paths: Collection[str], here: Any = os.path) -> dict[str, str]:
             path = drive.replace(":", "") + rest if has_drives else here.relpath(path, root)
         return kind(path).as_posix().lstrip("/")
 
-    return {path: name(path) for path in sorted(paths, key=lambda path: path.replace(here.sep, "/"))}
+    return {path: name(as_paths[path]) for path in sorted(paths, key=lambda path: path.replace(here.sep, "/"))}
 
 
 def _require_names(sources: list[Source]) -> None:
@@ -129,8 +133,14 @@ def _find(given: object, reading: Reading) -> tuple[list[str], list[str]]:
             "themselves, give an iterator: iter([...])."
         )
     name = str(os.fspath(given))
-    if os.path.isdir(name):
-        below = _below(name)
+    is_folder = os.path.isdir(name)
+    if is_far(name):
+        far, is_folder = find_far(name)
+        found: list[str] = [*far]
+        if not is_folder:
+            return _some(found, name, "matches nothing"), []
+    if is_folder:
+        below = _of_others(found) if is_far(name) else _below(name)
         known = [path for path in below if form_of(path)[0]]
         data = [path for path in known if not path.lower().endswith(".json")]  # beside others, it holds notes on them
         taken = below if reading.form else data or known
@@ -152,9 +162,17 @@ def _below(top: str) -> list[str]:
                 continue
             seen.add(real)
             tops += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]
-            lists = _LISTS if "tokens-00000.bin" in files else ()
-            found += [os.path.join(folder, file) for file in files if not (file in lists or _OURS.fullmatch(file))]
+            found += _of_others([os.path.join(folder, file) for file in files])
     return found
+
+
+def _of_others(paths: list[str]) -> list[str]:
+    """Those of ``paths`` that are no store's own."""
+    stores = {folder for folder, name in map(os.path.split, paths) if name == "tokens-00000.bin"}
+    named = [(path, *os.path.split(path)) for path in paths]
+    return [
+        path for path, folder, name in named if not (_OURS.fullmatch(name) or (folder in stores and name in _LISTS))
+    ]
 
 
 def _raise(error: OSError) -> None:
@@ -190,6 +208,9 @@ def _source(path: str, name: str, reading: Reading) -> Source:
         return Source("-", "-", reading.form or ("text" if is_text else "jsonl"))
     form, compression = form_of(path)
     form = reading.form or form
+    if isinstance(path, FarPath):
+        _require_form(path, form)
+        return Source(name, str(path), form, compression, path.about.nbytes, etag=path.about.etag)
     try:
         status = os.stat(path)
     except OSError as error:
@@ -199,9 +220,13 @@ def _source(path: str, name: str, reading: Reading) -> Source:
             f"{path} is a pipe or a device, whose length and content cannot be known before it is read. Pipe it into "
             "standard input and give '-', or write it to a file first."
         )
+    _require_form(path, form)
+    return Source(name, path, form, compression, status.st_size, status.st_mtime_ns)
+
+
+def _require_form(path: str, form: str) -> None:
     if not form:
         raise SourceError(f"{path} has a name that does not tell its form, and none is guessed. {_KNOWN}")
-    return Source(name, path, form, compression, status.st_size, status.st_mtime_ns)
 
 
 def _require_fields(source: Source, reading: Reading) -> None:
@@ -224,16 +249,24 @@ def require_unchanged(sources: Iterable[Source]) -> None:
     for source in sources:
         if not source.is_file:
             continue
-        try:
-            now = os.stat(str(source.path))
-        except OSError as error:
-            raise SourceError(f"{source.path} went away while it was read: {error.strerror}.") from error
-        if (now.st_size, now.st_mtime_ns) != (source.nbytes, source.mtime_ns):
+        nbytes, version = _now(source)
+        if (nbytes, version) != (source.nbytes, source.etag or source.mtime_ns):
             raise SourceError(
                 f"{source.path} changed while it was read: it had {source.nbytes} bytes at the start and has "
-                f"{now.st_size} now (or was written over), so the tokens would be of no one version. Nothing was "
+                f"{nbytes} now (or was written over), so the tokens would be of no one version. Nothing was "
                 "published. Run the command again when nothing writes to the inputs."
             )
+
+
+def _now(source: Source) -> tuple[int, str | int]:
+    """The size of a source, and what tells its version: the time of its last change, or a tag."""
+    if source.etag:
+        return about_far(str(source.path))[1:]
+    try:
+        status = os.stat(str(source.path))
+    except OSError as error:
+        raise SourceError(f"{source.path} went away while it was read: {error.strerror}.") from error
+    return status.st_size, status.st_mtime_ns
 
 
 def refuse_path(text: object, name: str = "text") -> None:

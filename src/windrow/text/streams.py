@@ -8,6 +8,7 @@ compressed form. What it does not do: know what the bytes mean.
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from hashlib import sha256
 from typing import Any, BinaryIO
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from windrow.distribution import install_line
 from windrow.errors import SourceError
+from windrow.far.objects import is_far
+from windrow.text.far_files import kept_open, opened
 from windrow.text.sources import Source
 
 __all__ = ["STEP", "Bytes", "FileBytes", "StreamBytes", "chunks", "hash_file", "num_lines", "open_binary", "read_span"]
@@ -25,7 +28,9 @@ _CACHED = 1 << 18  # bytes that stay in the cache while they are counted
 
 
 def open_binary(path: str) -> BinaryIO:
-    """A file, or standard input for "-". Raises ``SourceError`` when it cannot be opened."""
+    """A file, here or far away, or standard input for "-". Raises ``SourceError`` when it cannot be opened."""
+    if is_far(path):
+        return opened(path)
     try:
         return sys.stdin.buffer if path == "-" else open(path, "rb")
     except OSError as error:
@@ -35,7 +40,7 @@ def open_binary(path: str) -> BinaryIO:
 def read_span(path: str, start: int, stop: int) -> bytes:
     """Bytes ``[start, stop)`` of a plain file. Raises ``SourceError`` when they are not all there."""
     try:
-        with open(path, "rb") as file:
+        with nullcontext(kept_open(path)) if is_far(path) else open(path, "rb") as file:
             file.seek(start)
             data = file.read(stop - start)
     except OSError as error:
