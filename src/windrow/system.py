@@ -1,23 +1,18 @@
-"""What some operating systems do not have, under names that work on all of them.
+"""What some operating systems do not have, under names that work on all of them: the same bytes and batches everywhere.
 
-Guarantee: no other module asks which system this is, and where one of these is missing, bytes and batches are the same.
+name            where the system has it             where it has not
+num_cores       the cores this process may run on   all of the machine
+memory_of       memory of a process, by ``/proc``   0: a worker that has grown is not replaced
+disk_reads      waits for the disk                  0: rows that come next are not read ahead
+may_open_more   open files, up to the hard limit    False: the limit stays as it is
+map_descriptor  keeps no descriptor (Python 3.13)   each mapping keeps its file open
+advise_mapping  ``madvise``                         the system reads ahead as it sees fit
+takes_lock      ``flock``; Windows' locks of bytes  True: nobody keeps a second writer away
+sync_folder     a rename is on disk from here on    on disk when the system writes it, and whole all the same
+APART           no Ctrl-C reaches a worker          on Windows by a flag
+stop_signals    Ctrl-C, SIGTERM                     those that there are, and Windows' Ctrl-Break
 
-==============  ======================================  ============================================================
-name            where the system has it                 where it has not
-==============  ======================================  ============================================================
-num_cores       the cores this process may run on       all of the machine
-memory_of       memory of a process, by ``/proc``       0: a worker that has grown is not replaced
-disk_reads      waits for the disk, by ``getrusage``    0: rows that come next are not read ahead
-may_open_more   open files up to the hard limit         False: the limit stays as it is
-map_descriptor  keeps no descriptor (Python 3.13)       each mapping keeps its file open
-advise_mapping  ``madvise``                             the system reads ahead as it sees fit
-takes_lock      ``flock``, or Windows' locks of bytes   True: nobody keeps a second writer away
-sync_folder     a rename is on disk when it returns     on disk when the system writes it; always whole or not at all
-APART           a Ctrl-C does not reach a worker        likewise, by a flag of Windows
-stop_signals    Ctrl-C and SIGTERM                      those of them that there are, and Windows' Ctrl-Break
-==============  ======================================  ============================================================
-
-Cost: none beside that of the calls. It does not do: anything of windrow's own.
+No other module asks what there is. Cost: that of the calls. It does not do: anything of windrow's own.
 """
 
 import mmap
@@ -29,7 +24,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 __all__ = [
@@ -46,16 +40,15 @@ __all__ = [
 ]
 
 
-def _module(name: str) -> ModuleType | Any:
+def _module(name: str) -> Any:
     with suppress(ImportError):
         return import_module(name)
-    return None
 
 
 _fcntl, _msvcrt, _resource = map(_module, ("fcntl", "msvcrt", "resource"))
 _UNTRACKED = sys.version_info >= (3, 13) and hasattr(mmap, "PROT_READ")  # not yet on Windows
 _NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if _UNTRACKED else {}
-_SHARES = 64  # bytes of a lock on Windows
+_SHARES = 1 << 24  # bytes of a lock on Windows
 _GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", None)
 APART: dict[str, Any] = {"process_group": 0} if _GROUP is None else {"creationflags": _GROUP}
 
@@ -67,19 +60,15 @@ def num_cores() -> int:
 
 def memory_of(pid: int) -> int:
     """Bytes of memory that a process holds."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
+    with suppress(OSError, ValueError), open(f"/proc/{pid}/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def disk_reads() -> int:
     """How often this thread has waited for a page, or had blocks read, so far."""
-    if not _resource:
-        return 0
-    used = _resource.getrusage(getattr(_resource, "RUSAGE_THREAD", _resource.RUSAGE_SELF))
-    return int(used.ru_majflt + used.ru_inblock)
+    used = _resource and _resource.getrusage(getattr(_resource, "RUSAGE_THREAD", _resource.RUSAGE_SELF))
+    return int(used.ru_majflt + used.ru_inblock) if used else 0
 
 
 def may_open_more() -> bool:
@@ -104,42 +93,33 @@ def advise_mapping(held: mmap.mmap, advice: str, *stretch: int) -> None:
 
 def takes_lock(descriptor: int, *, shared: bool) -> bool:
     """Whether this process holds the lock from here on, until it closes the file or ends."""
-    try:
+    with suppress(BlockingIOError, PermissionError):
         if _fcntl:
             _fcntl.flock(descriptor, (_fcntl.LOCK_SH if shared else _fcntl.LOCK_EX) | _fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return bool(_fcntl) or not _msvcrt or _takes_bytes(descriptor, shared)
-
-
-def _takes_bytes(descriptor: int, shared: bool) -> bool:
-    """As Windows locks: who shares takes one byte that is free, who does not takes them all."""
-    for place in range(_SHARES if shared else 1):
-        os.lseek(descriptor, place, os.SEEK_SET)
-        with suppress(PermissionError):
+        elif _msvcrt:  # who shares takes one byte, by chance its own; who does not takes them all
+            os.lseek(descriptor, int.from_bytes(os.urandom(3)) if shared else 0, os.SEEK_SET)
             _msvcrt.locking(descriptor, _msvcrt.LK_NBLCK, 1 if shared else _SHARES)
-            return True
+        return True
     return False
 
 
 def sync_folder(folder: Path) -> None:
     """Make renames in ``folder`` survive a loss of power."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
 def stop_signals(note: Callable[..., None]) -> Iterator[None]:
     """Within, ``note`` is called in place of what else a signal to stop would do."""
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), note) for name in names}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -22,9 +22,7 @@ CHUNK = 16 << 20  # bytes of a request for a long stretch
 PATIENCE = 60.0  # seconds
 _SCHEMES = ("s3", "gs", "az", "file")
 _STATUS = re.compile(r"status code: (\d{3}[ A-Za-z]*)")
-_FORKED: list[int] = []  # the ids of processes that were forked, in which the client's threads are gone
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _FORKED.append(os.getpid()))
+_HERE = os.getpid()  # a process that is forked off has another, and the client's threads are gone in it
 
 
 class FarError(WindrowError):
@@ -160,7 +158,7 @@ def _obstore() -> Any:
 
 
 def _refuse_fork() -> None:
-    if os.getpid() in _FORKED:
+    if os.getpid() != _HERE:
         raise FarError(
             "this process was forked, and the client of far stores has lost its threads there. Start processes with "
             'the method "spawn", or use loader.dataloader(num_workers=...), which does.'

@@ -16,7 +16,6 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -215,20 +214,15 @@ def start_run(folder: Path, build: Callable[[Path], Run], **ranks: Any) -> Run:
     temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
     temporary.mkdir()
     try:
-        _save(build(temporary), ranks)
-        with suppress(FileNotFoundError):
+        run = build(temporary)
+        run.save(run.loader(**ranks))
+        run.valid_loader()  # no loader is kept: Windows renames no folder with files that are open
+        if folder.exists():
             folder.rmdir()  # it is empty
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return open_run(folder)
-
-
-def _save(run: Run, ranks: Mapping[str, Any]) -> None:
-    """With its loaders, which are gone when this returns: Windows renames no folder of files that are open."""
-    loader = run.loader(**ranks)
-    run.valid_loader()
-    run.save(loader)
 
 
 def _refuse(folder: Path) -> None:
