@@ -125,7 +125,7 @@ def test_ledger(recipe: Any, batch_size: int, world: int, epochs: int, data: Any
 
 @given(recipes(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.data())
 @settings(max_examples=60)
-def test_a_plan_is_the_same_however_many_windows_are_looked_at_at_a_time(
+def test_a_plan_is_the_same_however_much_is_looked_at_at_a_time(
     recipe: Any, batch_size: int, epochs: int, at_a_time: int, data: Any
 ) -> None:
     windows, options = recipe
@@ -136,6 +136,7 @@ def test_a_plan_is_the_same_however_many_windows_are_looked_at_at_a_time(
     made = plan(loader, epochs=epochs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("windrow.audit.plan._WINDOWS_AT_A_TIME", at_a_time)
+        patch.setattr("windrow.audit.plan._DOCUMENTS_AT_A_TIME", at_a_time)
         assert plan(loader, epochs=epochs) == made
 
 
@@ -155,6 +156,36 @@ def test_a_plan_costs_no_more_for_more_windows_epochs_or_dropped_samples(monkeyp
         assert member.times_target == {0: 1, 10**9: num_windows * 8}
     assert sums[0] == sums[1]
     assert peaks[1] < 1.1 * peaks[0] < 30e6
+
+
+@pytest.mark.parametrize("policy", ["concat", "pad", "pack", "bos"])
+def test_a_plan_of_more_documents_takes_two_bytes_for_each(monkeypatch: pytest.MonkeyPatch, policy: Policy) -> None:
+    monkeypatch.setattr("windrow.audit.plan._DOCUMENTS_AT_A_TIME", 1 << 12)
+    monkeypatch.setattr("windrow.audit.plan._WINDOWS_AT_A_TIME", 1 << 12)
+    peaks, sizes = [], (1 << 15, 1 << 17)
+    for num in sizes:
+        store = TokenStore.from_ids(np.zeros(num * 9, np.uint16), eos_id=1, document_ends=np.arange(1, num + 1) * 9)
+        loader = Loader(Windows(store, 8, policy=policy), 4)
+        tracemalloc.start()
+        plan(loader)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    most = 16 if policy == "pack" else 4  # which pieces of a row come when is looked for among all
+    assert peaks[1] - peaks[0] < most * (sizes[1] - sizes[0])
+
+
+def test_the_command_line_makes_each_policys_plan_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[str]()
+
+    def noted(loader: Loader, **until: Any) -> Any:
+        made.extend(member.policy for member in loader.members.values())
+        return plan(loader, **until)
+
+    monkeypatch.setattr("windrow.audit.plan.plan", noted)
+    monkeypatch.setattr("windrow.audit.sizes.plan", noted)
+    prepare(iter(["a few words " * 40] * 9), tmp_path, tokenizer="bytes", workers=1)
+    CliRunner().invoke(app, ["plan", str(tmp_path / "train"), "--policy", "pad"], catch_exceptions=False)
+    assert sorted(made) == sorted(POLICIES)
 
 
 def test_epochs_that_drop_others_are_counted_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,9 @@ class Coverage:
         used = weights > 0
         starts, stops = (places[used].clip(self._begin, self._stop) for places in (starts, stops))
         weights = weights[used]
+        if self._most == 1:
+            starts, stops = _joined(starts, stops)
+            weights = np.ones_like(starts)
         places = np.concatenate([self._places, starts, stops])
         steps = np.concatenate([np.diff(self._levels, prepend=0), weights, -weights])
         order = np.argsort(places, kind="stable")
@@ -50,3 +53,11 @@ class Coverage:
     def _widths(self) -> Int64:
         """From each place to the next, the count is one and the same."""
         return np.diff(self._places, append=self._stop)
+
+
+def _joined(starts: Int64, stops: Int64) -> tuple[Int64, Int64]:
+    """The stretches that spans (K,) cover together, rising, none of which touches the next."""
+    order = np.argsort(starts, kind="stable")
+    starts, reach = starts[order], np.maximum.accumulate(stops[order])
+    begins = np.append(True, starts[1:] > reach[:-1])[: len(starts)]
+    return starts[begins], reach[np.append(begins[1:], True)[: len(starts)]]

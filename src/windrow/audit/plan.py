@@ -9,6 +9,7 @@ does not do: any training, or a guess.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,14 +20,13 @@ from windrow.audit.draw_counts import DrawCounts, counted_epochs
 from windrow.errors import whole_number
 from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
-from windrow.windows.sliding import Sliding
-from windrow.windows.spans import document_bounds
+from windrow.windows.sliding import Relaid, Sliding
 from windrow.windows.windows import Windows
 
 __all__ = ["MemberPlan", "Plan", "plan"]
 
 _AT_A_TIME = 1 << 22  # tokens
-_WINDOWS_AT_A_TIME, _MOST_DROPPED = 1 << 15, 1 << 22
+_WINDOWS_AT_A_TIME, _DOCUMENTS_AT_A_TIME, _MOST_DROPPED = 1 << 15, 1 << 19, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -190,31 +190,41 @@ def _stretch_by_stretch(drawn: DrawCounts, documents: "_Documents") -> Iterator[
     """What is counted in one stretch of the store after another; of windows that slide, what is alike once."""
     windows, known = drawn.windows, dict[object, Counter[Any]]()
     slides = isinstance(windows.layout, Sliding) and windows.document_order == "store"
-    width = windows.stride * _WINDOWS_AT_A_TIME if slides else windows.num_tokens
-    for begin in range(0, windows.num_tokens, width):
-        within = (begin, min(begin + width, windows.num_tokens))
-        groups = (documents.seen(_spans(drawn, within if slides else None, *epochs)) for epochs in drawn.groups())
-        if not slides or windows.may_mask or windows.moves or drawn.masks_edges:
-            yield _counted(drawn, documents, groups, *within)
+    may_differ = not slides or windows.may_mask or windows.moves or drawn.masks_edges
+    for begin, stop in pairwise(_edges(windows)):
+        groups = (documents.seen(_spans(drawn, begin, stop, *epochs)) for epochs in drawn.groups())
+        if may_differ:
+            yield _counted(drawn, documents, groups, begin, stop)
             continue
         (spans,) = groups
         times, first = np.unique(spans.times).tolist(), (spans.starts[:1] - begin).tolist()
         alike = len(times) == 1 and not spans.excluded.any()
-        key = (within[1] - begin, len(spans.starts), *first, *times) if alike else None
+        key = (stop - begin, len(spans.starts), *first, *times) if alike else None
         if key is None or key not in known:
-            known[key] = _counted(drawn, documents, [spans], *within)
+            known[key] = _counted(drawn, documents, [spans], begin, stop)
         yield known[key]
 
 
-def _spans(drawn: DrawCounts, within: tuple[int, int] | None, first: int, end: int) -> _Drawn:
-    """The spans of such epochs' samples, or of those that hold one of the tokens ``within`` such bounds."""
+def _edges(windows: Windows) -> list[int]:
+    """Between which tokens the stretches lie: so many windows, or so many pieces of documents at the most, in each."""
+    num, store = windows.num_tokens, windows.store
+    if isinstance(windows.layout, Relaid):  # the line of an epoch is another
+        return [0, num]
+    if isinstance(windows.layout, Sliding):
+        return [*range(0, num, _WINDOWS_AT_A_TIME * windows.stride), num]
+    ends = store.document_ends(np.arange(_DOCUMENTS_AT_A_TIME - 1, store.num_documents, _DOCUMENTS_AT_A_TIME))
+    tokens = np.arange(0, num, _DOCUMENTS_AT_A_TIME * windows.max_length)
+    return sorted({*tokens.tolist(), *ends.tolist(), num})
+
+
+def _spans(drawn: DrawCounts, begin: int, stop: int, first: int, end: int) -> _Drawn:
+    """The spans of such epochs' samples that hold one of the tokens from ``begin`` to ``stop``."""
     windows, key = drawn.windows, drawn.key
-    ids = windows.layout.holding(*within, first, key=key) if within else np.arange(windows.num_samples)
-    spans, (times, excluded) = windows.spans(ids, first, key=key), drawn.draws(ids, first, end)
-    in_row, starts = spans.in_row(), spans.starts
-    inputs = starts + np.minimum(spans.lengths, windows.max_length - in_row)  # a row's last place is a target only
+    ids, spans, in_row = windows.layout.between(begin, stop, first, key=key)
+    times, excluded = drawn.draws(ids, first, end)
+    inputs = spans.starts + np.minimum(spans.lengths, windows.max_length - in_row)  # a row's last place: a target only
     drawn_as = (in_row == 0, times[spans.row], excluded[spans.row])
-    return _Drawn(starts, starts + spans.lengths, starts + spans.context, inputs, *drawn_as)
+    return _Drawn(spans.starts, spans.starts + spans.lengths, spans.starts + spans.context, inputs, *drawn_as)
 
 
 def _counted(
@@ -237,7 +247,7 @@ def _counted(
             inputs.add(spans.starts, spans.inputs, spans.times)
     found.update(targets.histogram())
     found.update(read=read.num_covered, drawn=held.num_covered, there=there.num_covered)
-    firsts = documents.starts if masks_edges else np.empty(0, dtype=np.int64)
+    firsts = documents.between(begin, stop)[1] if masks_edges else np.empty(0, dtype=np.int64)
     for places in _never_targets(store, firsts, begin, stop):
         times = targets.at(places)
         found["never"] += int(times.sum())
@@ -273,8 +283,14 @@ class _Documents:
 
     def __init__(self, store: TokenStore) -> None:
         self.first, self.stop = store.num_tokens, 0
-        self.starts, self._ends = document_bounds(store)
+        self._store = store
         self._whole, self._touched = (np.zeros(store.num_documents, dtype=np.bool_) for _ in range(2))
+
+    def between(self, first: int, stop: int) -> tuple[slice, Int64, Int64]:
+        """The documents that hold one of the tokens ``[first, stop)``: which, where they begin, where they end."""
+        begin, last = self._store.document_at(np.array([first, stop - 1])).tolist()
+        edges = self._store.document_ends(np.arange(begin - 1, last + 1))
+        return slice(begin, last + 1), edges[:-1], edges[1:]
 
     def seen(self, spans: _Drawn) -> _Drawn:
         """``spans``, which are taken in."""
@@ -283,8 +299,7 @@ class _Documents:
         if len(begins):
             first, stop = int(begins[0]), int(furthest[-1])
             self.first, self.stop = min(self.first, first), max(self.stop, stop)
-            here = slice(np.searchsorted(self._ends, first), np.searchsorted(self.starts, stop))
-            starts, ends = self.starts[here], self._ends[here]
+            here, starts, ends = self.between(first, stop)
             self._whole[here] |= furthest[np.searchsorted(begins, starts, side="right")] >= ends
             self._touched[here] |= furthest[np.searchsorted(begins, ends)] > starts
         return spans

@@ -197,13 +197,16 @@ def _power_of_two(most: int) -> int:
 
 
 def plans_by_policy(
-    store: TokenStore, sizes: RunSizes, *, epochs: int = 1, num_steps: int | None = None, **options: Any
+    store: TokenStore, sizes: RunSizes, known: Mapping[str, Plan], until: Mapping[str, Any], **options: Any
 ) -> dict[str, Plan | str]:
-    """The plan of ``store`` under each policy, ``options`` being the loader's; or why there is none."""
-    found: dict[str, Plan | str] = {}
+    """The plan of ``store`` under each policy, ``options`` being the loader's, or why there is none.
+
+    Those that are ``known`` are not made again; ``until`` is when the others end, as ``plan`` takes it.
+    """
+    found = dict[str, Plan | str]()
     for policy in POLICIES:
         try:
-            found[policy] = plan(_loader(store, sizes, policy, **options), epochs=epochs, num_steps=num_steps)
+            found[policy] = known.get(policy) or plan(_loader(store, sizes, policy, **options), **until)
         except ValueError as error:  # too few tokens, or a choice that this policy does not take
             found[policy] = str(error)
     return found

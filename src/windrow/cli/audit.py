@@ -46,7 +46,7 @@ def plan(
     until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
     made, num_ranks = plan_of(chosen.loader, **until), chosen.loader.dp_world_size
     options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": num_ranks, "mask_targets": mask_targets}
-    plans = plans_by_policy(chosen.train, chosen.run.settings, **until, **options)
+    plans = plans_by_policy(chosen.train, chosen.run.settings, {policy or "concat": made}, until, **options)
     settings, memory = chosen.run.settings, None
     if run or {"width", "num_layers"} & {*sizes}:
         memory = step_memory(settings, chosen.run.vocab_size, settings.width, settings.num_layers)

@@ -156,7 +156,7 @@ def ledger(loader: Loader, windows: Windows) -> tuple[Plan | None, dict[str, Pla
     if len(loader.members) > 1 or windows.num_tokens > _PLAN_TOKENS:
         return made, {}
     sizes = RunSizes(windows.max_length, windows.stride, loader.batch_size, loader.seed, windows.document_order)
-    return made, plans_by_policy(windows.store, sizes, dp_rank=0, dp_world_size=loader.dp_world_size)
+    return made, plans_by_policy(windows.store, sizes, {}, {}, dp_rank=0, dp_world_size=loader.dp_world_size)
 
 
 def mixture_shares(loader: Loader, parts: int = 24) -> list[list[float]]:

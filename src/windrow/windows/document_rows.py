@@ -66,15 +66,38 @@ class Pieces(NamedTuple):
 
     def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
         """The rows that hold one of the tokens ``[start, stop)``: (K,), rising."""
-        return self.rows_of(self.touching(start, stop))
+        return np.unique(self.rows_of(self.touching(start, stop)))
+
+    def between(self, start: int, stop: int, epoch: int, *, key: Key) -> tuple[Int64, Spans, Int64]:
+        """The pieces that hold one of the tokens ``[start, stop)``, rising: their rows (K,), spans, places in a row."""
+        touching = self.touching(start, stop)
+        if self.num_rows == len(self.starts):
+            return touching, self.spans(touching, epoch, key=key), np.zeros_like(touching)
+        return self.placed(touching, touching)
+
+    def placed(self, places: Int64, pieces: Int64) -> tuple[Int64, Spans, Int64]:
+        """``between`` of these ``pieces`` (n,), where they stand at these ``places`` (n,) of the rows."""
+        order = np.argsort(self.starts[pieces], kind="stable")
+        rows, row = np.unique(self.rows_of(places)[order], return_inverse=True)
+        here = np.stack([self.edges[rows][row], places[order]])  # the first of the row, and the piece itself
+        head, begin = np.cumsum(self.lengths, dtype=np.uint32)[here] - self.lengths[here].astype(np.uint32)
+        starts, lengths = self.starts[pieces[order]], self.lengths[here[1]].astype(np.int64)
+        return rows, Spans(starts, lengths, row, np.ones_like(row)), (begin - head).astype(np.int64)  # if it wraps, too
 
     def touching(self, start: int, stop: int) -> Int64:
         """The pieces that hold one of the tokens ``[start, stop)``: (n,), rising."""
-        return np.flatnonzero((self.starts < stop) & (self.starts + self.lengths > start))
+        if self.num_rows == len(self.starts):  # a piece a row: in the store's order, neighbours sharing a token at most
+            first, end = np.searchsorted(self.starts, [start, stop - 1], side="right").tolist()
+            places = np.arange(max(first - 2, 0), end)
+        else:
+            longest = int(self.lengths.max(initial=0))
+            places = np.flatnonzero((self.starts < stop) & (self.starts > start - longest))
+        return places[self.starts[places] + self.lengths[places] > start]
 
     def rows_of(self, places: Int64) -> Int64:
-        """The rows of these pieces: (K,), rising."""
-        return np.unique(np.searchsorted(self.edges, places, side="right") - 1)
+        """The row of each of these places (n,): (n,)."""
+        rows: Int64 = np.searchsorted(self.edges, places, side="right") - 1
+        return rows
 
 
 class Exchanged:
@@ -117,8 +140,12 @@ class Exchanged:
 
     def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
         """The rows of ``epoch`` that hold one of the tokens ``[start, stop)``: (K,), rising."""
-        places = self._moved(Exchange.inverse, self._pieces.touching(start, stop), epoch, key)
-        return self._pieces.rows_of(places)
+        return self.between(start, stop, epoch, key=key)[0]
+
+    def between(self, start: int, stop: int, epoch: int, *, key: Key) -> tuple[Int64, Spans, Int64]:
+        """The pieces that hold one of the tokens ``[start, stop)``, rising: their rows (K,), spans, places in a row."""
+        pieces = self._pieces.touching(start, stop)
+        return self._pieces.placed(self._moved(Exchange.inverse, pieces, epoch, key), pieces)
 
     def _all_places(self) -> Arrays:
         """The pieces from the shortest to the longest, and the place of each among them."""

@@ -79,6 +79,12 @@ class Sliding:
         found = runs(first, np.maximum(last - first + 1, 0))
         return found if len(first) == 1 else np.unique(found)
 
+    def between(self, start: int, stop: int, epoch: int, *, key: Key) -> tuple[Int64, Spans, Int64]:
+        """The windows of ``holding`` (K,), their spans (n,), and the place in its window at which each begins (n,)."""
+        ids = self.holding(start, stop, epoch, key=key)
+        spans = self.spans(ids, epoch, key=key)
+        return ids, spans, spans.in_row()
+
     def offsets(self, epoch: Int64 | int, *, key: Key) -> Int64:
         """The phase of each of ``epoch`` (any shape): int64 in ``[0, stride)``, of that shape."""
         epochs, inverse = np.unique(np.asarray(epoch, dtype=np.int64), return_inverse=True)
