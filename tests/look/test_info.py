@@ -2,8 +2,10 @@
 
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from windrow import prepare
@@ -38,6 +40,18 @@ def test_tokens_by_source_and_by_value_add_up(tmp_path: Path) -> None:
     expected_n = {"type": "int64", "missing": 12, "least": 1, "mean": sum(there) / 48, "highest": 59}
     assert columns["n"] == expected_n
     json.dumps(summary)
+
+
+def test_a_summary_takes_no_more_memory_for_more_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windrow.look.info._AT_A_TIME", 1 << 10)
+    peaks, sizes = [], (1 << 12, 1 << 14)
+    for num in sizes:
+        store = prepare((f"{n}" for n in range(num)), tmp_path / str(num), tokenizer="bytes", workers=1)["train"]
+        tracemalloc.start()
+        assert store_summary(store)["tokens_by_source"] == {"iterable": store.num_tokens}
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 2 * (sizes[1] - sizes[0])  # a byte each says that boundaries rise
 
 
 def test_what_is_printed_is_short_and_harmless(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Guarantee: facts are the manifest's, at the cost of opening the store; a summary reads what is kept of each document.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from windrow.arrays import Int64
 from windrow.shown import size, table, visible
 from windrow.store.manifest import Column
+from windrow.store.shards import map_origins, of_documents
 from windrow.store.store import TokenStore
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["print_stores", "print_summary", "store_facts", "store_summary"]
 
 _MOST = 10  # sources, or categories, that are printed
+_AT_A_TIME = 1 << 18  # documents
 
 
 def store_facts(store: TokenStore) -> dict[str, Any]:
@@ -66,18 +69,19 @@ def _store_lines(fact: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def store_summary(store: TokenStore) -> dict[str, Any]:
     """Tokens by source; of each column its type, how many miss, and its range and mean, or tokens by what it holds."""
     assert store.manifest is not None
-    lengths, names = store.document_lengths, dict(enumerate(store.sources))
-    by_source = {names.get(n, f"source {n}"): num for n, num in _tokens_by(store.document_sources, lengths)}
-    columns = {
-        column.name: _column_facts(column, store.column(column.name), lengths) for column in store.manifest.columns
-    }
-    return {"tokens_by_source": by_source, "columns": columns}
+    assert store.path is not None
+    names = dict(enumerate(store.sources))
+    origins = [map_origins(store.path, shard)[:, 0] for shard in store.manifest.shards]
+    by_source = _tokens_by(store, lambda documents: of_documents(origins, *store.places_in_shards(documents)))
+    columns = {column.name: _column_facts(column, store) for column in store.manifest.columns}
+    return {"tokens_by_source": {names.get(n, f"source {n}"): num for n, num in by_source}, "columns": columns}
 
 
-def _column_facts(column: Column, values: NDArray[Any], lengths: Int64) -> dict[str, Any]:
+def _column_facts(column: Column, store: TokenStore) -> dict[str, Any]:
     facts: dict[str, Any] = {"type": column.type, "missing": column.missing}
+    values = store.column(column.name)
     if column.type in ("bool", "category"):
-        return facts | {"tokens": {str(value): num for value, num in _tokens_by(values, lengths)}}
+        return facts | {"tokens": {str(value): num for value, num in _tokens_by(store, values.__getitem__)}}
     is_missing = np.isnan(values) if column.type == "float64" else values == -1
     there = values[~is_missing] if np.count_nonzero(is_missing) == column.missing else values
     if not len(there):
@@ -85,12 +89,16 @@ def _column_facts(column: Column, values: NDArray[Any], lengths: Int64) -> dict[
     return facts | {"least": there.min().item(), "mean": there.mean().item(), "highest": there.max().item()}
 
 
-def _tokens_by(values: NDArray[Any], lengths: Int64) -> list[tuple[Any, int]]:
-    """The values, and the tokens of the documents that have each, the most first."""
-    numbers = dict[Any, int]()
-    which = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values.tolist()), np.int64, len(values))
-    tokens = np.bincount(which, lengths, len(numbers)).astype(np.int64).tolist()
-    return sorted(zip(numbers, tokens, strict=True), key=lambda pair: -pair[1])
+def _tokens_by(store: TokenStore, values_of: Callable[[Int64], NDArray[Any]]) -> list[tuple[Any, int]]:
+    """The values of documents, and the tokens of those that have each, the most first; so many at a time."""
+    numbers, tokens = dict[Any, int](), Counter[int]()
+    for first in range(0, store.num_documents, _AT_A_TIME):
+        documents = np.arange(first, min(first + _AT_A_TIME, store.num_documents))
+        values = values_of(documents).tolist()
+        which = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, len(values))
+        lengths = np.diff(store.document_ends(np.append(first - 1, documents)))
+        tokens.update(dict(enumerate(np.bincount(which, lengths).astype(np.int64).tolist())))
+    return sorted(((value, tokens[n]) for value, n in numbers.items()), key=lambda pair: -pair[1])
 
 
 def print_summary(console: "Console", side: str, summary: dict[str, Any]) -> None:

@@ -99,9 +99,11 @@ def map_origins(folder: Path, shard: Shard) -> Int64:
 
 def require_rising(what: str, ends: Int64, num_tokens: int, *, to_the_last: bool = True) -> None:
     """Raise ``StoreError`` unless ``ends`` (n,) of documents rise from above 0 to at most, or to, ``num_tokens``."""
-    edges = np.append(0, ends)
-    wrong = np.flatnonzero((edges[1:] <= edges[:-1]) | (edges[1:] > num_tokens))
-    if len(wrong) or (to_the_last and edges[-1] != num_tokens):
+    last = ends[-1] if len(ends) else 0
+    rises = not len(ends) or (ends[0] > 0 and (ends[1:] > ends[:-1]).all())
+    if not rises or last > num_tokens or (to_the_last and last != num_tokens):
+        edges = np.append(0, ends)
+        wrong = np.flatnonzero((edges[1:] <= edges[:-1]) | (edges[1:] > num_tokens))
         first = int([*wrong[:1], len(ends) - 1][0])
         raise StoreError(
             f"{what} must rise from above 0 to the number of tokens, {num_tokens}, and number {first + 1} of "
