@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any, BinaryIO
 from zlib import crc32
@@ -54,13 +55,11 @@ def kept(name: str, make: Callable[[], Arrays], *, anew: bool = False) -> Arrays
 def _write(file: BinaryIO, arrays: Arrays) -> None:
     """A line of JSON that fills ``_HEAD`` bytes (names, dtypes, lengths and a checksum), then the arrays."""
     about = [[name, array.dtype.str, len(array)] for name, array in arrays.items()]
-    parts = [np.ascontiguousarray(array).view(np.uint8) for array in arrays.values()]
-    parts, checksum = [np.pad(part, (0, -len(part) % _ALIGNED)) for part in parts], crc32(json.dumps(about).encode())
-    for part in parts:
-        checksum = crc32(part.data, checksum)
+    parts = [np.ascontiguousarray(array).view(np.uint8).data for array in arrays.values()]
+    parts = [each for part in parts for each in (part, memoryview(bytes(-len(part) % _ALIGNED)))]
+    checksum = reduce(lambda checksum, part: crc32(part, checksum), parts, crc32(json.dumps(about).encode()))
     file.write(json.dumps({"arrays": about, "crc32": checksum}).encode().ljust(_HEAD - 1) + b"\n")
-    for part in parts:
-        file.write(part.data)
+    file.writelines(parts)
 
 
 def _mapped(path: Path) -> Arrays:

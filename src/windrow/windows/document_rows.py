@@ -7,7 +7,7 @@ index gives it, in the store's order, then eos; no target counts across two piec
 the documents, ten million of them in seconds. Knows no order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -20,13 +20,13 @@ from windrow.store.cache import Arrays, kept
 from windrow.store.store import TokenStore
 from windrow.windows.best_fit import best_fit_decreasing
 from windrow.windows.epoch_documents import remembered
-from windrow.windows.spans import Key, Spans, document_bounds
+from windrow.windows.spans import Key, Spans
 
 __all__ = ["INDEX_VERSION", "Exchanged", "Pieces", "find_pieces", "pack"]
 
 INDEX_VERSION = 1
 _MOST_KEPT = 1 << 20  # pieces
-_AT_A_TIME = 1 << 20  # documents
+_AT_A_TIME = 1 << 17  # documents
 
 
 class Pieces(NamedTuple):
@@ -193,19 +193,28 @@ def pack(starts: Int64, lengths: NDArray[np.int32], max_length: int) -> Pieces:
 
 def _bos(store: TokenStore, max_length: int) -> Pieces:
     """Each row starts at the first document that begins at or after the end of the row before's inputs."""
-    starts, _ = document_bounds(store)
-    following = np.append(np.searchsorted(starts, starts + max_length), len(starts))  # (num_documents + 1,)
-    begins = starts[_chain(following)]
+    parts, reach = [np.empty(0, np.int64)], 0
+    for edges in _document_edges(store):
+        starts = edges[:-1]
+        following = np.append(np.searchsorted(starts, starts + max_length), len(starts))
+        parts.append(starts[_chain(following, int(np.searchsorted(starts, reach)))])
+        reach = int(parts[-1][-1]) + max_length if len(parts[-1]) else reach
+    begins = np.concatenate(parts)
     lengths = np.minimum(max_length + 1, store.num_tokens - begins)
     kept = lengths > 1  # only the last row can be one token, with no target
     return Pieces(begins[kept], lengths[kept].astype(np.int32), np.arange(np.count_nonzero(kept) + 1))
 
 
+def _document_edges(store: TokenStore) -> Iterator[Int64]:
+    """Where documents begin, and where the last of them ends, of so many documents at a time."""
+    for first in range(0, store.num_documents, _AT_A_TIME):
+        yield store.document_ends(np.arange(first - 1, min(first + _AT_A_TIME, store.num_documents)))
+
+
 def _cut(store: TokenStore, max_length: int) -> tuple[Int64, NDArray[np.int32]]:
     """All pieces of all documents, in the store's order: starts and lengths (P,); so many documents at a time."""
     starts, lengths = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    for first in range(0, store.num_documents, _AT_A_TIME):
-        edges = store.document_ends(np.arange(first - 1, min(first + _AT_A_TIME, store.num_documents)))
+    for edges in _document_edges(store):
         num = -(-(np.diff(edges) - 1) // max_length)
         begins = edges[:-1].repeat(num) + runs(np.zeros_like(num), num) * max_length
         starts.append(begins)
@@ -213,13 +222,13 @@ def _cut(store: TokenStore, max_length: int) -> tuple[Int64, NDArray[np.int32]]:
     return np.concatenate(starts), np.concatenate(lengths)
 
 
-def _chain(following: Int64) -> Int64:
-    """``0, following[0], following[following[0]], ...`` up to the last number, which follows itself and is left out.
+def _chain(following: Int64, first: int) -> Int64:
+    """``first``, what follows it, what follows that, up to the last number, which follows itself and is left out.
 
     Doubled each round: with the steps of the first 2**k known, those of the next are 2**k steps ahead of them.
     """
     last = len(following) - 1
-    chain, ahead = np.zeros(1, dtype=np.int64), following
+    chain, ahead = np.array([first]), following
     while chain[-1] < last:
         chain = np.concatenate([chain, ahead[chain]])
         ahead = ahead[ahead]
