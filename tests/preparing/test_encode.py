@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 
-from prepare_helpers import same_ids
+from prepare_helpers import read_by, same_ids
 from windrow import open_store, prepare
 from windrow.errors import SourceError, TokenizerError
+from windrow.preparing.encode import do
+from windrow.preparing.items import job_for
+from windrow.preparing.tasks import Tasks
+from windrow.text.reading import Reading
+from windrow.text.sources import find_sources
 from windrow.tokens.protocol import EOT
+from windrow.tokens.tokenizer import load_tokenizer
 
 
 def test_a_byte_that_is_not_utf8_far_into_a_long_document_is_named_by_its_offset(tmp_path: Path) -> None:
@@ -71,3 +77,14 @@ def test_the_bytes_of_text_are_those_of_the_documents_whatever_stands_around_the
     same_ids(store, texts)
     assert store.manifest is not None
     assert store.manifest.ledger["input_text_nbytes"] == sum(len(text.encode()) for text in texts)
+
+
+def test_a_file_of_some_megabytes_is_read_once_for_its_text_and_its_digest(tmp_path: Path) -> None:
+    nbytes = (tmp_path / "x.txt").write_bytes(b"some words " * 600_000)
+    (tmp_path / "work").mkdir()
+    sources, _ = find_sources(str(tmp_path / "x.txt"), Reading())
+    job = job_for(tmp_path / "work", load_tokenizer("bytes"), Reading(), hashed=False)
+    (item,) = Tasks(sources, job)
+    (done,), nbytes_read = read_by(lambda: do(job, item))
+    assert done.about["text_nbytes"] == nbytes
+    assert nbytes_read < 1.1 * nbytes

@@ -22,7 +22,7 @@ import numpy as np
 
 from windrow.errors import PrepareError, SourceError, WindrowError
 from windrow.preparing.items import Item, Job
-from windrow.preparing.kept import KeptRows
+from windrow.preparing.kept import Field, keep
 from windrow.preparing.tasks import Packed
 from windrow.preparing.unfinished import ItemFile, ItemWriter, write_item
 from windrow.text.blocks import Block
@@ -31,7 +31,7 @@ from windrow.text.parse import documents, split_literal
 from windrow.text.reading import Reading
 from windrow.text.rows import Bad, Document, has_half_a_pair
 from windrow.text.sources import BOM, Source
-from windrow.text.streams import STEP, FileBytes, StreamBytes, hash_file, num_lines, read_span
+from windrow.text.streams import STEP, StreamBytes, hash_file, num_lines, read_span
 from windrow.tokens.cuts import PIECE
 from windrow.tokens.encoder import EMPTY, Encoder
 from windrow.tokens.protocol import EOT, Tokenizer, token_dtype
@@ -141,9 +141,9 @@ def _encode(job: Job, item: Item, writer: ItemWriter, seconds: dict[str, float])
         writer.write(table)
     about["rows_crc32"] = reduce(lambda crc, table: zlib.crc32(table.astype("<i8").tobytes(), crc), tables, 0)
     if job.reading.keep and not item.only_hashed:
-        values = np.frombuffer(json.dumps(reader.kept.columns()).encode(), np.uint8)
+        values = np.frombuffer(json.dumps([field.values for field in reader.fields]).encode(), np.uint8)
         writer.write(values)
-        about |= {"kept_nbytes": len(values), "fields": [field.about for field in reader.kept.fields]}
+        about |= {"kept_nbytes": len(values), "fields": [field.about for field in reader.fields]}
     writer.finish(about)
     seconds |= {"start": ready - started, "encode": encoder.seconds, "write": writer.seconds}
     seconds["hash" if item.only_hashed else "read"] = time.perf_counter() - started - sum(seconds.values())
@@ -155,7 +155,7 @@ class _Reader:
 
     def __init__(self, job: Job, item: Item, encoder: Encoder) -> None:
         self._job, self._item, self._encoder = job, item, encoder
-        self.kept = KeptRows(job.reading.keep)
+        self.fields = [*map(Field, job.reading.keep)]
         self.about: dict[str, Any] = {
             "num_skipped": 0,
             "skipped": [],  # [source, line, start, reason]
@@ -204,18 +204,18 @@ class _Reader:
         self.about["lines"] = len(self._item.data)
 
     def _file(self, source: Source) -> None:
-        """A whole file of some MB."""
-        if not source.compression and source.nbytes <= PIECE:
-            data = read_span(str(source.path), 0, source.nbytes)
-            digest, nbytes = sha256(data).hexdigest(), len(data)
-            is_array(lambda start, stop: data[start:stop], source, self._job.reading)  # or it says what is wrong
-            self._block(Block(0, nbytes, nbytes), data)
-        else:
-            content = StreamBytes(source) if source.compression else FileBytes(source)
+        """A whole file of some MB, read once."""
+        if source.compression or source.nbytes > PIECE:
+            content = StreamBytes(source)
             for block in self._job.blocks(content, source):
                 self._block(block, content.read(block.start, block.stop))
-            digest, nbytes = content.sha256()
-        self.about["sha256"].append([self._number, digest, nbytes])
+            found = content.sha256()
+        else:
+            data = read_span(str(source.path), 0, source.nbytes)
+            is_array(lambda start, stop: data[start:stop], source, self._job.reading)  # or it says what is wrong
+            self._block(Block(0, len(data), len(data)), data)
+            found = sha256(data).hexdigest(), len(data)
+        self.about["sha256"].append([self._number, *found])
 
     def _block(self, block: Block, data: bytes) -> None:
         lines = num_lines(data) + (block.next > block.stop)
@@ -252,21 +252,21 @@ class _Reader:
             self.about["piece"] = {"digest": self._encoder.digests[-1].hex(), "bad": self._is_bad}
 
     def _documents(self, found: Iterable[Document | Bad]) -> None:
-        policy, above = self._job.reading.literal_eos, self.about["lines"]
+        policy, above, is_whole = self._job.reading.literal_eos, self.about["lines"], self._source.form == "text"
         for document in found:
             if isinstance(document, Bad):
                 self._skip(document)
-            elif policy not in ("split", "error") or EOT not in document.text:
-                self._document(document, above)
-            elif policy == "error":
+            elif policy == "error" and EOT in document.text:
                 self._skip(Bad(_LITERAL, *document[1:4]))
-            else:
+            elif policy == "split" and not is_whole and EOT in document.text:  # other text was split as it was read
                 for part in split_literal(document):
-                    self._document(part, above)
+                    self._document(part, above, is_whole)
+            else:
+                self._document(document, above, is_whole)
 
-    def _document(self, document: Document, above: int) -> None:
+    def _document(self, document: Document, above: int, is_whole: bool) -> None:
+        """``is_whole``: it is all that lies at its place in the source, and was decoded from it."""
         text, line, start, stop, kept, row = document
-        is_whole = self._source.form == "text"  # of what lies in the source, and was decoded from it
         self.about["text_nbytes"] += stop - start if is_whole else len(text) if text.isascii() else len(text.encode())
         place = self._number, line + above, start, stop
         try:
@@ -282,7 +282,7 @@ class _Reader:
             self._skip(Bad(str(error), line, start, stop))
             return
         try:
-            self.kept.add(kept)
+            keep(self.fields, kept)
         except ValueError as error:
             raise self._failure(line, str(error)) from error
 

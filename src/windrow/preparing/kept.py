@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from windrow.errors import SourceError
 from windrow.store.manifest import MOST_CATEGORIES, Column
 
-__all__ = ["Field", "KeptRows", "Value", "column_values", "kept_values"]
+__all__ = ["Field", "Value", "column_values", "keep", "kept_values"]
 
 Value = bool | int | float | str | None
 
@@ -51,6 +51,7 @@ class Field:
         self.missing: int = 0
         self.first: dict[type, tuple[Value, str]] = {}
         self.strings: set[str] = set()
+        self.values: list[Value] = []  # of an item's rows
 
     def see(self, value: Value, where: str) -> None:
         """Take in a value. Raises ``ValueError`` for another type than those before, or a string too many."""
@@ -96,23 +97,11 @@ class Field:
         return Column(self.name, next(name for kind, name in kinds.items() if kind in self.first), self.missing)
 
 
-class KeptRows:
-    """The values that an item keeps of its rows."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.fields: list[Field] = [*map(Field, names)]
-        self._names, self._rows = names, list[tuple[Value, ...]]()
-
-    def add(self, given: Iterable[object]) -> None:
-        """One row. Raises ``ValueError`` for a value that cannot be kept."""
-        row = kept_values(self._names, given)
-        for field, value in zip(self.fields, row, strict=True):
-            field.see(value, "rows before")
-        self._rows.append(row)
-
-    def columns(self) -> list[list[Value]]:
-        """The values of each field, as many as there are rows."""
-        return [[row[number] for row in self._rows] for number in range(len(self._names))]
+def keep(fields: Sequence[Field], given: Iterable[object]) -> None:
+    """Take in the values of one row. Raises ``ValueError`` for one that cannot be kept."""
+    for field, value in zip(fields, given, strict=True):
+        field.values.append(_kept(field.name, value))
+        field.see(field.values[-1], "rows before")
 
 
 def column_values(column: Column, given: Sequence[Value] | NDArray[Any]) -> tuple[NDArray[Any], int]:

@@ -159,9 +159,6 @@ class FileBytes:
     def forget(self, before: int) -> None:
         pass
 
-    def sha256(self) -> tuple[str, int]:
-        return hash_file(self._path)
-
 
 class StreamBytes:
     """The bytes of a stream that were read and not forgotten: reads may go back as far as that."""

@@ -71,15 +71,14 @@ class Encoder:
         self._content, self._num_chars = list[Any](), 0  # texts, or rows of ids
         self._after, self._flags = list[int](), list[Any]()  # the id after each; whether it counts, of ids which do
         self._closing = list[int]()  # numbers of the texts that end a document
-        self._rows = list[tuple[int, ...]]()  # of each document that ended, all of ``COLUMNS`` but the end
+        self._rows = list[int]()  # of each document that ended, all of ``COLUMNS`` but the end
 
     def document(self, text: str, place: Place) -> None:
         """One document. Raises ``ValueError`` when it has no place to be cut and is too long to be done whole."""
         self._require_some(text)
-        *others, last = self._cut(text)
-        for number, piece in enumerate(others):
-            self.piece(piece, place, not number, False)
-        self.piece(last, place, not others, True)
+        pieces = self._cut(text)
+        for number, piece in enumerate(pieces, 1):
+            self.piece(piece, place, number == 1, number == len(pieces))
 
     def parts(self, parts: Sequence[tuple[str, int]], place: Place) -> None:
         """A document of texts that count (1) or not (0), each tokenized by itself. Raises ``ValueError`` likewise."""
@@ -91,9 +90,7 @@ class Encoder:
             for before, piece in zip(["", *pieces], pieces, strict=False):
                 self._check_seam(before, piece)
                 self._add(piece, _NONE, flag)
-        self._add("", self._eos)
-        self._has_rows = True
-        self._end((*place, 0, 0, False))  # the digest comes when all its tokens are there
+        self._end_row("", self._eos, place)
 
     def ids(self, ids: object, mask: object, place: Place) -> None:
         """A document of tokens; ``mask`` says which count, None for none. Raises ``ValueError`` for what is neither."""
@@ -104,9 +101,7 @@ class Encoder:
         if self._eos not in (_NONE, *taken[-1:].tolist()):
             taken, counts = np.append(taken, taken.dtype.type(self._eos)), np.append(counts, counts[-1:].any())
         self._require_some(taken)
-        self._add(taken, _NONE, counts)
-        self._has_rows = True
-        self._end((*place, 0, 0, False))  # the digest comes when all its tokens are there
+        self._end_row(taken, _NONE, place, counts)
 
     def piece(
         self, text: str, place: Place, is_first: bool, is_last: bool, before: str = "", bad: bool = False
@@ -125,7 +120,8 @@ class Encoder:
             for part in parts:
                 self._add(part, self._special)
         self._add(text, self._eos if is_last else _NONE)
-        self._end((*place, *unpack("<2q", digest_of_pieces(self.digests)), bad) if is_last else None)
+        digest = unpack("<2q", digest_of_pieces(self.digests)) if self._hashed else (0, 0)
+        self._end((*place, *digest, bad) if is_last else ())
 
     def tables(self) -> list[Int64]:
         """The rows of all documents that ended, once everything is encoded, some at a time."""
@@ -156,11 +152,17 @@ class Encoder:
         self._flags.append(flag)
         self._num_chars += len(content) + _BESIDE
 
-    def _end(self, row: tuple[int, ...] | None) -> None:
+    def _end_row(self, content: str | Tokens, after: int, place: Place, flag: int | Mask = 0) -> None:
+        """The end of a document that came as a row; its digest comes when all its tokens are there."""
+        self._add(content, after, flag)
+        self._has_rows = True
+        self._end((*place, 0, 0, False))
+
+    def _end(self, row: tuple[int, ...]) -> None:
         """The end of a piece, and of the document if there is a ``row`` of it."""
-        if row is not None:
+        if row:
             self._closing.append(len(self._content) - 1)
-            self._rows.append(row)
+            self._rows += row
         if self._num_chars >= _BATCH:
             self._flush()
 
@@ -186,7 +188,8 @@ class Encoder:
     def _table_of(self, tokens: Tokens, ends: Int64) -> Int64:
         """The rows of the documents that end among ``tokens``; what counts of parts and ids is found, too."""
         closed = ends[self._closing]
-        table: Int64 = np.column_stack([self.num_tokens + closed, self._rows])
+        rows = np.array(self._rows, np.int64).reshape(len(closed), -1)
+        table: Int64 = np.column_stack([self.num_tokens + closed, rows])
         lengths = np.diff(table[:, 0], prepend=self._closed)
         if not (lengths | table[:, 7]).all():
             line = table[np.argmin(lengths | table[:, 7]), 2]
