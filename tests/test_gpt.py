@@ -251,6 +251,24 @@ def test_a_size_out_of_its_range_is_an_error_that_names_it(sizes: dict[str, int]
         GPTConfig(**sizes)
 
 
+def test_only_allowed_ids_are_drawn_in_their_own_shares() -> None:
+    model, ids, allowed = tiny_gpt().eval(), random_ids(1, 4), torch.tensor([3, 17, 41])
+    drawn = model.generate(ids.repeat(2000, 1), 1, generator=torch.Generator().manual_seed(0), allowed=allowed)[:, -1]
+    expected = torch.softmax(model(ids)[0, -1, allowed], 0)
+    shares = torch.stack([(drawn == each).float().mean() for each in allowed])
+    assert torch.allclose(shares, expected, atol=0.05)
+    assert shares.sum() == 1
+    best = allowed[model(ids)[0, -1, allowed].argmax()]
+    assert model.generate(ids, 1, temperature=0, allowed=allowed)[0, -1] == best
+
+
+def test_a_model_whose_outputs_are_not_finite_draws_nothing() -> None:
+    model = tiny_gpt()
+    nn.init.constant_(model.norm.bias, float("nan"))
+    with pytest.raises(ValueError, match="not all finite"):
+        model.generate(random_ids(1, 4), 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -128,12 +128,15 @@ class GPT(nn.Module):
         temperature: float = 1.0,
         top_k: int | None = None,
         generator: torch.Generator | None = None,
+        allowed: Tensor | None = None,
     ) -> Tensor:
         """Continue rows of ids: (B, L) -> (B, L + num_new_tokens), drawn one token at a time.
 
         The model sees the last context_length tokens. temperature 0 takes the likeliest token; top_k draws
-        from the k likeliest. The same generator state gives the same tokens (it lives on the ids' device).
-        Raises ValueError on no tokens to go on from, num_new_tokens < 0, temperature < 0 or top_k < 1.
+        from the k likeliest; allowed, (n,) int64, are the only ids that are drawn. The same generator state gives
+        the same tokens (it lives on the ids' device).
+        Raises ValueError on no tokens to go on from, num_new_tokens < 0, temperature < 0, top_k < 1, or a model whose
+        outputs are not finite.
         """
         _check_generate(ids, num_new_tokens, temperature, top_k)
         was_training = self.training
@@ -141,7 +144,9 @@ class GPT(nn.Module):
         for _ in range(num_new_tokens):
             features = self._features(ids[:, -self.config.context_length :])  # (B, <= context_length, C)
             logits = self._logits(features[:, -1])  # (B, vocab_size)
-            ids = torch.cat([ids, _draw(logits, temperature, top_k, generator).to(ids.dtype)], dim=1)
+            logits = logits if allowed is None else logits[:, allowed]
+            drawn = _draw(logits, temperature, top_k, generator)  # (B, 1)
+            ids = torch.cat([ids, (drawn if allowed is None else allowed[drawn]).to(ids.dtype)], dim=1)
         self.train(was_training)
         return ids
 
@@ -268,15 +273,17 @@ def _check_generate(ids: Tensor, num_new_tokens: int, temperature: float, top_k:
             "Use ids[None] for one row, and the eos id when there is no text to go on from."
         )
     whole_number("num_new_tokens", num_new_tokens, at_least=0)
-    if temperature < 0:
+    if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature is {temperature}: use 0 (the likeliest token) or more.")
     if top_k is not None:
         whole_number("top_k", top_k)
 
 
 def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
-    """One id per row: logits (B, vocab_size) -> (B, 1) int64."""
-    if temperature == 0:
+    """One place per row: logits (B, n) -> (B, 1) int64."""
+    if not logits.isfinite().all():
+        raise ValueError("the model's outputs are not all finite, so no token can be drawn: its weights are damaged.")
+    if temperature < 1e-5:  # the logits divided by it may be more than a float holds
         return logits.argmax(dim=-1, keepdim=True)
     values, candidates = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]))  # (B, k) each
     chosen = torch.multinomial(F.softmax(values / temperature, dim=-1), 1, generator=generator)

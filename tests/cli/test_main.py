@@ -22,7 +22,21 @@ import windrow.cli.main
 from windrow.cli.main import app
 from windrow.training.trainer import Trainer
 
-COMMANDS = ["demo", "prepare", "info", "copy", "show", "when", "trace", "report", "plan", "check", "bench", "train"]
+COMMANDS = [
+    "demo",
+    "prepare",
+    "info",
+    "copy",
+    "show",
+    "when",
+    "trace",
+    "report",
+    "plan",
+    "check",
+    "bench",
+    "train",
+    "sample",
+]
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(200))
 TINY = ["--max-length", "16", "--batch-size", "2", "--width", "16", "--num-heads", "2", "--num-layers", "1"]
 

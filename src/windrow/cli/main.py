@@ -1,4 +1,4 @@
-"""The program ``windrow``: demo, prepare, info, train; and the commands of ``look.py`` and ``audit.py``.
+"""The program ``windrow``: demo, prepare, info, train, sample; and the commands of ``look.py`` and ``audit.py``.
 
 Guarantee: exit code 0 for done, 1 for data that cannot be used (one message on stderr, no traceback), 2 for a command
 that is written wrongly, 130 for Ctrl-C (with how to go on). Results go to stdout, messages and progress to stderr.
@@ -74,6 +74,7 @@ def _program(version: Version = False) -> None:
     windrow demo                         all of it in two minutes
     windrow prepare book.txt corpus      text -> tokens -> a store
     windrow train corpus --out run       a small GPT, with exact resume
+    windrow sample --run run             what it writes
     windrow show --run run --step 100    what step 100 trained on
     """
 
@@ -215,3 +216,26 @@ def train(
             options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
             trainer = new_run(store, text, out, Settings(**flags), ranks, **options)
         train_on(trainer)
+
+
+@app.command()
+@command(interrupted="nothing was changed.")
+def sample(
+    run: o.TrainedRun = Path("windrow-run"),
+    prompt: o.Prompt = "",
+    length: o.Length = 100,
+    temperature: o.Temperature = 0.7,
+    top_k: o.TopK = 50,
+    seed: o.DrawSeed = 0,
+    tokenizer: o.ShowTokenizer = None,
+) -> None:
+    """Write text with a trained model.
+
+    \b
+    windrow sample --run run --prompt "The hay was"
+    windrow sample --run run --temperature 0.4 --length 300 --seed 7 > sample.txt
+    """
+    from windrow.cli.train import print_sample
+
+    drawing = {"length": length, "temperature": temperature, "top_k": top_k, "seed": seed}
+    print_sample(run, prompt=prompt, tokenizer=tokenizer, **drawing)

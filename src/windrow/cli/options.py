@@ -42,6 +42,8 @@ _STORE = "A store, or the folder that holds train and valid."
 Store = Annotated[Path, Argument(metavar="STORE", help=_STORE)]
 OptionalStore = Annotated[Path | None, Argument(metavar="STORE", help=_STORE)]
 RunPath = Annotated[Path | None, inputs("Take store, recipe and sizes from this run.", "PATH", flag="--run")]
+TrainedRun = Annotated[Path, inputs("The run that train or demo made.", "PATH", flag="--run")]
+Prompt = Annotated[str, inputs("What it goes on from.", "TEXT", "the first words of the training text")]
 TrainText = Annotated[Path | None, inputs("Train on this text file instead.", "FILE")]
 DemoText = Annotated[Path | None, inputs("Train on this file.", "FILE", "the reference that comes with Python")]
 Out = Annotated[Path, output("Folder for everything that is made.", "DIR")]
@@ -90,6 +92,13 @@ Seconds = Annotated[float, work("About how long all of it may take.", "SECONDS",
 DemoSteps = Annotated[int | None, work("Train exactly this many steps.", "STEPS", "what fits into --seconds", min=2)]
 BenchSeconds = Annotated[float, work("How long to measure.", "SECONDS", min=0.1)]
 
+# -- sample --------------------------------------------------------------------------------------------------------
+
+Length = Annotated[int, output("Write so many tokens at most.", "TOKENS", min=1)]
+Temperature = Annotated[float, output("0 takes the likeliest token; higher is bolder.", "NUMBER")]
+TopK = Annotated[int, output("Draw from this many likeliest tokens.", "TOKENS", min=1)]
+DrawSeed = Annotated[int, output("What the draws are keyed by.", "NUMBER")]
+
 # -- plan, check, when -------------------------------------------------------------------------------------------------
 
 _POLICIES = Literal["concat", "pad", "pack", "bos"]
@@ -129,6 +138,9 @@ class Training(ModelSizes, total=False):
     """The flags of ``Settings``."""
 
     num_heads: Annotated[int, model("Attention heads; they divide width.", "NUMBER", "4")]
+    vocabulary: Annotated[
+        Literal["tokenizer", "text"], model("Ids it knows: all, or those in the text.", None, "tokenizer")
+    ]
     steps: Annotated[int, work("Train so many steps in all.", "STEPS", "one epoch")]
     epochs: Annotated[float, work("Or so many epochs in all.", "EPOCHS", "1 epoch")]
     lr: Annotated[float, model("Highest learning rate.", "RATE", "0.001")]

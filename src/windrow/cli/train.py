@@ -12,14 +12,18 @@ from typing import Any
 
 from windrow.audit.sizes import python_line, recipe_line
 from windrow.cli.terminal import error_console, output_console, preparing_progress, say, training_progress
-from windrow.shown import counted, pairs
+from windrow.errors import WindrowError
+from windrow.shown import counted, pairs, visible
 from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.ranks import Ranks
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
+from windrow.training.sample import sample, trained
 from windrow.training.train_page import TRAIN_PAGE
 from windrow.training.trainer import CURVE, LOG, Trainer, model_config, stop_asked, train
 
-__all__ = ["new_run", "outcome", "resumed", "train_on", "train_shown"]
+__all__ = ["new_run", "outcome", "print_sample", "resumed", "sampled", "train_on", "train_shown"]
+
+_KEPT = "\n\t\u200c\u200d"  # of what does not print: lines, tabs, joiners of letters and emoji
 
 
 def new_run(
@@ -86,7 +90,8 @@ def train_on(trainer: Trainer) -> None:
         go_on = f"{how_to_go_on(trainer.run.folder)} --steps {2 * trainer.step}"
         say(f"the run is complete at step {trainer.step}. To go on: {go_on}")
     elif train_shown(trainer):
-        output_console().print(pairs([("steps", f"{len(trainer.log)}"), *outcome(trainer)]))
+        wrote = [] if trainer.ranks.dp_rank else [("sample", sampled(trainer))]
+        output_console().print(pairs([("steps", f"{len(trainer.log)}"), *outcome(trainer), *wrote]))
     else:
         raise SystemExit(130)
 
@@ -127,3 +132,21 @@ def outcome(trainer: Trainer) -> list[tuple[str, str]]:
         ("valid loss", f"{valid[0]:.4f} after the first step, {valid[-1]:.4f} at last" if valid else "not measured"),
         *[(label, str(trainer.run.folder / name)) for label, name in files],
     ]
+
+
+# -- what the model writes -----------------------------------------------------------------------------------------
+
+
+def sampled(trainer: Trainer, prompt: str = "") -> str:
+    """A few words that the model makes of ``prompt``, or why it makes none; blanks of all kinds are one."""
+    try:
+        return " ".join("".join(sample(trainer, prompt, length=60)).split())
+    except WindrowError as error:  # the tokenizer is a file elsewhere: that is no reason for training to fail
+        return f"none: {error}"
+
+
+def print_sample(run: Path, **options: Any) -> None:
+    """Print what the model of ``run`` writes, as it is drawn; ``options`` are those of ``sample``."""
+    for text in sample(trained(run), **options):
+        print(visible(text, keep=_KEPT), end="", flush=True)
+    print()

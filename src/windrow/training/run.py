@@ -21,8 +21,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from windrow.arrays import Int64
 from windrow.audit.sizes import RunSizes, loader_of
-from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError, read_json, require_shape, whole_number
+from windrow.errors import (
+    LARGEST,
+    NotEnoughTokensError,
+    PrepareError,
+    ResumeError,
+    read_json,
+    require_shape,
+    whole_number,
+)
 from windrow.loader.loader import Loader
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
@@ -39,6 +50,7 @@ __all__ = [
     "Settings",
     "StorePart",
     "check_text",
+    "held_ids",
     "how_to_go_on",
     "open_run",
     "run_of_store",
@@ -47,6 +59,7 @@ __all__ = [
 ]
 
 RUN = "run.json"
+_BLOCK = 2**22  # tokens
 _FORMAT, _VERSION = "windrow-run", 1
 
 
@@ -55,7 +68,8 @@ class Settings(RunSizes):
     """What a run is made with; each field is the flag of ``windrow train`` of that name, with its default.
 
     ``stride`` None is half of ``max_length``; ``steps`` None is as many as ``epochs`` need. Lengths and
-    strides are tokens, ``batch_size`` is samples, ``eval_every`` and ``checkpoint_every`` are steps.
+    strides are tokens, ``batch_size`` is samples, ``eval_every`` and ``checkpoint_every`` are steps. The model knows
+    all ids of the tokenizer or, with ``vocabulary`` "text", those that the text holds: a small text's model is small.
     """
 
     steps: int | None = None
@@ -64,6 +78,7 @@ class Settings(RunSizes):
     width: int = 128
     num_layers: int = 2
     num_heads: int = 4
+    vocabulary: Literal["tokenizer", "text"] = "tokenizer"
     eval_every: int = 50
     eval_batches: int = 16
     checkpoint_every: int = 200
@@ -103,11 +118,18 @@ class Run:
     dp_world_size: int = 1
 
     @property
-    def vocab_size(self) -> int:
-        """Every id of the train part is below it."""
+    def ids(self) -> Int64:
+        """The ids that the model knows, (vocab_size,), in their order; those of a text are found by reading it."""
         manifest = self.train.open().manifest
         assert manifest is not None
-        return int(manifest.tokenizer["vocab_size"])
+        if self.settings.vocabulary == "tokenizer":
+            return np.arange(manifest.tokenizer["vocab_size"])
+        return np.unique(np.concatenate([held_ids(part.open()) for part in (self.train, self.valid) if part]))
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids the model knows."""
+        return len(self.ids)
 
     def loader(self, device: str | None = None, **ranks: Any) -> Loader:
         """The shuffled training batches from their beginning, the endless stream; ``ranks`` are those of ``Loader``."""
@@ -147,6 +169,13 @@ class Run:
         return run
 
 
+def held_ids(store: TokenStore, most: int = LARGEST) -> Int64:
+    """The ids among the first ``most`` tokens of ``store``, (n,), in their order."""
+    blocks = range(0, min(store.num_tokens, most), _BLOCK)
+    found = [np.unique(store.tokens(start, start + _BLOCK)) for start in blocks]
+    return np.unique(np.concatenate(found)).astype(np.int64)
+
+
 def _described(part: StorePart | None, folder: Path) -> dict[str, Any] | None:
     if part is None:
         return None
@@ -167,7 +196,7 @@ def open_run(path: str | Path) -> Run:
             raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
         require_shape(content, {"stores": dict, "settings": dict, "state": dict, "sizes": {"dp_world_size": int}})
         parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
-        found = {"documents": "store", **content["settings"]}  # older files do not say
+        found = {"documents": "store", "vocabulary": "tokenizer", **content["settings"]}  # older files do not say
         settings = Settings(**{field.name: found[field.name] for field in fields(Settings)})
     except OSError as error:
         raise ResumeError(f"there is no run at {path}: {file} cannot be read ({error.strerror}).") from error

@@ -16,7 +16,9 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from windrow.arrays import IGNORE_INDEX
 from windrow.batches.batch import Batch
 from windrow.errors import ResumeError
 from windrow.gpt import GPT, GPTConfig
@@ -74,8 +76,9 @@ def _line(row: Row) -> str:
 class Trainer:
     """Model, optimizer and loader of a run. Making one seeds torch's global random state with the run's seed.
 
-    Attributes: ``model``, ``loader``, ``step`` (the number of the next step), ``num_steps`` (where training ends),
-    ``log`` (a row a step). ``on_batch``, when set, gets ``(step, batch)`` before each step.
+    Attributes: ``model``, ``ids`` (those it knows, (vocab_size,) int64), ``loader``, ``step`` (the number of the next
+    step), ``num_steps`` (where training ends), ``log`` (a row a step). ``on_batch``, when set, gets ``(step, batch)``
+    before each step.
     """
 
     def __init__(self, run: Run, ranks: Ranks | None = None) -> None:
@@ -85,7 +88,10 @@ class Trainer:
         self.valid: Loader | None = run.valid_loader(ranks.device)
         self.num_steps: int = run.num_steps(self.loader)
         torch.manual_seed(run.settings.seed % 2**64)  # torch takes no more
-        self.config: GPTConfig = model_config(run.settings, run.vocab_size)
+        self.ids: Tensor = torch.from_numpy(run.ids).to(ranks.device)
+        self._rows = torch.full((int(self.ids[-1]) + 1 - IGNORE_INDEX,), IGNORE_INDEX, device=ranks.device)
+        self._rows[self.ids] = torch.arange(len(self.ids), device=ranks.device)
+        self.config: GPTConfig = model_config(run.settings, len(self.ids))
         self.model: GPT = GPT(self.config).to(ranks.device)
         self.optimizer: torch.optim.AdamW = _optimizer(self.model, run.settings.lr)
         self.step: int = 0
@@ -98,6 +104,10 @@ class Trainer:
     def num_parameters(self) -> int:
         """Numbers that are learned; the tied head counts once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """The embedding's row of each id; -100 for -100, and for an id that the model does not know."""
+        return self._rows[ids]  # -100 counts from the end, where there is nothing but -100
 
     # -- learning --------------------------------------------------------------------------------------------------
 
@@ -122,7 +132,7 @@ class Trainer:
         return row
 
     def _update(self, batch: Batch, num_targets: float, lr: float) -> float:
-        loss = self.model.loss_sum(*batch) / max(num_targets, 1)
+        loss = self.model.loss_sum(*map(self.rows, batch)) / max(num_targets, 1)
         if not math.isfinite(value := self.ranks.total(loss.item())):
             raise ValueError(
                 f"the loss of step {self.step} is {value}: training has diverged. The last checkpoint is from before; "
@@ -154,7 +164,7 @@ class Trainer:
         numbers = range(min(self.run.settings.eval_batches, len(self.valid)))
         for number in numbers[self.ranks.dp_rank :: self.ranks.dp_world_size]:
             batch = self.valid[number]
-            total += self.model.loss_sum(*batch).item()
+            total += self.model.loss_sum(*map(self.rows, batch)).item()
             num_targets += batch.num_targets
         self.model.train()
         return self.ranks.total(total) / max(self.ranks.total(num_targets), 1)
