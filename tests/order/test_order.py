@@ -135,7 +135,7 @@ def test_the_last_position_of_the_order_is_found_again_and_the_one_after_it_rais
 
 @pytest.mark.parametrize("counts", [(65_535, 1), (65_536, 0)])
 def test_the_last_positions_of_a_mixture_are_found_again_and_what_comes_after_raises(counts: tuple[int, int]) -> None:
-    order = MixtureOrder({"a": 5, "b": 3}, [(0, counts)], epoch_samples=8, seed=1)
+    order = MixtureOrder({"a": 5, "b": 3}, {0: dict(zip("ab", counts, strict=True))}, seed=1)
     positions = np.arange(MAX_SAMPLES - 65_535, MAX_SAMPLES) + 1
     member, window, epoch = order.at(positions)
     for number in set(member.tolist()):

@@ -9,17 +9,17 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from windrow.arrays import IGNORE_INDEX, Mask
 from windrow.batches.batch import Batch
 from windrow.distribution import install_line
-from windrow.errors import WindrowError
+from windrow.errors import WindrowError, brief
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Delivery", "TorchDelivery", "check_device", "check_fits", "delivery_to", "narrow_views"]
+__all__ = ["Delivery", "TorchDelivery", "check_device", "check_dtype", "check_fits", "delivery_to", "narrow_views"]
 
 _WIDEN_BYTES = 1 << 20  # of inputs and targets widened at a time: in a core's cache
 _NUM_BUFFERS = 3  # one being filled, one in flight, one being read
@@ -43,6 +43,22 @@ def check_device(device: "str | torch.device | None") -> "torch.device | None":
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise ValueError(f'device={device!r} cannot be used here: {reason}. Use device="cpu".') from error
     return found
+
+
+def check_dtype(given: DTypeLike, narrow: np.dtype[Any], may_mask: bool) -> np.dtype[Any]:
+    """The dtype meant, of batches of tokens that are ``narrow``. Raises ``ValueError`` when it cannot hold them."""
+    try:
+        dtype = np.dtype(given)
+    except TypeError:
+        raise ValueError(f"dtype is {brief(given)}, and it is a name: dtype='int64', 'int32' or '{narrow}'") from None
+    if dtype not in (np.int64, np.int32, narrow):
+        raise ValueError(f"dtype is {dtype}, and batches are int64, int32 or the store's own {narrow}")
+    if dtype == narrow and may_mask:
+        raise ValueError(
+            f"dtype {dtype} cannot hold -100, and some targets here do not count (padding, another document's "
+            "token, context by the data, or ranks with drop_last=False). Use dtype='int32' or 'int64'."
+        )
+    return dtype
 
 
 def delivery_to(device: "torch.device | None", dtype: np.dtype[Any], *, resident: bool = False) -> "Delivery":

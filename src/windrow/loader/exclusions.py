@@ -91,18 +91,15 @@ def dump_exclusions(exclusions: Sequence[Exclusion]) -> str:
     return json.dumps([[e.position, e.member, e.documents, e.windows] for e in exclusions])
 
 
-def load_exclusions(text: str, members: Mapping[str, Windows]) -> list[Exclusion]:
-    """Undo ``dump_exclusions``. Raises ``ValueError`` or ``TypeError`` for what ``members`` do not have."""
-    return [_loaded(members, *row) for row in read_json(text, [list])]
+def load_exclusions(text: str) -> list[Exclusion]:
+    """Undo ``dump_exclusions``. Raises ``ValueError`` or ``TypeError`` for what are none."""
+    return [_loaded(*row) for row in read_json(text, [list])]
 
 
-def _loaded(members: Mapping[str, Windows], position: int, member: str, documents: Any, windows: Any) -> Exclusion:
-    if member not in members:
-        raise ValueError(f"the excluded member {brief(member)} is not there")
+def _loaded(position: int, member: str, documents: Any, windows: Any) -> Exclusion:
     require_shape([documents, windows], [list], "excluded")
-    one = Exclusion.of(whole_number("position", position, at_least=0), member, documents, windows)
-    one.require_there(members[member])
-    return one
+    require_shape(member, str, "the excluded member")
+    return Exclusion.of(whole_number("position", position, at_least=0), member, documents, windows)
 
 
 def _numbers(name: str, given: Iterable[int]) -> tuple[int, ...]:

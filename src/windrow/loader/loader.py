@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from windrow.arrays import Int64
 from windrow.batches.batch import Batch
 from windrow.batches.boundaries import Boundaries, MaskTargets
-from windrow.batches.delivery import check_device
-from windrow.errors import Fixed, WindrowError, brief, whole_number
+from windrow.batches.delivery import check_device, check_dtype
+from windrow.errors import Fixed, WindrowError, whole_number
 from windrow.loader.batch_maker import BatchMaker
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.ranks import coordinate
@@ -99,15 +99,18 @@ class Loader(Fixed):
         self.device: torch.device | None = check_device(device)
         self.samples: Samples = Samples(self._recipe.order(), self.members, self.dp_rank)
         tail = tail_of(epochs, drop_last)
-        self.sizes: StepSizes = StepSizes(self.batch_size, self.dp_world_size, tail, self.samples.order.epoch_samples)
-        self.sizes.require_step()
+        sizes = StepSizes(self.batch_size, self.dp_world_size, tail, self._recipe.data.epoch_samples)
+        sizes.require_step()
+        self._resident, self._prefetch = resident, whole_number("prefetch", prefetch, at_least=0)
+        short_ranks, members = sizes.tail == "keep" and self.dp_world_size > 1, self.members.values()
+        may_mask = short_ranks or bool(mask_targets) or any(member.may_mask for member in members)
+        given = check_dtype(dtype, np.result_type(*(member.dtype for member in members)), may_mask)
+        boundaries = Boundaries(outputs, mask_targets, members, on_device=self.device is not None)
+        asked: dict[str, Any] = {"device": self.device, "dtype": given, "resident": resident}
+        self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
+        self._stream = Stream(self._recipe, self._maker, self.samples, sizes, (dp_rank, dp_world_size))
         if isinstance(data, Mixture):
             data.check_repeats({name: int(row["samples"]) for name, row in self.shares().items()})
-        self._resident, self._prefetch = resident, whole_number("prefetch", prefetch, at_least=0)
-        boundaries = Boundaries(outputs, mask_targets, self.members.values(), on_device=self.device is not None)
-        asked: dict[str, Any] = {"device": self.device, "dtype": self._checked(dtype), "resident": resident}
-        self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
-        self._stream = Stream(self._recipe, self._maker, self.sizes, (dp_rank, dp_world_size))
 
     @classmethod
     def evaluation(
@@ -258,9 +261,20 @@ class Loader(Fixed):
         return self._stream.epoch
 
     @property
+    def sizes(self) -> StepSizes:
+        """The batch size, ranks and samples of an epoch, as they are from here on."""
+        return self._stream.sizes
+
+    @property
     def epoch_samples(self) -> int:
         """Samples in an epoch, over all ranks."""
         return self.sizes.epoch_samples
+
+    def stages_of(self, positions: ArrayLike) -> Int64:
+        """Where the mixture's stage began that each of ``positions`` (B,) is in: (B,); -1 where there is but one."""
+        starts = np.array(self._recipe.data.stages)
+        which = np.searchsorted(starts, positions, side="right") - 1
+        return starts[which] if len(starts) > 1 else np.full_like(which, -1)
 
     @property
     def num_dropped(self) -> int:
@@ -270,7 +284,7 @@ class Loader(Fixed):
     @property
     def recipe(self) -> str:
         """Everything that fixes the order, as canonical JSON."""
-        return self._recipe.to_json()
+        return self._stream.recipe.to_json()
 
     def shares(self, num_samples: int | None = None) -> dict[str, dict[str, float]]:
         """What the first ``num_samples`` of the stream (an epoch unless given) draw from each member, before training.
@@ -295,8 +309,9 @@ class Loader(Fixed):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue with the next unseen sample, whatever batch size and number of ranks the state was saved with.
 
-        What the saved run excluded is excluded here too; call ``exclude`` after loading, not before. Raises
-        ``ResumeError`` when the state is of another recipe or other data; the loader is then unchanged.
+        What the saved run excluded is excluded here too; call ``exclude`` after loading, not before. A ``Mixture``
+        may go on otherwise from the state's position on: other stages, new members, some gone. Raises ``ResumeError``
+        when the stream before it would be another: another recipe, other data; the loader is then unchanged.
         """
         self._stream.load_state_dict(state)
 
@@ -318,24 +333,3 @@ class Loader(Fixed):
         one = Exclusion.of(self.position, member, documents, windows)
         one.require_there(self.members[member])
         self._stream.exclude(one)
-
-    # -- checks --------------------------------------------------------------------------------------------
-
-    def _checked(self, given: DTypeLike) -> np.dtype[Any]:
-        narrow = np.result_type(*(member.dtype for member in self.members.values()))
-        try:
-            dtype = np.dtype(given)
-        except TypeError:
-            raise ValueError(
-                f"dtype is {brief(given)}, and it is a name: dtype='int64', 'int32' or '{narrow}'"
-            ) from None
-        if dtype not in (np.int64, np.int32, narrow):
-            raise ValueError(f"dtype is {dtype}, and batches are int64, int32 or the store's own {narrow}")
-        short_ranks = self.sizes.tail == "keep" and self.dp_world_size > 1
-        may_mask = short_ranks or self.mask_targets
-        if dtype == narrow and (may_mask or any(member.may_mask for member in self.members.values())):
-            raise ValueError(
-                f"dtype {dtype} cannot hold -100, and some targets here do not count (padding, another document's "
-                "token, context by the data, or ranks with drop_last=False). Use dtype='int32' or 'int64'."
-            )
-        return dtype

@@ -5,7 +5,7 @@ Guarantee: equal recipes over equal data give equal batches; batch size, ranks a
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from windrow.batches.boundaries import MaskTargets
@@ -20,13 +20,17 @@ __all__ = ["Recipe"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is drawn from, and how it is shuffled; each field is the ``Loader``'s argument of that name."""
+    """What is drawn from, and how it is shuffled; each field is the ``Loader``'s argument of that name.
+
+    ``gone`` is what a state says of members that are not here any more: their part of the recipe, and their data.
+    """
 
     data: InTurn | Mixture
     seed: int
     shuffle: bool
     shuffle_block: int | None
     mask_targets: MaskTargets | None
+    gone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Any, seed: object, shuffle: object, shuffle_block: object, mask_targets: Any) -> "Recipe":
@@ -61,9 +65,20 @@ class Recipe:
             "seed": self.seed,
             "shuffle": self.shuffle,
             "shuffle_block": self.shuffle_block,
-            "members": {name: member.recipe() for name, member in self.members.items()},
+            "members": {name: member.recipe() for name, member in self.members.items()}
+            | {name: one["recipe"] for name, one in self.gone.items()},
             "mixture": self.data.recipe(),
         }
         if self.mask_targets:
             fields["mask_targets"] = self.mask_targets
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        return _canonical(fields)
+
+    def data_json(self) -> str:
+        """Which data the members draw from, as canonical JSON."""
+        here = {name: {"num_tokens": m.num_tokens, "fingerprint": m.fingerprint} for name, m in self.members.items()}
+        return _canonical(here | {name: one["data"] for name, one in self.gone.items()})
+
+
+def _canonical(value: Any) -> str:
+    """``value`` as JSON, the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -46,8 +46,12 @@ class Samples:
     """
 
     def __init__(self, order: Order, members: Mapping[str, Windows], dp_rank: int) -> None:
-        self.order = order
         self._members, self._dp_rank = members, dp_rank
+        self.follow(order)
+
+    def follow(self, order: Order) -> None:
+        """Take the samples in ``order`` from now on."""
+        self.order = order
         self._ahead: tuple[int, StepSizes | None, Int64] = (0, None, np.empty((3, 0), dtype=np.int64))
 
     # -- as arrays, for the batches --------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ on; what was made ahead of a change is made again. Cost: a few numbers; a pickle
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from time import perf_counter
 from typing import Any
@@ -16,6 +17,7 @@ from windrow.loader.exclusions import Exclusion
 from windrow.loader.meter import Meter
 from windrow.loader.ranks import coordinate, refuse_worker
 from windrow.loader.recipe import Recipe
+from windrow.loader.samples import Samples
 from windrow.loader.state import dump_state, read_state
 from windrow.order.steps import Segments, StepSizes
 
@@ -25,11 +27,16 @@ __all__ = ["StepSource", "Stream"]
 class Stream:
     """The batches of ``maker`` under ``recipe`` with ``sizes``, from the beginning; ``StepDataLoader`` reads it too.
 
-    ``ranks`` are dp_rank and dp_world_size as they were given: ranks may come in sight after the loader was made.
+    The ``maker`` makes them of ``samples``. ``ranks`` are dp_rank and dp_world_size as they were given: ranks may come
+    in sight after the loader was made.
     """
 
-    def __init__(self, recipe: Recipe, maker: BatchMaker, sizes: StepSizes, ranks: Sequence[int | None]) -> None:
-        self._recipe, self._maker, self._sizes, self._ranks = recipe, maker, sizes, ranks
+    def __init__(
+        self, recipe: Recipe, maker: BatchMaker, samples: Samples, sizes: StepSizes, ranks: Sequence[int | None]
+    ) -> None:
+        self.recipe: Recipe = recipe
+        self.sizes: StepSizes = sizes
+        self._given, self._maker, self._samples, self._ranks = recipe, maker, samples, ranks
         self.position: int = 0
         self.segments: Segments = Segments.begin(sizes)
         self.excluded: list[Exclusion] = []
@@ -42,10 +49,10 @@ class Stream:
     @property
     def epoch(self) -> int:
         """The epoch that the next sample belongs to."""
-        return self.position // self._sizes.epoch_samples
+        return self.position // self.sizes.epoch_samples
 
     def __len__(self) -> int:
-        return self._sizes.steps_per_epoch
+        return self.sizes.steps_per_epoch
 
     def at_step(self, step: int, dp_rank: int) -> tuple[int, StepSizes]:
         """The position at which ``step`` starts, and its sizes. Raises ``IndexError`` when the rank has none."""
@@ -61,19 +68,19 @@ class Stream:
 
     def batch_at(self, position: int) -> Batch:
         """The batch of the step at ``position``, as CPU tensors."""
-        return self._maker.batch(position, self._sizes, self.excluded, on_cpu=True)
+        return self._maker.batch(position, self.sizes, self.excluded, on_cpu=True)
 
     def to_come(self) -> Iterator[tuple[int, int]]:
         """The position of each step that is still to come in this pass, and the position after it."""
-        for position, num_steps in self._maker.steps_to_come(self.position, self._sizes):
+        for position, num_steps in self._maker.steps_to_come(self.position, self.sizes):
             for _ in range(num_steps):
-                after = self._sizes.after(position, 1)
+                after = self.sizes.after(position, 1)
                 yield position, after
                 position = after
 
     def batches(self, prefetch: int) -> Iterator[Batch]:
         """The batches from here to the end of the pass, ``prefetch`` steps of them made ahead."""
-        return self.receive(lambda: self._maker.blocks(self.position, self._sizes, self.excluded, prefetch))
+        return self.receive(lambda: self._maker.blocks(self.position, self.sizes, self.excluded, prefetch))
 
     def receive(self, make_blocks: Callable[[], Blocks]) -> Iterator[Batch]:
         """Batches as they reach the user; the position moves on with each. An evaluation begins again each time.
@@ -82,8 +89,8 @@ class Stream:
         """
         refuse_worker()
         coordinate(*self._ranks)
-        if self._begun and self._recipe.is_evaluation:
-            self.position, self.segments = 0, Segments.begin(self._sizes)
+        if self._begun and self.recipe.is_evaluation:
+            self.position, self.segments = 0, Segments.begin(self.sizes)
         self._begun = True
         self._iteration += 1
         return self._received(make_blocks, self._iteration)
@@ -106,19 +113,21 @@ class Stream:
                     break  # skip() or exclude() was called: what was made ahead is no longer right
             else:
                 return
-            if self._sizes.tail != "straddle" and self.epoch != epoch:
+            if self.sizes.tail != "straddle" and self.epoch != epoch:
                 return
 
     def state_dict(self) -> dict[str, int | str]:
         """Where the stream stands, as a flat dict."""
-        return dump_state(self.position, self._recipe, self.segments, self.excluded)
+        return dump_state(self.position, self.recipe, self.segments, self.excluded)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where ``state`` stood.
 
         Raises ``ResumeError``, and is then unchanged, when the state is of another run.
         """
-        position, segments, excluded = read_state(state, self._recipe, self._sizes.epoch_samples)
+        position, segments, excluded, recipe = read_state(state, self._given)
+        sizes = replace(self.sizes, epoch_samples=recipe.data.epoch_samples)
+        sizes.require_step()
         if lost := [one for one in self._own if one not in excluded]:
             raise ResumeError(
                 f"exclude() was called on this loader ({len(lost)} times) and the state does not know of it, so "
@@ -129,16 +138,18 @@ class Stream:
                 f"the state excludes samples, and dtype {self._maker.dtype} cannot hold -100. Use dtype='int32'."
             )
         self._iteration += 1
-        self.position = self._sizes.start(position)
-        self.segments = segments.jumped(position, position, self._sizes)
+        self.recipe, self.sizes = recipe, sizes
+        self._samples.follow(recipe.order())
+        self.position = sizes.start(position)
+        self.segments = segments.jumped(position, position, sizes)
         self.excluded, self._own, self._begun = excluded, [], False
 
     def skip(self, num_samples: int) -> None:
         """Pass over the next ``num_samples`` of the global stream; steps count on."""
         to = whole_number("position", self.position + num_samples, at_least=0)
         self._revision += 1
-        self.segments = self.segments.jumped(self.position, to, self._sizes)
-        self.position = self._sizes.start(to)
+        self.segments = self.segments.jumped(self.position, to, self.sizes)
+        self.position = self.sizes.start(to)
 
     def exclude(self, one: Exclusion) -> None:
         """Leave out ``one`` from here on."""

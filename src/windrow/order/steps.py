@@ -166,12 +166,14 @@ class Segments:
         return type(self)((*kept, (sizes.start(to), self.step_of(position), sizes)))
 
     def to_json(self) -> str:
-        """``[[position, step, batch_size, dp_world_size, tail], ...]``."""
-        return json.dumps([[p, s, z.batch_size, z.dp_world_size, z.tail] for p, s, z in self.parts])
+        """``[[position, step, batch_size, dp_world_size, tail], ...]``, and epoch_samples where not the last one's."""
+        last = self.parts[-1][2].epoch_samples
+        rows = [[p, s, z.batch_size, z.dp_world_size, z.tail, z.epoch_samples] for p, s, z in self.parts]
+        return json.dumps([row if row[-1] != last else row[:-1] for row in rows])
 
     @classmethod
     def from_json(cls, text: str, epoch_samples: int) -> Self:
-        """Undo ``to_json``, where an epoch has ``epoch_samples``.
+        """Undo ``to_json``, where an epoch of the last stretch has ``epoch_samples``.
 
         Raises ``ValueError`` when the stretches are none, or do not rise.
         """
@@ -184,12 +186,14 @@ class Segments:
 _Part = tuple[int, int, StepSizes]
 
 
-def _part(epoch_samples: int, position: int, step: int, batch_size: int, dp_world_size: int, tail: Tail) -> _Part:
+def _part(
+    last: int, position: int, step: int, batch_size: int, dp_world_size: int, tail: Tail, own: int | None = None
+) -> _Part:
     """A stretch of these sizes. Raises ``ValueError`` where it can have no step."""
     if tail not in get_args(Tail):
         raise ValueError(f"the tail {brief(tail)} is none of {get_args(Tail)}")
     sizes = (whole_number("batch_size", batch_size), whole_number("dp_world_size", dp_world_size))
-    made = StepSizes(*sizes, tail, epoch_samples)
+    made = StepSizes(*sizes, tail, last if own is None else whole_number("epoch_samples", own))
     made.require_step()
     return whole_number("position", position, at_least=0), whole_number("step", step, at_least=0), made
 

@@ -6,8 +6,9 @@ integers; a weight too small for one sample a block is an error, not a silent ze
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 from windrow.errors import Fixed, WindrowError, brief, whole_number
 from windrow.order.mixture_order import BLOCK, MixtureOrder
@@ -27,6 +28,8 @@ class InTurn(Fixed):
     def __init__(self, members: Mapping[str, Windows]) -> None:
         self.members: dict[str, Windows] = dict(members)
         self.max_length: int = next(iter(self.members.values())).max_length
+        self.epoch_samples: int = sum(member.num_samples for member in self.members.values())
+        self.stages: tuple[int, ...] = (0,)
 
     def order(self, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> PlainOrder:
         """The order of these members under ``seed``."""
@@ -43,10 +46,12 @@ class Mixture(Fixed):
 
     Args:
         members: ``{name: (windows, weight)}``. Weights are relative, 0 or more. Shuffles are keyed by the names, so
-            that adding a member moves none of the others' own orders.
+            that adding a member moves none of the others' own orders. ``(None, weight)`` is a member of a run's past
+            that is gone: its loader goes on from a state, and cannot look at what the member drew.
         stages: ``{position: {name: weight}}``: other weights from a position on, a multiple of ``block``; every
             member named (0 leaves it out). What came before stays as it was.
-        epoch_samples: positions in one epoch; the sum of the members' samples unless given.
+        epoch_samples: positions in one epoch; unless given, that of the state that is loaded, or the sum of the
+            members' samples.
         max_repeats: how many epochs of its own a member may run; a loader that would go beyond raises.
         block: positions in which the shares are exact, a power of two from 256 to 2**20. A smaller one has stages at
             more positions, and no weight below 1 / block.
@@ -56,35 +61,46 @@ class Mixture(Fixed):
 
     def __init__(
         self,
-        members: Mapping[str, tuple[Windows, float]],
+        members: Mapping[str, tuple[Windows | None, float]],
         *,
         stages: Mapping[int, Mapping[str, float]] | None = None,
         epoch_samples: int | None = None,
         max_repeats: int | None = None,
         block: int = BLOCK,
     ) -> None:
-        if not members:
-            raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
         _require_members(members)
         self._names = list(members)  # in the order given
-        self.members: dict[str, Windows] = {name: members[name][0] for name in sorted(members)}
+        given = {name: members[name][0] for name in sorted(members)}
+        self.members: dict[str, Windows] = {name: windows for name, windows in given.items() if windows is not None}
+        if not self.members:
+            raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
         self.max_length: int = self._same_length()
         self.block: int = _power_of_two(block)
         later = _mapping(stages or {}, "stages", "{65536: {name: weight}}")
         weights = {0: {name: weight for name, (_, weight) in members.items()}, **later}
         positions = sorted(whole_number("the position of a stage", position, at_least=0) for position in weights)
-        self._counts = {position: self._block_counts(position, weights[position]) for position in positions}
+        self.stages: tuple[int, ...] = tuple(positions)
+        self.counts: dict[int, dict[str, int]] = {each: self._block_counts(each, weights[each]) for each in positions}
+        self.weights_given: dict[int, dict[str, float]] = {each: dict(weights[each]) for each in positions}
+        self.epoch_samples_given: int | None = (
+            None if epoch_samples is None else whole_number("epoch_samples", epoch_samples)
+        )
         total = sum(member.num_samples for member in self.members.values())
-        self.epoch_samples: int = whole_number("epoch_samples", total if epoch_samples is None else epoch_samples)
+        self.epoch_samples: int = self.epoch_samples_given or total
         self.max_repeats: int | None = None if max_repeats is None else whole_number("max_repeats", max_repeats)
+
+    def going_on(self, epoch_samples: int) -> Self:
+        """This mixture as it goes on from a state in which an epoch has so many positions, unless it says otherwise."""
+        made = copy(self)
+        made.__dict__["epoch_samples"] = self.epoch_samples_given or epoch_samples
+        return made
 
     def order(self, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> MixtureOrder:
         """The order of this mixture under ``seed``."""
         return MixtureOrder(
             {name: member.num_samples for name, member in self.members.items()},
-            [(position // self.block, counts) for position, counts in self._counts.items()],
+            self.counts,
             block=self.block,
-            epoch_samples=self.epoch_samples,
             seed=seed,
             shuffle=shuffle,
             shuffle_block=shuffle_block,
@@ -92,11 +108,11 @@ class Mixture(Fixed):
 
     def evaluation(self) -> InTurn:
         """The members for exact evaluation, in the order in which they were given; weights play no part."""
-        return InTurn({name: self.members[name].evaluation() for name in self._names})
+        return InTurn({name: self.members[name].evaluation() for name in self._names if name in self.members})
 
     def recipe(self) -> dict[str, Any]:
         """The part of the recipe that a mixture fixes: integer counts by position and name."""
-        stages = {str(p): dict(zip(self.members, counts, strict=True)) for p, counts in self._counts.items()}
+        stages = {str(position): counts for position, counts in self.counts.items()}
         return {"block": self.block, "stages": stages, "epoch_samples": self.epoch_samples}
 
     def check_repeats(self, samples: Mapping[str, int]) -> None:
@@ -119,11 +135,11 @@ class Mixture(Fixed):
             )
         return next(iter(lengths.values()))
 
-    def _block_counts(self, position: int, weights: Mapping[str, float]) -> list[int]:
+    def _block_counts(self, position: int, weights: Mapping[str, float]) -> dict[str, int]:
         self._check_weights(position, weights)
-        ordered = [weights[name] for name in self.members]
-        counts = _counts(ordered, self.block)
-        lost = [name for name, count in zip(self.members, counts, strict=True) if not count and weights[name]]
+        ordered = [weights[name] for name in sorted(weights)]
+        counts = dict(zip(sorted(weights), _counts(ordered, self.block), strict=True))
+        lost = [name for name, count in counts.items() if not count and weights[name]]
         if lost:
             total = math.fsum(ordered)
             larger = (1 << n for n in range(self.block.bit_length(), _LARGEST.bit_length()))
@@ -145,9 +161,9 @@ class Mixture(Fixed):
                 f"shares are exact. Use {f'{before} or ' if before else ''}{before + self.block}"
                 f"{f', or block={divides}' if divides >= _SMALLEST else ''}."
             )
-        if set(_mapping(weights, f"stage {position}", "{name: weight}")) != set(self.members):
+        if set(_mapping(weights, f"stage {position}", "{name: weight}")) != set(self._names):
             raise WindrowError(
-                f"{at}weights are given for {sorted(weights)}, and the members are {sorted(self.members)}. Name every "
+                f"{at}weights are given for {sorted(weights)}, and the members are {sorted(self._names)}. Name every "
                 "member; weight 0 leaves one out."
             )
         bad = {name: w for name, w in weights.items() if not (isinstance(w, Real) and math.isfinite(w) and w >= 0)}
@@ -184,7 +200,7 @@ def _require_members(members: object) -> None:
     """Raise ``WindrowError`` unless these are ``{name: (windows, weight)}``."""
     for name, held in _mapping(members, "a mixture", "{name: (windows, weight)}").items():
         pair = held if isinstance(held, tuple | list) and len(held) == 2 else (held, None)
-        if not isinstance(name, str) or pair[1] is None or not isinstance(pair[0], Windows):
+        if not isinstance(name, str) or pair[1] is None or not isinstance(pair[0], Windows | None):
             raise WindrowError(
                 f"a mixture has {brief(held)} by the name of {brief(name)}, and it is made of windows and weights by "
                 'names that are text. Give Mixture({"web": (Windows(store, max_length=256), 1.0), ...}).'
