@@ -1,5 +1,6 @@
 """The ledger: every figure against a count over all batches, and always in balance."""
 
+import io
 import json
 import re
 import tracemalloc
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from typer.testing import CliRunner
 
 from conftest import shared_text
@@ -21,8 +23,10 @@ from corpora import EOS, corpora, counting, store_of
 from windrow import Loader, Mixture, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.coverage import Coverage
 from windrow.audit.plan import MemberPlan, plan
+from windrow.audit.plan_page import print_plan
 from windrow.audit.sizes import RunSizes, step_memory, suggest
 from windrow.cli.main import app
+from windrow.errors import WindrowError
 from windrow.gpt import GPT, GPTConfig
 from windrow.windows.windows import POLICIES, Policy
 
@@ -536,3 +540,26 @@ def test_check_exits_with_1_when_a_check_fails_and_prints_its_evidence(corpus: P
         done.stdout,
         re.MULTILINE,
     )
+
+
+def test_a_plan_says_at_which_step_each_stage_begins_where_there_is_more_than_one() -> None:
+    windows = Windows(TokenStore.from_ids(np.arange(400)), 4)
+    members, stages = {"a": (windows, 1.0), "b": (windows, 1.0)}, {256: {"a": 1, "b": 0}, 512: {"a": 1, "b": 1}}
+    loader = Loader(Mixture(members, stages=stages, block=256, epoch_samples=600), 10, drop_last=False)
+    made = plan(loader)
+    assert made.stages == {0: 0, 256: 26, 512: 52}
+    for position, step in made.stages.items():
+        samples = [loader.lookup(each)[-1].position for each in (step - 1, step) if each >= 0]
+        assert samples[-1] > position >= samples[0] - 10
+    assert plan(loader, num_steps=20).to_json()["stages"] == {0: 0}
+    assert "stages" not in plan(Loader(windows, 10)).to_json()
+    console = Console(file=io.StringIO(), width=200)
+    print_plan(console, made)
+    assert "stages begin at steps 0 (position 0), 26 (position 256), 52 (position 512)" in console.file.getvalue()
+
+
+def test_a_plan_over_what_a_member_drew_that_is_gone_is_an_error() -> None:
+    windows = Windows(TokenStore.from_ids(np.arange(400)), 4)
+    mixture = Mixture({"a": (windows, 1), "b": (None, 1)}, stages={256: {"a": 1, "b": 0}}, block=256)
+    with pytest.raises(WindrowError, match="a member that is gone was drawn from: give its windows"):
+        plan(Loader(mixture, 10))

@@ -8,7 +8,7 @@ import pytest
 
 import windrow as wr
 from look_helpers import harmful_corpus, store_of
-from windrow import Loader, Mixture, Windows
+from windrow import Loader, Mixture, TokenStore, Windows
 
 
 @pytest.fixture
@@ -47,3 +47,21 @@ def test_explain_is_the_batch_of_the_loader_also_on_a_device_and_with_two_member
     assert [row.inputs for row in made.rows] == inputs.tolist()
     assert [row.targets for row in made.rows] == targets.tolist()
     assert json.dumps(made.to_json())
+
+
+def staged(store: TokenStore) -> Loader:
+    """A mixture whose second stage begins within its step 25, which has 10 rows."""
+    windows = Windows(store, 4)
+    mixture = Mixture({"a": (windows, 1), "b": (windows, 1)}, stages={256: {"a": 1, "b": 0}}, block=256)
+    return Loader(mixture, 10, epochs=None)
+
+
+def test_each_row_says_which_stage_it_belongs_to_where_there_is_more_than_one() -> None:
+    loader = staged(store_of([30] * 20))
+    made = wr.explain(loader, 25)
+    assert [row.stage for row in made.rows] == [0] * 6 + [256] * 4
+    assert [row["stage"] for row in made.to_json()["rows"]] == [0] * 6 + [256] * 4
+    assert "of the stage that began at position 256" in made._repr_html_()
+    plain = wr.explain(Loader(loader.members["a"], 10), 0)
+    assert "stage" not in plain.to_json()["rows"][0]
+    assert "stage" not in plain._repr_html_()

@@ -176,3 +176,24 @@ def test_of_very_many_sightings_those_that_are_looked_at_are_made(monkeypatch: p
     assert len(found) == 2 * len(loader.members[""])
     assert len(made) == 40
     assert made == sorted(made)
+
+
+def staged(store: TokenStore) -> Loader:
+    """A mixture whose second stage begins within its step 25, which has 10 rows."""
+    windows = Windows(store, 4)
+    mixture = Mixture({"a": (windows, 1), "b": (windows, 1)}, stages={256: {"a": 1, "b": 0}}, block=256)
+    return Loader(mixture, 10, epochs=None)
+
+
+def test_each_sighting_says_which_stage_it_belongs_to_where_there_is_more_than_one() -> None:
+    loader = staged(TokenStore.from_ids(np.arange(400)))
+    found = sightings(loader, 40, 41, member="a", epochs=2)
+    assert {one.stage for one in found} == {0, 256}
+    for one in found:
+        assert one.stage == (0 if one.position < 256 else 256)
+        assert one.to_json()["stage"] == one.stage
+    console = Console(file=io.StringIO(), width=100)
+    print_sightings(console, [({"label": "all", "start": 40, "stop": 41}, found)], 2, most=40)
+    assert "stage from" in console.file.getvalue()
+    plain = sightings(Loader(Windows(TokenStore.from_ids(np.arange(400)), 4), 10), 40, 41)
+    assert "stage" not in plain[0].to_json()

@@ -17,7 +17,7 @@ import numpy as np
 from windrow.arrays import Int64, Mask
 from windrow.audit.coverage import Coverage
 from windrow.audit.draw_counts import DrawCounts, counted_epochs
-from windrow.errors import whole_number
+from windrow.errors import WindrowError, whole_number
 from windrow.loader.loader import Loader
 from windrow.store.store import TokenStore
 from windrow.windows.sliding import Relaid, Sliding
@@ -69,7 +69,8 @@ class MemberPlan:
 class Plan:
     """A run of ``num_steps`` steps. ``rows_without_data`` keep ranks in step at the end of an epoch; all padding.
 
-    ``steps_not_counted`` were asked for beyond them, after as many epochs as ``plan`` counts one by one.
+    ``steps_not_counted`` were asked for beyond them, after as many epochs as ``plan`` counts one by one. ``stages`` is
+    ``{position: first step}`` of each stage that begins in them, where there is more than one.
     """
 
     num_steps: int
@@ -80,6 +81,7 @@ class Plan:
     dp_world_size: int
     rows_without_data: int
     members: dict[str, MemberPlan]
+    stages: dict[int, int]
 
     @property
     def trained(self) -> int:
@@ -100,7 +102,8 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values."""
-        return {**asdict(self), "trained": self.trained, "padded": self.padded, "places": self.places}
+        said = {name: value for name, value in asdict(self).items() if name != "stages" or value}
+        return {**said, "trained": self.trained, "padded": self.padded, "places": self.places}
 
 
 def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Plan:
@@ -114,6 +117,8 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
     most = _MOST_DROPPED // loader.num_dropped + 1 if loader.num_dropped else asked
     steps = min(asked, counted_epochs(loader, most) * len(loader))
     stop = sizes.after(0, steps)
+    if sum(loader.samples.order.samples_before(stop)) < stop:
+        raise WindrowError("a plan begins at position 0, and a member that is gone was drawn from: give its windows")
     passes = stop // epoch_samples
     tail = np.arange(epoch_samples - loader.num_dropped, epoch_samples)
     dropped = (np.arange(passes * bool(len(tail)))[:, None] * epoch_samples + tail).reshape(-1)  # positions
@@ -128,6 +133,7 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
         dp_world_size=sizes.dp_world_size,
         rows_without_data=passes * (-epoch_samples % sizes.global_batch) if fills_up else 0,
         members=members,
+        stages={start: sizes.between(0, start) for start in loader.stages if start < stop and len(loader.stages) > 1},
     )
     assert sum(member.num_rows for member in members.values()) == stop - len(dropped)
     return made

@@ -25,6 +25,9 @@ def print_plan(console: "Console", made: Plan) -> None:
     if made.steps_not_counted:
         left_out = f"{counted(made.steps_not_counted, 'step')} more are not counted: rows move, or others are dropped"
         console.print(f"these are {made.num_steps // made.steps_per_epoch:,} epochs, and {left_out}", soft_wrap=True)
+    if made.stages:
+        begins = ", ".join(f"{step:,} (position {start:,})" for start, step in made.stages.items())
+        console.print(f"stages begin at steps {begins}", soft_wrap=True)
     columns = [list(_lines(member)) for member in made.members.values()]
     console.print(table(["", *(visible(name) or "tokens" for name in made.members)], _aligned(columns), left=[0]))
     if made.rows_without_data:

@@ -270,9 +270,14 @@ class Loader(Fixed):
         """Samples in an epoch, over all ranks."""
         return self.sizes.epoch_samples
 
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The positions at which the stages of a mixture begin, 0 first; 0 alone where there is but one."""
+        return self._recipe.data.stages
+
     def stages_of(self, positions: ArrayLike) -> Int64:
-        """Where the mixture's stage began that each of ``positions`` (B,) is in: (B,); -1 where there is but one."""
-        starts = np.array(self._recipe.data.stages)
+        """Where the stage began that each of ``positions`` (B,) is in: (B,); -1 where there is but one."""
+        starts = np.array(self.stages)
         which = np.searchsorted(starts, positions, side="right") - 1
         return starts[which] if len(starts) > 1 else np.full_like(which, -1)
 

@@ -23,7 +23,7 @@ from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
 from windrow.windows.windows import Windows
 
-__all__ = ["Explanation", "Row", "explain", "row_facts", "rows_of", "tokenizer_of"]
+__all__ = ["Explanation", "Row", "explain", "row_facts", "rows_of", "stage_of", "tokenizer_of"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Row:
 
     ``documents`` and ``positions`` (in the document) are -1 where a padded row has no token of the store; a target that
     does not count is -100. ``order_position`` is the sample's place in the stream of all ranks and epochs;
-    ``origins`` says where its documents came from, by their numbers.
+    ``origins`` says where its documents came from, by their numbers; ``stage`` is where its stage of a mixture began,
+    -1 where there is but one.
     """
 
     row: int
@@ -46,6 +47,7 @@ class Row:
     positions: list[int]
     order_position: int
     origins: dict[int, Origin]
+    stage: int
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,14 @@ def _row(loader: Loader, number: int, sample: Sample, inputs: list[int], targets
     documents = spans.documents(windows.store, width)[0, :-1]
     positions = np.where(documents < 0, -1, places - windows.store.document_ends(documents - 1))
     named = origins.of(np.unique(documents[documents >= 0]).tolist())
-    about = (documents.tolist(), positions.tolist(), sample.position, named)
+    stage = int(loader.stages_of(sample.position))
+    about = (documents.tolist(), positions.tolist(), sample.position, named, stage)
     return Row(number, sample.member, sample.window, sample.epoch, int(places[0]), inputs, targets, *about)
+
+
+def stage_of(row: Row) -> str:
+    """Which stage the row belongs to, where there is more than one."""
+    return f", of the stage that began at position {row.stage}" if row.stage >= 0 else ""
 
 
 def tokenizer_of(windows: Windows, given: str | Tokenizer | None = None) -> Tokenizer | None:
@@ -106,6 +114,8 @@ def tokenizer_of(windows: Windows, given: str | Tokenizer | None = None) -> Toke
 def row_facts(row: Row, tokenizer: Tokenizer | None) -> dict[str, Any]:
     """The row for JSON: its fields, and the text of each input and target (None where a target does not count)."""
     facts = {**asdict(row), "origins": {number: origin._asdict() for number, origin in row.origins.items()}}
+    if row.stage < 0:
+        del facts["stage"]
     if tokenizer is None:
         return facts
     return {
@@ -144,7 +154,7 @@ def _row_html(row: Row, tokenizer: Tokenizer | None) -> str:
     counting = sum(target != IGNORE_INDEX for target in row.targets)
     member = f"{safe(row.member)}, " if row.member else ""
     head = (
-        f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}; "
+        f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}{stage_of(row)}; "
         f"{counting} of {len(row.targets)} targets count"
     )
     text = reading(passages(row.inputs[:_MOST_PLACES], tokenizer, tokenizer.eos_id if tokenizer else None))

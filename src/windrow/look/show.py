@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from windrow.arrays import IGNORE_INDEX
-from windrow.look.explain import Row
+from windrow.look.explain import Row, stage_of
 from windrow.look.pieces import token_text
 from windrow.shown import table, visible
 from windrow.tokens.protocol import Tokenizer
@@ -49,7 +49,7 @@ def _headline(row: Row) -> str:
     member = f"{visible(row.member)}, " if row.member else ""
     counting = sum(target != IGNORE_INDEX for target in row.targets)
     lines = [
-        f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}",
+        f"row {row.row}: {member}window {row.window} of epoch {row.epoch}, from token {row.start}{stage_of(row)}",
         f"{named}; {counting} of {len(row.targets)} targets count",
         *[f"  document {number}: {visible(str(origin))}" for number, origin in [*row.origins.items()][:_MOST_ORIGINS]],
     ]

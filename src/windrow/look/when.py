@@ -33,7 +33,8 @@ class Sighting:
     """A row that holds tokens of the stretch: tokens ``[first, stop)`` of the store, ``place`` the first one's place.
 
     ``num_targets`` of them are the target of an input in this row, and count by the data. ``step`` None: the order
-    holds the row, but no step takes it: it is in a tail that is dropped, or was skipped.
+    holds the row, but no step takes it: it is in a tail that is dropped, or was skipped. ``stage`` is where its stage
+    of a mixture began, -1 where there is but one.
     """
 
     position: int
@@ -47,14 +48,15 @@ class Sighting:
     stop: int
     place: int
     num_targets: int
+    stage: int
 
     def to_json(self) -> dict[str, Any]:
         """The sighting as plain values."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("stage", -1)}
 
 
 class Sightings(Sequence[Sighting]):
-    """Sightings of ``member``, each made when it is asked for of ``rows`` (n, 10), which hold the other fields."""
+    """Sightings of ``member``, each made when it is asked for of ``rows`` (n, 11), which hold the other fields."""
 
     def __init__(self, rows: Int64, member: str = "") -> None:
         self.rows: Int64 = rows
@@ -90,8 +92,8 @@ def sightings(
 
 
 def _in_order(parts: Sequence[Int64]) -> Sightings:
-    """The rows of sightings (n, 10) in all of ``parts``, in stream order."""
-    rows = np.concatenate([np.empty((0, 10), dtype=np.int64), *parts])
+    """The rows of sightings (n, 11) in all of ``parts``, in stream order."""
+    rows = np.concatenate([np.empty((0, 11), dtype=np.int64), *parts])
     return Sightings(rows[np.lexsort((rows[:, 8], rows[:, 0]))])
 
 
@@ -112,8 +114,9 @@ def _rows_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) -> In
     stop = np.minimum(spans.starts + spans.lengths, span[1])
     place = spans.in_row() + first - spans.starts
     targets = num_counting(windows.store, np.maximum(first, spans.starts + spans.context), stop)
-    held = [np.full_like(first, epoch), ids[spans.row], first, stop, place, targets]
-    rows: Int64 = np.stack([*places[:, spans.row], *held], axis=1)[first < stop]  # (n, 10)
+    places = places[:, spans.row]
+    held = [np.full_like(first, epoch), ids[spans.row], first, stop, place, targets, loader.stages_of(places[0])]
+    rows: Int64 = np.stack([*places, *held], axis=1)[first < stop]  # (n, 11)
     return rows
 
 
@@ -180,7 +183,8 @@ def print_sightings(
     if len(shown):
         console.print()
         headings = ["step", "rank", "row", "epoch", "window", "its tokens,\nend excluded", "as targets"]
-        console.print(table(headings, _rows(shown)))
+        staged = ["stage from\nposition"] * bool((seen.rows[:, -1] >= 0).any())
+        console.print(table(headings + staged, _rows(shown)))
     if len(shown) < len(seen):
         console.print(f"... and {len(seen) - len(shown):,} more (--most 0 prints all)", style="dim")
 
@@ -214,4 +218,5 @@ def _rows(seen: Iterable[Sighting]) -> Iterator[list[str]]:
     for one in seen:
         step = ["never", "-", "-"] if one.step is None else [f"{one.step:,}", str(one.dp_rank), str(one.row)]
         span = f"{one.first:,} to {one.stop:,}"
-        yield [*step, str(one.epoch), f"{one.window:,}", span, f"{one.num_targets:,}"]
+        stage = [f"{one.stage:,}"] * (one.stage >= 0)
+        yield [*step, str(one.epoch), f"{one.window:,}", span, f"{one.num_targets:,}", *stage]
