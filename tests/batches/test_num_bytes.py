@@ -25,8 +25,8 @@ def store_of(texts: list[str], name: Any = "gpt2") -> TokenStore:
 
 
 def mixture(policy: Policy = "pack", length: int = 7) -> Mixture:
-    gpt2, single = store_of(TEXTS), store_of(TEXTS[::-1], "bytes")
-    members = {"b": (Windows(gpt2, length, policy=policy), 2), "a": (Windows(single, length, policy=policy), 1)}
+    there, back = store_of(TEXTS), store_of(TEXTS[:0:-1])
+    members = {"b": (Windows(there, length, policy=policy), 2), "a": (Windows(back, length, policy=policy), 1)}
     return Mixture(members, epoch_samples=23)
 
 
@@ -108,11 +108,14 @@ def test_a_tokenizer_that_does_not_tell_its_bytes_is_named_when_the_loader_is_ma
         Loader(Windows(words, 2), 1, outputs=("num_bytes",))
     with pytest.raises(StoreError, match="without a tokenizer"):
         Loader(Windows(TokenStore.from_ids([1, 2, 3]), 2), 1, outputs=("num_bytes",))
+    others = {name: (Windows(TokenStore.from_ids([1, 2, 3], tokenizer=name), 2), 1) for name in ("gpt2", "bytes")}
+    with pytest.raises(ValueError, match="made by 2 tokenizers"):
+        Loader(Mixture(others), 1, outputs=("num_bytes",))
     assert Loader(Windows(words, 2), 1, outputs=("member_ids",))[0].member_ids.tolist() == [0]
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_an_id_that_the_tokenizer_does_not_have_is_named(device: str | None) -> None:
     store = TokenStore.from_ids(np.full(9, 60_000), tokenizer="bytes")
-    with pytest.raises(TokenizerError, match="a target is 60000, and the tokenizer of its store has 257 ids"):
+    with pytest.raises(TokenizerError, match="a target is 60000, no id of the tokenizer"):
         Loader(Windows(store, 4), 1, outputs=("num_bytes",), device=device)[0]

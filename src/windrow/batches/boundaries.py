@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64, Mask
+from windrow.arrays import IGNORE_INDEX, Int64, Mask
 from windrow.batches.attention import block_mask, dense_mask
 from windrow.batches.batch import Batch
-from windrow.batches.num_bytes import NumBytes
-from windrow.errors import brief
+from windrow.errors import TokenizerError, brief
+from windrow.tokens.protocol import bytes_per_token
 from windrow.windows.windows import Windows
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Boundaries:
         self.mask_targets = mask_targets
         self.of_documents: bool = bool(self.outputs.difference(_OF_ROWS) or mask_targets)
         self._most_segments = 0
-        self._num_bytes = NumBytes(members) if "num_bytes" in self.outputs else None
+        self._bytes = _bytes_by_id(members) if "num_bytes" in self.outputs else None
         if "cu_seqlens" in self.outputs:  # one more for padding
             self._most_segments = max(min(member.max_documents + 1, member.max_length) for member in members)
 
@@ -77,8 +77,8 @@ class Boundaries:
             outputs |= {} if rows is None else self._of(rows)
             if not isinstance(batch.inputs, np.ndarray):
                 outputs = self._moved(outputs, rows, batch.inputs.device)
-            if self._num_bytes:
-                outputs["num_bytes"] = self._num_bytes.of(batch.targets, members)
+            if self._bytes is not None:
+                outputs["num_bytes"] = _num_bytes(batch.targets, self._bytes)
             yield replace(batch, outputs=outputs)
 
     def _of(self, documents: Int64) -> dict[str, Any]:
@@ -126,6 +126,27 @@ def _checked(outputs: Collection[str], mask_targets: str | None, on_device: bool
             'another device, or ask for "document_ids" and make the mask with windrow.batches.attention.'
         )
     return asked
+
+
+def _bytes_by_id(members: Iterable[Windows]) -> NDArray[np.int32]:
+    """The bytes of each id, and behind them zeros, so that -100 finds one: (vocab_size + 100,)."""
+    known = {one.fingerprint: one for one in (member.store.tokenizer for member in members)}
+    if len(known) > 1:
+        raise ValueError(
+            f"outputs has 'num_bytes', and the members' stores were made by {len(known)} tokenizers. Use one."
+        )
+    return np.append(bytes_per_token(*known.values()), np.zeros(-IGNORE_INDEX, dtype=np.int32))
+
+
+def _num_bytes(targets: Any, bytes_by_id: NDArray[np.int32]) -> Any:
+    """The bytes of ``targets`` (B, L), of a row: (B,) int64, an array or a tensor as they are."""
+    try:
+        if isinstance(targets, np.ndarray):
+            return bytes_by_id[targets].sum(1)
+        return _tensor(bytes_by_id, targets.device)[targets.long()].sum(1)
+    except IndexError:
+        what = f"a target is {int(targets.max())}, no id of the tokenizer of its store, so that it has no bytes"
+        raise TokenizerError(f"{what}. Open the store with the tokenizer that made it.") from None
 
 
 def _tensor(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
