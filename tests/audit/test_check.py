@@ -3,7 +3,6 @@
 import io
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,29 +10,34 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from rich.console import Console
 
 import windrow.audit.check_batches
+from fault_helpers import (
+    TEXTS,
+    change_batches,
+    count_context,
+    count_padding,
+    drop_last_target,
+    halve_steps_of_copies,
+    keep_neighbours,
+    overwrite,
+    read_the_same,
+    resume_elsewhere,
+    run_positions_on,
+)
 from prepare_helpers import rewritten, with_counts
-from windrow import Batch, Loader, TokenStore, Windows, load_tokenizer, open_store, prepare
+from windrow import Loader, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.check import CHECKS, Certificate, certify, print_certificate
 from windrow.audit.check_store import ids_wrapped, shared_documents
 from windrow.audit.check_subject import Failed, Subject
 from windrow.audit.sizes import RunSizes
-from windrow.batches.boundaries import Boundaries
-from windrow.batches.delivery import NumpyDelivery
-from windrow.loader.samples import Samples
-from windrow.loader.stream import Stream
 from windrow.order import permutation
 from windrow.order.permutation import absorbed
-from windrow.windows.epoch_documents import EpochDocuments
-from windrow.windows.sliding import Sliding
 
 NAMES = list(CHECKS)
 SIZES = RunSizes(max_length=32)
 FRESH = RunSizes(max_length=32, documents="epoch")
-TEXTS = [f"Document {i} speaks of {'hay and rain and ' * (i % 9)}the row number {i}." for i in range(90)]
 Patch = pytest.MonkeyPatch
 
 
@@ -50,6 +54,11 @@ def failing(path: Path, tokenizer: str | None = None, sizes: RunSizes = SIZES) -
 def raw(path: Path, ids: Any) -> Path:
     np.asarray(ids, dtype="<u2").tofile(path)
     return path
+
+
+def subject(stores: dict[str, TokenStore], tokenizer: Any) -> Subject:
+    (name, train), *others = stores.items()
+    return Subject(Loader(Windows(train, 1), 1), {name: train}, dict(others), tokenizer)
 
 
 def test_a_sound_store_passes_all_eighteen(corpus: Path) -> None:
@@ -110,17 +119,6 @@ def test_each_boundary_is_asked_for_what_it_writes(tmp_path: Path) -> None:
 # -- faults, planted one by one ------------------------------------------------------------------------------------
 
 
-def change_batches(monkeypatch: Patch, change: Callable[[NDArray[Any], NDArray[Any]], Any]) -> None:
-    real = NumpyDelivery.batches
-
-    def changed(self: Any, *args: Any) -> Iterator[Batch]:
-        for batch in real(self, *args):
-            inputs, targets = change(batch.inputs.copy(), batch.targets.copy())
-            yield Batch(inputs, targets, int((targets != -100).sum()))
-
-    monkeypatch.setattr(NumpyDelivery, "batches", changed)
-
-
 @pytest.mark.parametrize("shift", [lambda x, y: (x, x), lambda x, y: (x, np.roll(y, -1, axis=1))])
 def test_targets_shifted_twice_or_not_at_all_are_found(corpus: Path, monkeypatch: Patch, shift: Any) -> None:
     change_batches(monkeypatch, shift)
@@ -135,16 +133,12 @@ def test_a_document_in_train_and_valid_is_found(tmp_path: Path) -> None:
 
 
 def test_ranks_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Samples.__init__
-    monkeypatch.setattr(Samples, "__init__", lambda self, order, members, dp_rank: real(self, order, members, 0))
+    read_the_same(monkeypatch)
     assert NAMES[2] in failing(corpus)
 
 
 def test_workers_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Stream.at_step
-    monkeypatch.setattr(Stream, "__setstate__", lambda self, s: self.__dict__.update(s, copied=True), raising=False)
-    halved = lambda self, step, rank: real(self, step // 2 if hasattr(self, "copied") else step, rank)  # noqa: E731
-    monkeypatch.setattr(Stream, "at_step", halved)
+    halve_steps_of_copies(monkeypatch)
     assert NAMES[3] in failing(corpus)
 
 
@@ -152,7 +146,7 @@ def test_ids_that_do_not_fit_are_found(tmp_path: Path) -> None:
     assert NAMES[4] in failing(raw(tmp_path / "train.bin", [1, 2, 300, 256] * 200), "bytes")
     large: Any = SimpleNamespace(vocab_size=200_000)
     with pytest.raises(Failed, match="200000 ids do not fit"):
-        ids_wrapped(Subject({"a": TokenStore.from_ids([1, 2, 3])}, large, RunSizes(1, 1, 1)))
+        ids_wrapped(subject({"a": TokenStore.from_ids([1, 2, 3])}, large))
 
 
 @pytest.mark.parametrize("ids", [[1, 256, 3, 4] * 100, [1, 2, 256, 256] * 100])
@@ -168,12 +162,7 @@ def test_a_raw_file_without_any_eos_is_not_asked_for_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by", [-4, 4])
 def test_a_resume_that_repeats_or_skips_is_found(corpus: Path, monkeypatch: Patch, by: int) -> None:
-    real = Loader.load_state_dict
-
-    def wrong(self: Loader, state: Any) -> None:
-        real(self, {**state, "position": max(0, state["position"] + by)})
-
-    monkeypatch.setattr(Loader, "load_state_dict", wrong)
+    resume_elsewhere(monkeypatch, by)
     assert NAMES[6] in failing(corpus)
 
 
@@ -183,11 +172,7 @@ def test_an_epoch_in_the_order_of_the_one_before_is_found(corpus: Path, monkeypa
 
 
 def test_targets_lost_without_a_count_are_found(corpus: Path, monkeypatch: Patch) -> None:
-    def drop_last_target(x: Any, y: Any) -> Any:
-        y[:, -1] = -100
-        return x, y
-
-    change_batches(monkeypatch, drop_last_target)
+    drop_last_target(monkeypatch)
     assert NAMES[8] in failing(corpus)
 
 
@@ -200,8 +185,7 @@ def test_a_ledger_out_of_balance_is_found(corpus: Path, monkeypatch: Patch) -> N
 
 
 def test_padding_that_counts_is_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Windows.rows
-    monkeypatch.setattr(Windows, "rows", lambda self, *args, **kwargs: (real(self, *args, **kwargs)[0], None))
+    count_padding(monkeypatch)
     assert NAMES[9] in failing(corpus)
 
 
@@ -217,20 +201,9 @@ def test_ids_cut_at_the_wrong_place_are_found(tmp_path: Path) -> None:
 
 
 def test_positions_that_run_on_across_documents_are_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Boundaries._of
-
-    def run_on(self: Any, documents: Any) -> dict[str, Any]:
-        return {**real(self, documents), "position_ids": np.arange(documents.shape[1]) + 0 * documents}
-
-    monkeypatch.setattr(Boundaries, "_of", run_on)
+    run_positions_on(monkeypatch)
     assert NAMES[11] in failing(corpus)
     assert NAMES[11] in failing(corpus, sizes=FRESH)
-
-
-def overwrite(path: Path, place: int, token: int) -> None:
-    ids = np.fromfile(path, dtype="<u2")
-    ids[place] = token
-    ids.tofile(path)
 
 
 def test_a_file_that_is_no_longer_the_one_written_is_found(corpus: Path) -> None:
@@ -259,13 +232,7 @@ def test_a_control_token_inside_a_document_is_found(corpus: Path) -> None:
 
 
 def test_an_evaluation_that_counts_targets_twice_is_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = Sliding.spans
-
-    def all_of_them(self: Any, ids: Any, epoch: Any, *, key: Any) -> Any:
-        spans = real(self, ids, epoch, key=key)
-        return spans._replace(context=np.ones_like(spans.context))
-
-    monkeypatch.setattr(Sliding, "spans", all_of_them)
+    count_context(monkeypatch)
     assert NAMES[15] in failing(corpus)
 
 
@@ -280,8 +247,7 @@ def test_documents_that_keep_their_neighbours_are_an_advice_and_no_failure(corpu
 
 
 def test_neighbours_that_were_to_change_and_stay_are_found(corpus: Path, monkeypatch: Patch) -> None:
-    real = EpochDocuments._line
-    monkeypatch.setattr(EpochDocuments, "_line", lambda self, epoch, key: real(self, 0, key))
+    keep_neighbours(monkeypatch)
     (found,) = (one for one in certify(corpus, FRESH).findings if one.name == NAMES[16])
     assert found.status == "failed"
     assert found.evidence.endswith("63 are so in epoch 1, and they were to change")
@@ -392,19 +358,19 @@ def test_a_shared_document_is_found_wherever_it_is_cut_to_be_hashed(monkeypatch:
         ([*reversed(long)], False),
     ):
         valid = TokenStore.from_ids([8, 9, *mine], document_ends=[2, 2 + len(mine)])
-        subject = Subject({"train": train, "valid": valid}, tokenizer, SIZES)
+        made = subject({"train": train, "valid": valid}, tokenizer)
         if is_shared:
             with pytest.raises(Failed, match="document 1 of valid is document 1 of train"):
-                shared_documents(subject)
+                shared_documents(made)
         else:
-            assert shared_documents(subject)
+            assert shared_documents(made)
 
 
 def test_a_giant_document_is_hashed_in_slices() -> None:
     giant = TokenStore.from_ids(np.arange(1 << 23, dtype=np.uint16))
     small = TokenStore.from_ids([1, 2, 3])
     tracemalloc.start()
-    shared_documents(Subject({"train": giant, "valid": small}, load_tokenizer("bytes"), SIZES))
+    shared_documents(subject({"train": giant, "valid": small}, load_tokenizer("bytes")))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64e6

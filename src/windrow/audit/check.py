@@ -1,4 +1,4 @@
-"""The certificate: eighteen bugs that real projects shipped in silence, each looked for in this store and this recipe.
+"""The certificate: eighteen bugs that real projects shipped in silence, each looked for in stores and a recipe.
 
 A check is named for what it finds where all is well.
 
@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from windrow.audit import check_batches as check_stream
 from windrow.audit import check_store
-from windrow.audit.check_subject import Advice, Failed, NotApplicable, Subject, open_subject
+from windrow.audit.check_subject import Advice, Failed, NotApplicable, Subject, open_subject, subject_of
 from windrow.audit.sizes import RunSizes, recipe_line
 from windrow.distribution import __version__
-from windrow.errors import WindrowError
+from windrow.errors import NotEnoughTokensError, WindrowError
+from windrow.loader.loader import Loader
 from windrow.shown import counted, visible
 from windrow.store.store import TokenStore
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["CHECKS", "Certificate", "Finding", "certify", "print_certificate"]
+__all__ = ["CHECKS", "Certificate", "Finding", "certify", "certify_loader", "print_certificate"]
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "targets are the inputs, moved on by one token": check_stream.targets_shifted,
@@ -89,15 +90,33 @@ def certify(
     A store that cannot be opened has a certificate too: it says so, and fails. Raises ``NotEnoughTokensError`` when
     the train part is too short for ``sizes``.
     """
-    sizes = sizes or RunSizes()
     try:
-        subject = open_subject(path, sizes, tokenizer, stores)
+        subject = open_subject(path, sizes or RunSizes(), tokenizer, stores)
+    except NotEnoughTokensError:
+        raise
     except WindrowError as error:
         found = Finding("files are those that were written", "failed", str(error))
         return Certificate(__version__, str(path), "", 0, {}, (found,))
+    return _certificate(str(path), subject)
+
+
+def certify_loader(
+    loader: Loader, valid: Loader | None = None, *, subject: str = "a loader", tokenizer: str | None = None
+) -> Certificate:
+    """Look for all eighteen in a run: in what ``loader`` draws from, and under its recipe, from the run's beginning.
+
+    Any policy, mixture, mask and number of ranks; ``valid`` is the run's evaluation, ``subject`` what the certificate
+    says that it is of. Nothing moves. Raises ``StoreError`` for a store in memory without a tokenizer.
+    """
+    return _certificate(subject, subject_of(loader, valid, tokenizer))
+
+
+def _certificate(name: str, subject: Subject) -> Certificate:
     recipe, train = json.loads(subject.loader().recipe), subject.train
     findings = tuple(_finding(name, check, subject) for name, check in CHECKS.items())
-    return Certificate(__version__, str(path), train.fingerprint, train.num_tokens, recipe, findings)
+    prints = [store.fingerprint if len(train) == 1 else f"{part} {store.fingerprint}" for part, store in train.items()]
+    num_tokens = sum(store.num_tokens for store in train.values())
+    return Certificate(__version__, name, ", ".join(prints), num_tokens, recipe, findings)
 
 
 def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Finding:
@@ -148,9 +167,10 @@ def print_certificate(console: "Console", certificate: Certificate, batch_size: 
 def _print_verdict(console: "Console", certificate: Certificate, batch_size: int) -> None:
     subject = f"{visible(certificate.subject)}, {counted(certificate.num_tokens, 'token')}"
     console.print(f"windrow {certificate.version}: {subject}", soft_wrap=True)
-    console.print(f"fingerprint {certificate.fingerprint}", soft_wrap=True)
-    if certificate.recipe:
-        console.print(f"recipe: {recipe_line(certificate.recipe, batch_size)}", soft_wrap=True)
+    console.print(f"fingerprint {visible(certificate.fingerprint)}", soft_wrap=True)
+    if recipe := certificate.recipe:
+        line = recipe_line(recipe, batch_size) if len(recipe["members"]) == 1 else visible(json.dumps(recipe))
+        console.print(f"recipe: {line}", soft_wrap=True)
     failed = sum(finding.status == "failed" for finding in certificate.findings)
     verdict = f"{failed} of {counted(len(certificate.findings), 'check')} failed" if failed else "no check failed"
     console.print(verdict, style="bold red" if failed else "bold green")

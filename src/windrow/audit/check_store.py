@@ -30,12 +30,11 @@ _FORMS = re.compile(r'(?P<JSON>(?:\[\s*)?\{\s*")|(?P<HTML><html|<!doctype html)|
 
 def stale_files(subject: Subject) -> str:
     """Files, boundaries and tokenizer are those that the manifest was written of."""
-    if subject.raw:
-        raise NotApplicable("a raw file has no manifest to be compared with")
     num_files = 0
     for name, store in subject.whole.items():
         manifest, folder = store.manifest, store.path
-        assert manifest is not None and folder is not None  # noqa: PT018
+        if manifest is None or folder is None:
+            continue
         for file, expected in manifest.sums.items():
             with open(folder / file, "rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -45,6 +44,9 @@ def stale_files(subject: Subject) -> str:
             here = getattr(subject.tokenizer, "name", "another")
             raise Failed(f"{name} was made with tokenizer {manifest.tokenizer['name']!r}, and this is {here!r}")
         num_files += len(manifest.sums)
+    if not num_files:
+        what = "a raw file has" if subject.raw else "tokens in memory have"
+        raise NotApplicable(f"{what} no manifest to compare with")
     return f"sha256 of {num_files} files and the tokenizer's fingerprint are those of the manifests"
 
 
@@ -108,10 +110,9 @@ def eos(subject: Subject) -> str:
 
 def control_tokens(subject: Subject) -> str:
     """No text became a control token."""
-    manifest = subject.train.manifest
-    specials = {**getattr(subject.tokenizer, "specials", {}), "eos": subject.tokenizer.eos_id}
-    specials |= {"bos": manifest.bos_id} if manifest and manifest.bos_id is not None else {}
-    ids = sorted(set(specials.values()))
+    specials = {*getattr(subject.tokenizer, "specials", {}).values(), subject.tokenizer.eos_id}
+    begun = (store.manifest.bos_id for store in subject.train.values() if store.manifest)
+    ids = sorted(specials.union(bos_id for bos_id in begun if bos_id is not None))
     for name, store in subject.whole.items():
         if asked := _asked_for(store):
             raise NotApplicable(f"{name} was made with {asked}, as asked for")
@@ -164,16 +165,22 @@ def form(subject: Subject) -> str:
 
 def shared_documents(subject: Subject) -> str:
     """No document of valid is one of train."""
-    if subject.valid is None:
+    if not subject.valid:
         raise NotApplicable("there is no valid part beside it")
-    train, valid = _hashes(subject.train), _hashes(subject.valid)
-    suspects = np.flatnonzero(np.isin(valid, train) & (valid != 0))
-    known = {int(h): i for i, h in enumerate(train.tolist())} if len(suspects) else {}
-    for i in suspects.tolist():
-        j = known[int(valid[i])]
-        if np.array_equal(subject.valid.document(i), subject.train.document(j)):
-            raise Failed(f"document {i} of valid is document {j} of train (in all {len(suspects)}): use --dedupe")
-    return f"none of {counted(len(valid), 'document')} of valid is among {len(train):,} of train"
+    held_out = {name: _hashes(store) for name, store in subject.valid.items()}
+    for part, store in subject.train.items():
+        train = _hashes(store)
+        for name, valid in held_out.items():
+            suspects = np.flatnonzero(np.isin(valid, train) & (valid != 0))
+            known = {int(h): i for i, h in enumerate(train.tolist())} if len(suspects) else {}
+            for i in suspects.tolist():
+                j = known[int(valid[i])]
+                if np.array_equal(subject.valid[name].document(i), store.document(j)):
+                    raise Failed(
+                        f"document {i} of {name} is document {j} of {part} (in all {len(suspects)}): use --dedupe"
+                    )
+    num_train = sum(store.num_documents for store in subject.train.values())
+    return f"none of {counted(sum(map(len, held_out.values())), 'document')} of valid is among {num_train:,} of train"
 
 
 def _hashes(store: TokenStore) -> UInt64:

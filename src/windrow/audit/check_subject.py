@@ -1,9 +1,9 @@
-"""What ``windrow check`` looks at: a store, or somebody else's raw token file, and the recipe it is read with.
+"""What ``windrow check`` looks at: a run; or a store, or somebody else's raw token file, and how it would be read.
 
 Guarantee: opening reads no tokens of a store; a raw file is scanned once for eos, where its documents end.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from windrow.store.opening import open_splits, open_store
 from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
-from windrow.windows.windows import Windows
 
-__all__ = ["Advice", "Failed", "NotApplicable", "Subject", "open_subject"]
+__all__ = ["Advice", "Failed", "NotApplicable", "Subject", "open_subject", "subject_of"]
 
 
 class Failed(Exception):  # noqa: N818 - not an error: what a check finds
@@ -35,51 +34,56 @@ class NotApplicable(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Subject:
-    """``stores`` by name, the first the one to train on; ``raw`` is the path of a raw file, else None."""
+    """A run's loader, the stores by name that it trains on and the others beside them; ``raw`` is a raw file's path."""
 
-    stores: dict[str, TokenStore]
+    run: Loader
+    train: dict[str, TokenStore]
+    others: dict[str, TokenStore]
     tokenizer: Tokenizer
-    sizes: RunSizes
     raw: Path | None = None
 
     @property
-    def train(self) -> TokenStore:
-        return next(iter(self.stores.values()))
-
-    @property
-    def valid(self) -> TokenStore | None:
-        return self.stores.get("valid") if len(self.stores) > 1 else None
+    def valid(self) -> dict[str, TokenStore]:
+        """Of the others those that the run is evaluated on."""
+        return {name: store for name, store in self.others.items() if name.split(" ")[0] == "valid"}
 
     @property
     def whole(self) -> dict[str, TokenStore]:
         """The stores as they lie on disk, each once: a run that cuts one store in two reads the parts of it."""
-        found: dict[str, TokenStore] = {}
-        for name, store in self.stores.items():
+        found: dict[str | Path, tuple[str, TokenStore]] = {}
+        for name, store in {**self.train, **self.others}.items():
             is_part = store.manifest is not None and store.num_tokens != store.manifest.num_tokens
-            found |= {store.path.name: open_store(store.path)} if is_part and store.path else {name: store}
-        return found
-
-    @property
-    def windows(self) -> Windows:
-        sizes = self.sizes
-        return Windows(self.train, sizes.max_length, sizes.resolved_stride, documents=sizes.documents)
+            found[store.path or name] = (name, open_store(store.path) if is_part and store.path else store)
+        return dict(found.values())
 
     def loader(self, batch_size: int | None = None, **kwargs: Any) -> Loader:
-        """The loader of the recipe, from its beginning."""
+        """The loader of the run's recipe from its beginning, by default one rank's and with each sample."""
+        names = ("seed", "shuffle", "shuffle_block", "mask_targets")
+        recipe: dict[str, Any] = {name: getattr(self.run, name) for name in names}
         one: dict[str, Any] = {"dp_rank": 0, "dp_world_size": 1, "drop_last": False}
-        sizes = replace(self.sizes, batch_size=batch_size or self.sizes.batch_size)
-        return loader_of(self.train, sizes, **one | kwargs)
+        return Loader(self.run.data, batch_size or self.run.batch_size, **recipe, **one | kwargs)
+
+
+def subject_of(run: Loader, valid: Loader | None, tokenizer: str | None) -> Subject:
+    """A run that is open, and what it is evaluated on. Raises ``StoreError`` when no store names its tokenizer."""
+    train = {name or "train": member.store for name, member in run.members.items()}
+    held_out = {f"valid {name}".strip(): member.store for name, member in valid.members.items()} if valid else {}
+    return Subject(run, train, held_out, _tokenizer_of(train, tokenizer))
 
 
 def open_subject(path: Path, sizes: RunSizes, tokenizer: str | None, stores: dict[str, TokenStore] | None) -> Subject:
     """What lies at ``path``, a store, several or a raw file; or ``stores`` that are open. Raises ``StoreError``."""
-    if stores is None and path.is_file():
-        if tokenizer is None:
-            raise StoreError(f"{path} is a raw file: it does not say what its ids mean. Give --tokenizer, say gpt2.")
-        loaded = load_tokenizer(tokenizer)
-        return Subject({path.name: _raw_store(path, loaded)}, loaded, sizes, path)
-    stores = stores or open_splits(path)
-    return Subject(stores, load_tokenizer(tokenizer) if tokenizer else next(iter(stores.values())).tokenizer, sizes)
+    raw = path if stores is None and path.is_file() else None
+    if raw and tokenizer is None:
+        raise StoreError(f"{path} is a raw file: it does not say what its ids mean. Give --tokenizer, say gpt2.")
+    found = stores or ({path.name: _raw_store(path, load_tokenizer(tokenizer))} if raw else open_splits(path))
+    (name, first), *others = found.items()
+    run = loader_of(first, sizes, dp_rank=0, dp_world_size=1, drop_last=False)
+    return Subject(run, {name: first}, dict(others), _tokenizer_of(found, tokenizer), raw)
+
+
+def _tokenizer_of(stores: dict[str, TokenStore], given: str | None) -> Tokenizer:
+    return load_tokenizer(given) if given else next(iter(stores.values())).tokenizer
 
 
 def _raw_store(path: Path, tokenizer: Tokenizer) -> TokenStore:

@@ -231,6 +231,11 @@ class Loader(Fixed):
     # -- where we are ----------------------------------------------------------------------------------------------
 
     @property
+    def data(self) -> Mixture | InTurn:
+        """What is drawn from, as ``Loader`` takes it; windows are there by the name ``""``."""
+        return self._recipe.data
+
+    @property
     def members(self) -> Mapping[str, Windows]:
         """What is drawn from, by name; a plain loader's only member is ``""``."""
         return self._recipe.members
