@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from windrow.look.when import sightings
     from windrow.preparing.prepare import prepare
     from windrow.store.copying import copy_store
+    from windrow.store.export import export_store
     from windrow.store.opening import open_store
     from windrow.store.store import TokenStore
     from windrow.tokens.tokenizer import load_tokenizer
@@ -35,6 +36,7 @@ __all__ = [
     "check_model",
     "copy_store",
     "explain",
+    "export_store",
     "from_text",
     "load_tokenizer",
     "open_store",
@@ -53,6 +55,7 @@ _HOMES = {
     "check_model": "audit.check_model",
     "copy_store": "store.copying",
     "explain": "look.explain",
+    "export_store": "store.export",
     "from_text": "loader.from_text",
     "load_tokenizer": "tokens.tokenizer",
     "open_store": "store.opening",

@@ -20,6 +20,7 @@ import typer
 from windrow.cli import options as o
 from windrow.cli.audit import bench, check, plan
 from windrow.cli.copying import copy
+from windrow.cli.export import export
 from windrow.cli.flags import DestLast
 from windrow.cli.look import report, show, trace, when
 from windrow.cli.terminal import command, output_console
@@ -157,17 +158,18 @@ def prepare(
 
 @app.command()
 @command(interrupted="nothing was changed.")
-def info(store: o.Store, as_json: o.AsJson = False) -> None:
-    """Say what a store holds.
+def info(store: o.Store, as_json: o.AsJson = False, **given: Unpack[o.TokenFiles]) -> None:
+    """Say what a store holds, or what token files are.
 
     \b
     windrow info corpus
     windrow info corpus/train --json
+    windrow info train.bin --dtype uint16 --tokenizer gpt2
     """
     from windrow.look.info import print_stores, print_summary, store_facts, store_summary
     from windrow.store.opening import open_splits
 
-    stores = open_splits(store)
+    stores = open_splits(store, **given)
     facts = {name: store_facts(opened) | store_summary(opened) for name, opened in stores.items()}
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
@@ -177,7 +179,7 @@ def info(store: o.Store, as_json: o.AsJson = False) -> None:
         print_summary(output_console(), name, summary)
 
 
-for _body in (copy, show, when, trace, report, plan, check, bench):
+for _body in (copy, export, show, when, trace, report, plan, check, bench):
     app.command()(_body)
 
 

@@ -115,6 +115,14 @@ Verbose = Annotated[bool, output("Say what each check saw.", flag="--verbose -v"
 # -- flags that a command unpacks as one, of which it has those that were given ------------------------------------
 
 
+class TokenFiles(TypedDict, total=False):
+    """What files of other tools do not say themselves."""
+
+    dtype: Annotated[Literal["uint16", "uint32", "int32"], inputs("Of tokens without a header.", None, "what it says")]
+    eos_id: Annotated[int, inputs("Where nothing else tells documents apart.", "ID", "the tokenizer's", min=0)]
+    tokenizer: Annotated[str, inputs("What the ids mean.", "NAME", "the store's own")]
+
+
 class Sizes(TypedDict, total=False):
     """The flags of ``RunSizes``."""
 

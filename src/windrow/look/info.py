@@ -23,21 +23,30 @@ __all__ = ["print_stores", "print_summary", "store_facts", "store_summary"]
 
 _MOST = 10  # sources, or categories, that are printed
 _AT_A_TIME = 1 << 18  # documents
+_STANDS = {
+    "eos": "at the end of documents",
+    "bos": "at the beginning of documents",
+    "both": "at both ends of documents",
+    "none": "in no document that was looked at",
+}
 
 
 def store_facts(store: TokenStore) -> dict[str, Any]:
-    """What the manifest says, as plain values: counts, dtype, size on disk, tokenizer, policy, fingerprint."""
+    """What the manifest says, as plain values: counts, dtype, size on disk, tokenizer, policy, fingerprint.
+
+    Of files of other tools what they are, and what is seen in them; the highest id takes a pass over them, once.
+    """
+    shared = {name: getattr(store, name) for name in ("num_tokens", "num_documents", "eos_id")}
+    shared |= {"path": str(store.path), "dtype": store.dtype.name, "nbytes": store.num_tokens * store.dtype.itemsize}
+    if foreign := store.foreign:
+        seen = {"boundary": store.boundary, "max_token_id": max(file.highest() for file in foreign.files)}
+        said = {"format": foreign.format, "num_shards": len(foreign.files), "tokenizer": foreign.files[0].tokenizer}
+        return shared | said | seen
     manifest = store.manifest
     assert manifest is not None
-    return {
-        "path": str(store.path),
-        "num_tokens": store.num_tokens,
-        "num_documents": store.num_documents,
-        "dtype": manifest.dtype,
-        "nbytes": store.num_tokens * store.dtype.itemsize,
+    return shared | {
         "num_shards": len(manifest.shards),
         "tokenizer": dict(manifest.tokenizer),
-        "eos_id": manifest.eos_id,
         "max_token_id": manifest.max_token_id,
         "policy": dict(manifest.policy),
         "ledger": dict(manifest.ledger),
@@ -53,12 +62,21 @@ def print_stores(console: "Console", facts: dict[str, dict[str, Any]]) -> None:
 
 
 def _store_lines(fact: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    tokenizer, policy = fact["tokenizer"], fact["policy"]
+    if is_foreign := "format" in fact:
+        yield "format", fact["format"]
     yield "tokens", f"{fact['num_tokens']:,}"
     yield "documents", f"{fact['num_documents']:,}"
     yield "tokens a document", f"{fact['num_tokens'] / max(fact['num_documents'], 1):,.1f} on average"
     yield "dtype", f"{fact['dtype']}, {size(fact['nbytes'])}"
     yield "shards", f"{fact['num_shards']:,}"
+    yield "highest id", f"{fact['max_token_id']:,}"
+    if is_foreign:
+        eos, name = fact["eos_id"], fact["tokenizer"]
+        yield "eos", "not known" if eos is None else f"{eos}, {_STANDS[fact['boundary']]}"
+        yield "tokenizer", name or "not known: the files do not say"
+        yield "path", fact["path"]
+        return
+    tokenizer, policy = fact["tokenizer"], fact["policy"]
     yield "tokenizer", f"{tokenizer['name']}, {tokenizer.get('vocab_size', 0):,} ids"
     yield "eos", f"{fact['eos_id']}, {policy.get('eos', 'unknown')}"
     yield "split", f"{policy.get('split', '-')}, valid_fraction {policy.get('valid_fraction', '-')}"
@@ -68,7 +86,8 @@ def _store_lines(fact: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def store_summary(store: TokenStore) -> dict[str, Any]:
     """Tokens by source; of each column its type, how many miss, and its range and mean, or tokens by what it holds."""
-    assert store.manifest is not None
+    if store.manifest is None:
+        return {"tokens_by_source": {}, "columns": {}}
     assert store.path is not None
     names = dict(enumerate(store.sources))
     origins = [map_origins(store.path, shard)[:, 0] for shard in store.manifest.shards]

@@ -23,10 +23,11 @@ from windrow.store.cache import Arrays
 from windrow.store.shards import map_file, require_rising
 from windrow.store.token_file import TokenFile, kept_of, look
 
-__all__ = ["FORMATS", "recognised", "require_file"]
+__all__ = ["FORMATS", "MEGATRON_DTYPES", "MEGATRON_MAGIC", "recognised", "require_file"]
 
 _MAPPED = ("uint16", "uint32", "int32")
-_NUMPY, _MEGATRON = b"\x93NUMPY", b"MMIDIDX\0\0"
+_NUMPY = b"\x93NUMPY"
+MEGATRON_MAGIC = b"MMIDIDX\0\0"
 MEGATRON_DTYPES: tuple[str, ...] = ("", "uint8", "int8", "int16", "int32", "int64", "float64", "float32", "uint16")
 _LLMC: dict[int, tuple[int, str, int, str | None]] = {  # version, dtype, eos, tokenizer
     20240520: (1, "uint16", 50256, "gpt2"),
@@ -52,7 +53,7 @@ def recognised(path: Path, format: str | None, dtype: str | None, eos_id: int | 
 def _megatron(path: Path, asked: str | None, eos_id: int | None) -> TokenFile:
     index, tokens = require_file(_with(path, ".idx")), require_file(_with(path, ".bin"))
     held = map_file(index)
-    _require(index, "its first 9 bytes", held[:9], _MEGATRON)
+    _require(index, "its first 9 bytes", held[:9], MEGATRON_MAGIC)
     _require(index, "the size of its header", len(held[:34]), 34)
     version, code, num, num_bounds = struct.unpack_from("<QBQQ", held, 9)
     _require(index, "its version", version, 1)
