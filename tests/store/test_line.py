@@ -1,6 +1,7 @@
 """Shards laid end to end, against one array that holds everything."""
 
 import pickle
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 
@@ -60,6 +61,16 @@ def test_boundaries_are_found_by_place_and_by_number_in_any_order(made: Any, dat
     numbers = data.draw(st.lists(st.integers(-1, len(ends) - 1), max_size=8))
     found = line.document_ends(np.array(numbers, dtype=np.int64))
     assert found.tolist() == [ends[number] if number >= 0 else 0 for number in numbers]
+
+
+def test_single_tokens_of_several_shards_are_no_objects() -> None:
+    ids, places = np.arange(60_000, dtype=np.uint16), np.arange(0, 60_000, 3)
+    line = Line([ids[:25_000], ids[25_000:]], [np.array([25_000]), np.array([35_000])], ids.dtype)
+    tracemalloc.start()
+    assert np.array_equal(line.gather(places, 1)[:, 0], ids[places])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150 * len(places)  # a slice of Python's is 184 bytes
 
 
 def test_tokens_in_memory_need_not_lie_side_by_side() -> None:

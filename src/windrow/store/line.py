@@ -14,13 +14,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from windrow.arrays import Int64, Mask, Tokens, cut_at, grouped
+from windrow.arrays import Int64, Mask, Tokens, cut_at, grouped, runs
 from windrow.store.manifest import Manifest, Shard
 from windrow.store.shards import advise, map_documents, map_file
 
 __all__ = ["Line"]
 
 _LONG = 1 << 16  # tokens: who reads so many at a time goes through the store
+_SHORT = 12  # tokens: a stretch of fewer costs less as so many places than as a slice
 
 
 class Line:
@@ -86,6 +87,8 @@ class Line:
         shards, reads_on = np.zeros_like(starts), lengths.max(initial=0) >= _LONG
         if len(buffers) > 1:
             _, shards, starts, stops = cut_at(self.token_edges, starts, stops)
+        if not reads_on and stops.sum() - starts.sum() < _SHORT * len(starts):
+            return self._picked(buffers, shards, starts, stops - starts)
         if reads_on:
             self._advise(shards, starts, stops, "MADV_NORMAL")
         parts = zip(shards.tolist(), starts.tolist(), stops.tolist(), strict=True)
@@ -93,6 +96,14 @@ class Line:
         if reads_on:
             self._advise(shards, starts, stops, "MADV_RANDOM")
         return np.frombuffer(joined, dtype=self.dtype)
+
+    def _picked(self, buffers: Sequence[memoryview], shards: Int64, starts: Int64, lengths: Int64) -> Tokens:
+        """What ``stretches`` joins, of a few tokens each: a place for each token, and no slice for each stretch."""
+        out, begins = np.empty(int(lengths.sum()), dtype=self.dtype), np.cumsum(lengths) - lengths
+        for shard, here in grouped(shards):
+            tokens, num = np.frombuffer(buffers[shard], self.dtype), lengths[here]
+            out[runs(begins[here], num)] = tokens[runs(starts[here], num)]
+        return out
 
     def will_need(self, starts: Int64, lengths: Int64) -> None:
         """Have stretches read from disk, and their counts, all at once; nothing waits for it."""
