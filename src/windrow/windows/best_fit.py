@@ -10,6 +10,7 @@ et al., "Worst-case performance bounds for simple one-dimensional packing algori
 """
 
 from collections import defaultdict, deque
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,9 @@ from windrow.arrays import Int64
 __all__ = ["best_fit_decreasing"]
 
 
-def best_fit_decreasing(lengths: NDArray[np.int32], capacity: int) -> Int64:
+def best_fit_decreasing(lengths: NDArray[np.int32], capacity: int) -> NDArray[Any]:
     """The row (P,) of each piece (P,) of 1 .. ``capacity`` tokens; rows are numbered by their first piece."""
-    row = np.empty(len(lengths), dtype=np.int64)
+    row: NDArray[Any] = np.empty(len(lengths), dtype=np.int32 if len(lengths) < 2**31 else np.int64)
     order, space = _decreasing(lengths, capacity), _Space()
     first = 0
     for size, count in _classes(lengths):
@@ -93,11 +94,10 @@ def _classes(lengths: NDArray[np.int32]) -> list[tuple[int, int]]:
     return list(zip(present.tolist(), counts[present].tolist(), strict=True))
 
 
-def _renumbered(row: Int64) -> Int64:
+def _renumbered(row: NDArray[Any]) -> NDArray[Any]:
     """Row numbers (P,) changed so that rows are numbered in the order in which their first pieces come."""
-    first = np.empty(int(row.max(initial=-1)) + 1, dtype=np.int64)
-    first[row[::-1]] = np.arange(len(row))[::-1]  # the last one written is the first piece
-    is_first = np.zeros(len(row), dtype=np.int64)
-    is_first[first] = 1
-    number: Int64 = (np.cumsum(is_first) - 1)[first]
+    first = np.empty(int(row.max(initial=-1)) + 1, dtype=row.dtype)
+    first[row[::-1]] = np.arange(len(row), dtype=row.dtype)[::-1]  # the last one written is the first piece
+    number: NDArray[Any] = np.empty_like(first)
+    number[np.argsort(first)] = np.arange(len(first), dtype=row.dtype)
     return number[row]

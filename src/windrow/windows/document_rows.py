@@ -186,9 +186,9 @@ def _pad(store: TokenStore, max_length: int) -> Pieces:
 def pack(starts: Int64, lengths: NDArray[np.int32], max_length: int) -> Pieces:
     """The pieces in rows, rows numbered by their first piece, pieces within a row in the order given."""
     row = best_fit_decreasing(lengths, max_length + 1)  # (P,)
-    order = np.argsort(row, kind="stable")
     edges = np.append(0, np.cumsum(np.bincount(row)))
-    return Pieces(starts[order], lengths[order], edges.astype(np.int64))
+    order = np.argsort(row, kind="stable")
+    return Pieces(starts[order], lengths[order], edges)
 
 
 def _bos(store: TokenStore, max_length: int) -> Pieces:
