@@ -98,6 +98,7 @@ def _renumbered(row: NDArray[Any]) -> NDArray[Any]:
     """Row numbers (P,) changed so that rows are numbered in the order in which their first pieces come."""
     first = np.empty(int(row.max(initial=-1)) + 1, dtype=row.dtype)
     first[row[::-1]] = np.arange(len(row), dtype=row.dtype)[::-1]  # the last one written is the first piece
-    number: NDArray[Any] = np.empty_like(first)
+    number = np.empty_like(first)
     number[np.argsort(first)] = np.arange(len(first), dtype=row.dtype)
-    return number[row]
+    rows: NDArray[Any] = number[row]
+    return rows
