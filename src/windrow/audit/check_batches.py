@@ -250,7 +250,7 @@ def _sampled(windows: Windows) -> list[int]:
 def _followers(windows: Windows, document: int, epoch: int, key: Key) -> set[int]:
     """The documents that come next to the end of ``document`` in the rows of ``epoch``."""
     end = windows.store.document_span(document)[1]
-    rows = windows.documents(windows.layout.holding(end - 1, end, epoch, key=key), epoch, key=key)
+    rows = windows.documents(windows.layout.between(end - 1, end, epoch, key=key)[0], epoch, key=key)
     here, after = rows[:, :-1] == document, rows[:, 1:]
     return {*after[here & (after != document)].tolist()} - {-1}
 

@@ -108,11 +108,11 @@ def _named(loader: Loader, member: str | None) -> str:
 def _rows_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) -> Int64:
     """Each row of the member's ``epoch`` that holds tokens of ``span``; several when it holds several stretches."""
     windows, key = loader.members[name], (loader.seed, name)
-    ids = windows.layout.holding(*span, epoch, key=key)
-    spans, places = windows.spans(ids, epoch, key=key), loader.placed(ids, epoch, member=name)
+    ids, spans, in_row = windows.layout.between(*span, epoch, key=key)
+    places = loader.placed(ids, epoch, member=name)
     first = np.maximum(spans.starts, span[0])
     stop = np.minimum(spans.starts + spans.lengths, span[1])
-    place = spans.in_row() + first - spans.starts
+    place = in_row + first - spans.starts
     targets = num_counting(windows.store, np.maximum(first, spans.starts + spans.context), stop)
     places = places[:, spans.row]
     held = [np.full_like(first, epoch), ids[spans.row], first, stop, place, targets, loader.stages_of(places[0])]

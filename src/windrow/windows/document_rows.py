@@ -64,10 +64,6 @@ class Pieces(NamedTuple):
         """The numbers of the pieces of rows ``ids`` (B,), row by row: (n,)."""
         return runs(self.edges[ids], self.edges[ids + 1] - self.edges[ids])
 
-    def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
-        """The rows that hold one of the tokens ``[start, stop)``: (K,), rising."""
-        return np.unique(self.rows_of(self.touching(start, stop)))
-
     def between(self, start: int, stop: int, epoch: int, *, key: Key) -> tuple[Int64, Spans, Int64]:
         """The pieces that hold one of the tokens ``[start, stop)``, rising: their rows (K,), spans, places in a row."""
         touching = self.touching(start, stop)
@@ -78,7 +74,8 @@ class Pieces(NamedTuple):
     def placed(self, places: Int64, pieces: Int64) -> tuple[Int64, Spans, Int64]:
         """``between`` of these ``pieces`` (n,), where they stand at these ``places`` (n,) of the rows."""
         order = np.argsort(self.starts[pieces], kind="stable")
-        rows, row = np.unique(self.rows_of(places)[order], return_inverse=True)
+        held = np.searchsorted(self.edges, places, side="right") - 1
+        rows, row = np.unique(held[order], return_inverse=True)
         here = np.stack([self.edges[rows][row], places[order]])  # the first of the row, and the piece itself
         head, begin = np.cumsum(self.lengths, dtype=np.uint32)[here] - self.lengths[here].astype(np.uint32)
         starts, lengths = self.starts[pieces[order]], self.lengths[here[1]].astype(np.int64)
@@ -93,11 +90,6 @@ class Pieces(NamedTuple):
             longest = int(self.lengths.max(initial=0))
             places = np.flatnonzero((self.starts < stop) & (self.starts > start - longest))
         return places[self.starts[places] + self.lengths[places] > start]
-
-    def rows_of(self, places: Int64) -> Int64:
-        """The row of each of these places (n,): (n,)."""
-        rows: Int64 = np.searchsorted(self.edges, places, side="right") - 1
-        return rows
 
 
 class Exchanged:
@@ -137,10 +129,6 @@ class Exchanged:
             all_starts = remembered(self._starts, (one, key), partial(self._all_starts, one, key))
             starts[here] = all_starts[places[here]]
         return held._replace(starts=starts)
-
-    def holding(self, start: int, stop: int, epoch: int, *, key: Key) -> Int64:
-        """The rows of ``epoch`` that hold one of the tokens ``[start, stop)``: (K,), rising."""
-        return self.between(start, stop, epoch, key=key)[0]
 
     def between(self, start: int, stop: int, epoch: int, *, key: Key) -> tuple[Int64, Spans, Int64]:
         """The pieces that hold one of the tokens ``[start, stop)``, rising: their rows (K,), spans, places in a row."""
