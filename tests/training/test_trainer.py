@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -14,10 +15,12 @@ import pytest
 import torch
 
 from full_disk import files_no_larger_than
-from windrow import Batch
+from windrow import Batch, Loader, Mixture, TokenStore, Windows
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError
+from windrow.tokens.tokenizer import TextTokenizer
 from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.run import Run, Settings, StorePart, check_text, open_run, run_of_store, run_of_text, start_run
+from windrow.training.train_page import write_train_page
 from windrow.training.trainer import CURVE, LOG, Trainer, stop_asked, train
 
 TEXT = "".join(f"{n} hay makers turn {n * n} windrows before the rain of day {n % 7}.\n" for n in range(120))
@@ -124,7 +127,41 @@ def test_the_valid_loss_is_the_mean_over_every_valid_target(tmp_path: Path) -> N
     for start in range(0, len(tokens) - 1, 16):
         window = tokens[start : start + 17][None]
         total += trainer.model.loss_sum(window[:, :-1], window[:, 1:]).item()
-    assert trainer.evaluate() == pytest.approx(total / (len(tokens) - 1), rel=1e-5)
+    num_bytes = int((tokens[1:] != 256).sum())
+    expected = {"valid_loss": total / (len(tokens) - 1), "valid_bits_per_byte": total / math.log(2) / num_bytes}
+    assert trainer.evaluate() == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_evaluation_of_a_mixture_is_that_of_each_of_its_members(tmp_path: Path) -> None:
+    trainer = Trainer(make_run(tmp_path / "run", Settings(**{**vars(SMALL), "eval_batches": 10**6})))
+    texts = {"hay": TEXT[:500], "rye": "Rye 天" * 40}
+    stores = {name: TokenStore.from_ids(list(text.encode()), tokenizer="bytes") for name, text in texts.items()}
+    windows = {name: Windows(store, 16) for name, store in stores.items()}
+
+    def measured(data: Mixture | Windows) -> dict[str, float]:
+        trainer.valid = Loader.evaluation(data, 3, device="cpu", outputs=("member_ids", "num_bytes"))
+        return trainer.evaluate()
+
+    row = measured(Mixture({name: (one, 1.0) for name, one in windows.items()}))
+    alone = {name: measured(one) for name, one in windows.items()}
+    assert set(row) == {f"{kind}{name}" for kind in alone["hay"] for name in ("", "/hay", "/rye")}
+    for kind in alone["hay"]:
+        for name in windows:
+            assert row[f"{kind}/{name}"] == pytest.approx(alone[name][kind], rel=1e-5)
+    nats = [alone[name]["valid_loss"] * (store.num_tokens - 1) for name, store in stores.items()]
+    assert row["valid_loss"] == pytest.approx(sum(nats) / sum(store.num_tokens - 1 for store in stores.values()))
+    log = [{"step": 0, "loss": 5.0, "lr": 1.0, "tokens_per_second": 9.0, **row}]
+    write_train_page(tmp_path, [*log, {**log[0], "valid_loss/<b>": 1.0}], 2, is_done=True)
+    page = (tmp_path / "train.html").read_text(encoding="utf-8")
+    assert f"valid bits per byte of rye: {row['valid_bits_per_byte/rye']:.4f}" in page
+    assert "valid loss of &lt;b&gt;: 1.0000" in page
+    assert "<b>" not in page
+
+
+def test_a_tokenizer_that_is_gone_leaves_the_bits_per_byte_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run")
+    monkeypatch.setattr(TextTokenizer, "token_bytes", None)
+    assert list(Trainer(run).evaluate()) == ["valid_loss"]
 
 
 def test_a_checkpoint_loads_with_weights_only_and_a_damaged_one_is_named(tmp_path: Path) -> None:

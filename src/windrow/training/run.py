@@ -15,7 +15,7 @@ import math
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -140,7 +140,7 @@ class Run:
         to_come = self.settings.epochs * len(loader) - loader.position / loader.sizes.global_batch
         return self.settings.steps or loader.step + max(0, math.ceil(to_come))
 
-    def valid_loader(self, device: str | None = None) -> Loader | None:
+    def valid_loader(self, device: str | None = None, outputs: Collection[str] = ()) -> Loader | None:
         """The valid part, each of its targets once an epoch, in a fixed shuffled order; None when there is none."""
         if self.valid is None:
             return None
@@ -150,7 +150,7 @@ class Run:
         except NotEnoughTokensError as error:
             raise NotEnoughTokensError(f"{error} (split 'valid'; or train without one: --valid-fraction 0)") from error
         size = self.settings.batch_size
-        return Loader(windows, size, drop_last=False, dp_rank=0, dp_world_size=1, device=device)
+        return Loader(windows, size, drop_last=False, dp_rank=0, dp_world_size=1, device=device, outputs=outputs)
 
     def save(self, loader: Loader) -> "Run":
         """Write ``run.json`` for a run that starts, or goes on, where ``loader`` stands."""

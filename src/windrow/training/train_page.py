@@ -45,7 +45,7 @@ def write_train_page(
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{safe(title)}</title><style>{PALETTE}{_STYLE}</style></head><body><h1>{safe(title)}</h1><p>{state}</p>"
         f'<progress max="{num_steps}" value="{len(log)}" aria-label="steps done"></progress>'
-        f"{_numbers(log)}{curve_of(log, 'Loss', marks)}"
+        f"{_numbers(log)}{curve_of(log, 'Loss', marks)}{_valid_lines(log)}"
         f"<h2>Tokens per second</h2>{line(rates, label='Tokens per second by step', unit='tokens/s')}"
         f"<h2>Time spent waiting for data</h2>{line(waits, label='Share of waiting by step', unit='%')}</body></html>\n"
     )
@@ -53,14 +53,27 @@ def write_train_page(
 
 
 def _numbers(log: Sequence[Row]) -> str:
-    last, valid = log[-1] if log else {}, [row["valid_loss"] for row in log if "valid_loss" in row]
+    last = log[-1] if log else {}
+    valid, bits = ([row[name] for row in log if name in row] for name in ("valid_loss", "valid_bits_per_byte"))
     facts = [
         ("loss", f"{last['loss']:.4f}" if last else "-"),
         ("valid loss", f"{valid[-1]:.4f}" if valid else "-"),
+        *([("bits per byte", f"{bits[-1]:.4f}")] if bits else []),
         ("tokens/s", f"{last['tokens_per_second']:,.0f}" if last else "-"),
         ("waiting for data", f"{last.get('wait_share', 0):.2%}" if last else "-"),
     ]
     return "<dl>" + "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts) + "</dl>"
+
+
+def _valid_lines(log: Sequence[Row]) -> str:
+    """A line for all else that was measured on the valid part: bits per byte, and both figures of each member."""
+    names = {name: None for row in log for name in row if name.startswith("valid_") and name != "valid_loss"}
+    parts = []
+    for name in names:
+        values, unit = [row[name] for row in log if name in row], "bits" if "bits" in name else "nats"
+        label = name.replace("_", " ", 3).replace("/", " of ", 1)
+        parts.append(f"<h2>{safe(label)}: {values[-1]:.4f}</h2>{line(values, label=label, unit=unit)}")
+    return "".join(parts)
 
 
 def curve_of(log: Sequence[Row], title: str, marks: Sequence[tuple[float, str]]) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from windrow.arrays import IGNORE_INDEX
 from windrow.batches.batch import Batch
-from windrow.errors import ResumeError
+from windrow.errors import ResumeError, StoreError, TokenizerError
 from windrow.gpt import GPT, GPTConfig
 from windrow.loader.loader import Loader
 from windrow.store.whole import append_whole, write_whole
@@ -40,7 +40,8 @@ _ROW = {"step": int, "loss": float, "lr": float, "tokens_per_second": float}
 def train(trainer: "Trainer", *, on_step: Callable[[Row], None], should_stop: Callable[[], bool]) -> bool:
     """Train to the last step, with checkpoints, log and curve in the run's folder; True when it was reached.
 
-    ``on_step`` gets each step's row: step, loss, lr, tokens_per_second and, where it was measured, valid_loss.
+    ``on_step`` gets each step's row: step, loss, lr, tokens_per_second and, where it was measured, what ``evaluate``
+    returns.
     ``should_stop`` is asked after each step, and says the same on every rank; there the run has a checkpoint.
     """
     if trainer.ranks.dp_rank:
@@ -85,7 +86,7 @@ class Trainer:
         self.run = run
         self.ranks: Ranks = (ranks := ranks or Ranks())
         self.loader: Loader = run.loader(**vars(ranks))
-        self.valid: Loader | None = run.valid_loader(ranks.device)
+        self.valid: Loader | None = _valid_loader(run, ranks.device)
         self.num_steps: int = run.num_steps(self.loader)
         torch.manual_seed(run.settings.seed % 2**64)  # torch takes no more
         self.ids: Tensor = torch.from_numpy(run.ids).to(ranks.device)
@@ -126,7 +127,7 @@ class Trainer:
         row["wait_share"] = round(waited / seconds, 6)  # of the step's time, waiting for data
         done = self.step + 1
         if self.valid and (done in (1, self.num_steps) or done % self.run.settings.eval_every == 0):
-            row["valid_loss"] = self.evaluate()
+            row |= self.evaluate()
         self.log.append(row)
         self.step = done
         return row
@@ -156,18 +157,32 @@ class Trainer:
         return self.run.settings.lr * (0.55 + 0.45 * math.cos(math.pi * done))
 
     @torch.no_grad()
-    def evaluate(self) -> float:
-        """Nats per target over the first ``eval_batches`` valid batches, which the ranks share."""
+    def evaluate(self) -> Row:
+        """``valid_loss``, nats per target, and ``valid_bits_per_byte``; of a mixture ``valid_loss/NAME`` and so on too.
+
+        They are of the first ``eval_batches`` valid batches, which the ranks share. A tokenizer that does not tell its
+        bytes, or cannot be loaded, leaves the bits out.
+        """
         assert self.valid is not None
         self.model.eval()
-        total, num_targets = 0.0, 0
+        sums = torch.zeros(len(self.valid.members), 3, dtype=torch.float64)  # nats, targets, bytes
         numbers = range(min(self.run.settings.eval_batches, len(self.valid)))
         for number in numbers[self.ranks.dp_rank :: self.ranks.dp_world_size]:
             batch = self.valid[number]
-            total += self.model.loss_sum(*map(self.rows, batch)).item()
-            num_targets += batch.num_targets
+            all_bytes = (batch.outputs or {}).get("num_bytes", torch.zeros_like(batch.member_ids))
+            for member in batch.member_ids.unique().tolist():
+                rows = batch.member_ids == member
+                nats = self.model.loss_sum(self.rows(batch.inputs[rows]), targets := self.rows(batch.targets[rows]))
+                found = (nats, torch.count_nonzero(targets >= 0), all_bytes[rows].sum())
+                sums[member] += torch.tensor([one.item() for one in found], dtype=torch.float64)
         self.model.train()
-        return self.ranks.total(total) / max(self.ranks.total(num_targets), 1)
+        self.ranks.add_up([sums])
+        members = dict(zip((f"/{name}" for name in self.valid.members), sums, strict=True)) if len(sums) > 1 else {}
+        row: Row = {}
+        for name, (nats, num_targets, num_bytes) in {"": sums.sum(0), **members}.items():
+            row |= {f"valid_loss{name}": float(nats / num_targets)} if num_targets else {}
+            row |= {f"valid_bits_per_byte{name}": float(nats / math.log(2) / num_bytes)} if num_bytes else {}
+        return row
 
     # -- stopping and going on ---------------------------------------------------------------------------------------
 
@@ -239,6 +254,13 @@ class Trainer:
 def model_config(settings: Settings, vocab_size: int) -> GPTConfig:
     """The sizes of the model that ``settings`` ask for. Raises ``ValueError`` when they make no model."""
     return GPTConfig(vocab_size, settings.max_length, settings.width, settings.num_layers, settings.num_heads)
+
+
+def _valid_loader(run: Run, device: str) -> Loader | None:
+    try:
+        return run.valid_loader(device, outputs=("member_ids", "num_bytes"))
+    except (TokenizerError, StoreError):  # the tokens can be trained on without it
+        return run.valid_loader(device, outputs=("member_ids",))
 
 
 def _optimizer(model: GPT, lr: float) -> torch.optim.AdamW:
