@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from fault_helpers import (
     run_positions_on,
 )
 from prepare_helpers import rewritten, with_counts
+from token_file_helpers import write_llmc
 from windrow import Loader, TokenStore, Windows, load_tokenizer, open_store, prepare
 from windrow.audit.check import CHECKS, Certificate, certify, print_certificate
 from windrow.audit.check_store import ids_wrapped, shared_documents
@@ -47,13 +49,22 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
-def failing(path: Path, tokenizer: str | None = None, sizes: RunSizes = SIZES) -> set[str]:
-    return {f.name for f in certify(path, sizes, tokenizer=tokenizer).findings if f.status == "failed"}
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def failing(path: Path, tokenizer: str | None = None, sizes: RunSizes = SIZES, **given: Any) -> set[str]:
+    return {f.name for f in certify(path, sizes, tokenizer=tokenizer, **given).findings if f.status == "failed"}
 
 
 def raw(path: Path, ids: Any) -> Path:
     np.asarray(ids, dtype="<u2").tofile(path)
     return path
+
+
+def certify_raw(path: Path, tokenizer: str, ids: Any) -> Certificate:
+    return certify(raw(path, ids), SIZES, tokenizer=tokenizer, dtype="uint16")
 
 
 def subject(stores: dict[str, TokenStore], tokenizer: Any) -> Subject:
@@ -71,7 +82,7 @@ def test_a_sound_store_passes_all_eighteen(corpus: Path) -> None:
 def test_a_sound_raw_file_passes_what_can_be_asked_of_it(tmp_path: Path) -> None:
     tokenizer = load_tokenizer("gpt2")
     ids = [token for text in TEXTS for token in (*tokenizer.encode(text), tokenizer.eos_id)]
-    made = certify(raw(tmp_path / "train.bin", ids), SIZES, tokenizer="gpt2")
+    made = certify_raw(tmp_path / "train.bin", "gpt2", ids)
     assert made.ok
     assert [f.name for f in made.findings if f.status != "ok"] == [NAMES[1], NAMES[12], NAMES[16]]
 
@@ -143,7 +154,7 @@ def test_workers_that_read_the_same_are_found(corpus: Path, monkeypatch: Patch) 
 
 
 def test_ids_that_do_not_fit_are_found(tmp_path: Path) -> None:
-    assert NAMES[4] in failing(raw(tmp_path / "train.bin", [1, 2, 300, 256] * 200), "bytes")
+    assert NAMES[4] in failing(raw(tmp_path / "train.bin", [1, 2, 300, 256] * 200), "bytes", dtype="uint16")
     large: Any = SimpleNamespace(vocab_size=200_000)
     with pytest.raises(Failed, match="200000 ids do not fit"):
         ids_wrapped(subject({"a": TokenStore.from_ids([1, 2, 3])}, large))
@@ -151,13 +162,13 @@ def test_ids_that_do_not_fit_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ids", [[1, 256, 3, 4] * 100, [1, 2, 256, 256] * 100])
 def test_eos_missing_or_doubled_is_found(tmp_path: Path, ids: list[int]) -> None:
-    assert NAMES[5] in failing(raw(tmp_path / "train.bin", ids), "bytes")
+    assert NAMES[5] in failing(raw(tmp_path / "train.bin", ids), "bytes", dtype="uint16")
 
 
 def test_a_raw_file_without_any_eos_is_not_asked_for_it(tmp_path: Path) -> None:
-    found = certify(raw(tmp_path / "train.bin", [1, 2, 3, 4] * 100), SIZES, tokenizer="bytes").findings[5]
+    found = certify_raw(tmp_path / "train.bin", "bytes", [1, 2, 3, 4] * 100).findings[5]
     assert (found.name, found.status) == (NAMES[5], "not applicable")
-    assert "no eos 256 at all" in found.evidence
+    assert "whether one should cannot be known: no eos ends a document" in found.evidence
 
 
 @pytest.mark.parametrize("by", [-4, 4])
@@ -197,7 +208,7 @@ def test_eos_masked_as_padding_is_found(corpus: Path, monkeypatch: Patch) -> Non
 def test_ids_cut_at_the_wrong_place_are_found(tmp_path: Path) -> None:
     tokenizer = load_tokenizer("gpt2")
     ids = [*tokenizer.encode("The hay lay in long ro"), *tokenizer.encode("ws across the field."), tokenizer.eos_id]
-    assert NAMES[10] in failing(raw(tmp_path / "train.bin", ids * 20), "gpt2")
+    assert NAMES[10] in failing(raw(tmp_path / "train.bin", ids * 20), "gpt2", dtype="uint16")
 
 
 def test_positions_that_run_on_across_documents_are_found(corpus: Path, monkeypatch: Patch) -> None:
@@ -219,11 +230,11 @@ def test_a_manifest_of_another_writing_is_a_certificate_that_fails(corpus: Path)
     assert "it was cut short or written over" in made.findings[0].evidence
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 4096, b"\1"])
-def test_zeros_and_half_tokens_of_a_truncated_file_are_found(tmp_path: Path, tail: bytes) -> None:
+@pytest.mark.parametrize(("tail", "number"), [(b"\0" * 4096, 13), (b"\1", 12)])
+def test_zeros_and_half_tokens_of_a_truncated_file_are_found(tmp_path: Path, tail: bytes, number: int) -> None:
     path = raw(tmp_path / "train.bin", [*range(65, 90), 256] * 30)
     path.write_bytes(path.read_bytes() + tail)
-    assert NAMES[13] in failing(path, "bytes")
+    assert NAMES[number] in failing(path, "bytes", dtype="uint16")
 
 
 def test_a_control_token_inside_a_document_is_found(corpus: Path) -> None:
@@ -289,8 +300,36 @@ def test_text_that_only_looks_like_another_form_is_text(tmp_path: Path, text: st
 
 
 def test_a_raw_file_needs_a_tokenizer(tmp_path: Path) -> None:
-    made = certify(raw(tmp_path / "train.bin", [1, 2, 3]))
-    assert "Give --tokenizer" in made.findings[0].evidence
+    path = raw(tmp_path / "train.bin", [1, 2, 3] * 99)
+    made = certify(path, SIZES, dtype="uint16", eos_id=3)
+    assert 'Give tokenizer="gpt2", or what made them' in made.findings[0].evidence
+
+
+def test_documents_that_eos_begins_are_not_asked_for_one_at_their_end(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer("gpt2")
+    tokens = [token for text in TEXTS for token in (tokenizer.eos_id, *tokenizer.encode(text))]
+    write_llmc(tmp_path / "a.bin", tokens[5:])
+    made = certify(tmp_path / "a.bin", SIZES)
+    assert made.ok
+    assert [f.name for f in made.findings if f.status != "ok"] == [NAMES[1], NAMES[5], NAMES[12], NAMES[16]]
+    assert made.findings[5].evidence == "a.bin has boundary 'bos', eos begins them: no eos ends a document"
+    write_llmc(tmp_path / "a.bin", [*tokens, tokenizer.eos_id, tokenizer.eos_id, 5, 6])
+    assert NAMES[5] in failing(tmp_path / "a.bin")
+
+
+def test_tokens_that_change_under_the_same_size_and_time_are_found(tmp_path: Path) -> None:
+    path = raw(tmp_path / "train.bin", [*range(65, 90), 256] * 30_000)
+    given = {"tokenizer": "bytes", "dtype": "uint16"}
+    assert open_store(path, **given).fingerprint == open_store(path, **given).fingerprint
+    before = path.stat()
+    with open(path, "r+b") as file:
+        file.seek(before.st_size // 64 - 100)  # between two of the blocks that are looked at
+        file.write(b"\1\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = certify(path, SIZES, **given).findings[12]
+    assert (found.name, found.status) == (NAMES[12], "failed")
+    assert "holds other tokens than when it was first read, with the same size and time" in found.evidence
+    assert certify(path, SIZES, **given).findings[12].status == "not applicable"  # what is there now is known
 
 
 # -- what is printed -----------------------------------------------------------------------------------------------
@@ -320,8 +359,9 @@ def test_an_advice_is_one_line_with_a_mark_of_its_own(corpus: Path) -> None:
 
 
 def test_a_check_that_cannot_be_made_says_why_in_its_line(tmp_path: Path) -> None:
-    lines = printed(certify(raw(tmp_path / "train.bin", [1, 2, 3, 4] * 100), SIZES, tokenizer="bytes"))
-    assert " 6 -      each document ends with one eos: this file has no eos 256 at all" in lines
+    lines = printed(certify_raw(tmp_path / "train.bin", "bytes", [1, 2, 3, 4] * 100))
+    why = "train.bin has boundary 'none', whether one should cannot be known: no eos ends a document"
+    assert f" 6 -      each document ends with one eos: {why}" in lines
 
 
 def test_a_failed_check_says_what_to_do_by_where_the_fault_is(corpus: Path, monkeypatch: Patch) -> None:
@@ -336,9 +376,9 @@ def test_a_failed_check_says_what_to_do_by_where_the_fault_is(corpus: Path, monk
 
 
 def test_a_failed_check_of_a_raw_file_asks_for_its_tokenizer(tmp_path: Path) -> None:
-    lines = printed(certify(raw(tmp_path / "train.bin", [1, 256, 300] * 100), SIZES, tokenizer="bytes"))
+    lines = printed(certify_raw(tmp_path / "train.bin", "bytes", [1, 256, 300] * 100))
     at = lines.index(" 5 FAILED each id is one of the tokenizer's")
-    assert lines[at + 2] == "          Give the --tokenizer that made this file, or make the file again."
+    assert lines[at + 2] == "          Give the --tokenizer that made these files, or make them again."
 
 
 def test_another_tokenizer_is_named(corpus: Path) -> None:

@@ -82,16 +82,16 @@ def certify(
     path: Path,
     sizes: RunSizes | None = None,
     *,
-    tokenizer: str | None = None,
     stores: dict[str, TokenStore] | None = None,
+    **given: Any,
 ) -> Certificate:
-    """Look for all eighteen in what lies at ``path``; of a run in its own ``stores`` by name, train first.
+    """Look for all eighteen in what lies at ``path``, which is opened as ``given``; or in ``stores``, train first.
 
     A store that cannot be opened has a certificate too: it says so, and fails. Raises ``NotEnoughTokensError`` when
     the train part is too short for ``sizes``.
     """
     try:
-        subject = open_subject(path, sizes or RunSizes(), tokenizer, stores)
+        subject = open_subject(path, sizes or RunSizes(), stores, **given)
     except NotEnoughTokensError:
         raise
     except WindrowError as error:
@@ -133,8 +133,8 @@ def _remedy(check: Callable[[Subject], str], subject: Subject) -> str:
     """What to do when ``check`` fails."""
     if check.__module__ == check_stream.__name__:
         return "Where the checks of the store pass, this is a defect of windrow. Please report it."
-    if subject.raw:
-        return "Give the --tokenizer that made this file, or make the file again."
+    if any(store.foreign for store in subject.train.values()):
+        return "Give the --tokenizer that made these files, or make them again."
     return "Prepare the text again into a new folder, or restore the store from a copy."
 
 

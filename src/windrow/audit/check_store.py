@@ -30,10 +30,11 @@ _FORMS = re.compile(r'(?P<JSON>(?:\[\s*)?\{\s*")|(?P<HTML><html|<!doctype html)|
 
 def stale_files(subject: Subject) -> str:
     """Files, boundaries and tokenizer are those that the manifest was written of."""
-    num_files = 0
+    num_files, unknown = 0, list[str]()
     for name, store in subject.whole.items():
         manifest, folder = store.manifest, store.path
         if manifest is None or folder is None:
+            unknown.append(_unchanged(name, store))
             continue
         for file, expected in manifest.sums.items():
             with open(folder / file, "rb") as opened:
@@ -45,15 +46,22 @@ def stale_files(subject: Subject) -> str:
             raise Failed(f"{name} was made with tokenizer {manifest.tokenizer['name']!r}, and this is {here!r}")
         num_files += len(manifest.sums)
     if not num_files:
-        what = "a raw file has" if subject.raw else "tokens in memory have"
-        raise NotApplicable(f"{what} no manifest to compare with")
+        raise NotApplicable("; ".join(unknown))
     return f"sha256 of {num_files} files and the tokenizer's fingerprint are those of the manifests"
+
+
+def _unchanged(name: str, store: TokenStore) -> str:
+    """What can be said of a store without a manifest; its files are as they were when they were first read whole."""
+    if store.foreign is None:
+        return "tokens in memory have no manifest to compare with"
+    for file in store.foreign.files:
+        if file.content() != file.content(anew=True):
+            raise Failed(f"{file.path} holds other tokens than when it was first read, with the same size and time")
+    return f"cannot be known of {name}: {store.foreign.format} writes no sums; they are kept from here on"
 
 
 def truncated(subject: Subject) -> str:
     """Sizes and boundaries agree, counts are 0 and 1, and no stretch of zeros stands where a shard was cut."""
-    if subject.raw and subject.raw.stat().st_size % 2:
-        raise Failed(f"{subject.raw.stat().st_size} bytes are no whole number of 2-byte tokens")
     for name, store in subject.whole.items():
         document_bounds(store)  # an error where they do not agree
         for first in range(0, store.num_tokens * store.has_counts, _AT_A_TIME):  # and one where counts are none
@@ -84,14 +92,18 @@ def eos(subject: Subject) -> str:
     total, cut = 0, 0
     for name, store in subject.whole.items():
         cut_by_split = store.manifest is not None and store.manifest.policy.get("split") == "tail"
-        if _has(store, "bos_id") and (unbegun := store.num_documents - _num_begun(store)) > cut_by_split:
+        may_go_on = cut_by_split or store.foreign is not None  # from a shard that is not here
+        if _has(store, "bos_id") and (unbegun := store.num_documents - _num_begun(store)) > may_go_on:
             raise Failed(f"{name}: no bos begins {counted(unbegun, 'document')}")
-        if not _has(store, "eos_id"):
-            raise NotApplicable(f"{name} has boundary {store.boundary!r}, as asked for: no eos ends a document")
         starts, ends = document_bounds(store)
+        short = starts[ends - starts == 1] if store.foreign else starts[:0]
+        if doubled := int(np.count_nonzero(store.gather(short, 1) == store.eos_id)):
+            raise Failed(f"{counted(doubled, 'document')} of an eos alone: eos was written twice")
+        if not _has(store, "eos_id"):
+            seen = "whether one should cannot be known" if store.bos_id is None else "eos begins them"
+            why = seen if store.foreign else "as asked for"
+            raise NotApplicable(f"{name} has boundary {store.boundary!r}, {why}: no eos ends a document")
         num_eos, num_ended = _count(store, [subject.tokenizer.eos_id]), store.num_ended
-        if subject.raw and not num_eos:
-            raise NotApplicable(f"this file has no eos {subject.tokenizer.eos_id} at all")
         missing = len(ends) - num_ended
         if store.eos_id != subject.tokenizer.eos_id:
             raise Failed(f"{name}: its eos is {store.eos_id}, and the tokenizer's is {subject.tokenizer.eos_id}")
@@ -99,8 +111,6 @@ def eos(subject: Subject) -> str:
             raise Failed(
                 f"{name}: no eos {subject.tokenizer.eos_id} ends {missing} of {counted(len(ends), 'document')}"
             )
-        if subject.raw and (doubled := int(np.count_nonzero(ends - starts == 1))):
-            raise Failed(f"{counted(doubled, 'document')} of an eos alone: eos was written twice")
         if num_eos != num_ended and not _asked_for(store):
             raise Failed(f"{name}: {num_eos} eos in {len(ends)} documents")
         total, cut = total + num_ended, cut + missing
@@ -111,7 +121,7 @@ def eos(subject: Subject) -> str:
 def control_tokens(subject: Subject) -> str:
     """No text became a control token."""
     specials = {*getattr(subject.tokenizer, "specials", {}).values(), subject.tokenizer.eos_id}
-    begun = (store.manifest.bos_id for store in subject.train.values() if store.manifest)
+    begun = (store.bos_id for store in subject.train.values())
     ids = sorted(specials.union(bos_id for bos_id in begun if bos_id is not None))
     for name, store in subject.whole.items():
         if asked := _asked_for(store):
@@ -134,7 +144,7 @@ def cut_points(subject: Subject) -> str:
         for document in _sampled(store):
             ids = store.document(document)
             ids = ids[:-1] if len(ids) and ids[-1] == tokenizer.eos_id else ids
-            ids = ids[1:] if len(ids) and store.manifest and ids[0] == store.manifest.bos_id else ids
+            ids = ids[1:] if len(ids) and ids[0] == store.bos_id else ids
             again = np.asarray(tokenizer.encode(tokenizer.decode(ids.tolist())), dtype=np.int64)
             if not np.array_equal(again, ids):
                 n = min(len(again), len(ids))
@@ -232,8 +242,7 @@ def _has(store: TokenStore, boundary_id: str) -> bool:
 
 def _num_begun(store: TokenStore) -> int:
     """Documents whose first token is bos."""
-    bos_id = store.manifest.bos_id if store.manifest else None
-    return int(np.count_nonzero(store.gather(document_bounds(store)[0], 1) == bos_id))
+    return int(np.count_nonzero(store.gather(document_bounds(store)[0], 1) == store.bos_id))
 
 
 def _chunks(store: TokenStore) -> Iterator[NDArray[Any]]:

@@ -1,18 +1,15 @@
-"""What ``windrow check`` looks at: a run; or a store, or somebody else's raw token file, and how it would be read.
+"""What ``windrow check`` looks at: a run; or a store, or token files of other tools, and how it would be read.
 
-Guarantee: opening reads no tokens of a store; a raw file is scanned once for eos, where its documents end.
+Guarantee: opening reads no tokens of a store.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from windrow.audit.sizes import RunSizes, loader_of
-from windrow.errors import StoreError
 from windrow.loader.loader import Loader
-from windrow.store.opening import open_splits, open_store
+from windrow.store.opening import open_splits
 from windrow.store.store import TokenStore
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
@@ -34,13 +31,12 @@ class NotApplicable(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Subject:
-    """A run's loader, the stores by name that it trains on and the others beside them; ``raw`` is a raw file's path."""
+    """A run's loader, the stores by name that it trains on and the others beside them."""
 
     run: Loader
     train: dict[str, TokenStore]
     others: dict[str, TokenStore]
     tokenizer: Tokenizer
-    raw: Path | None = None
 
     @property
     def valid(self) -> dict[str, TokenStore]:
@@ -52,8 +48,8 @@ class Subject:
         """The stores as they lie on disk, each once: a run that cuts one store in two reads the parts of it."""
         found: dict[str | Path, tuple[str, TokenStore]] = {}
         for name, store in {**self.train, **self.others}.items():
-            is_part = store.manifest is not None and store.num_tokens != store.manifest.num_tokens
-            found[store.path or name] = (name, open_store(store.path) if is_part and store.path else store)
+            whole = store.reopen() if store.reopen else store
+            found[store.path or name] = (name, store if store.num_tokens == whole.num_tokens else whole)
         return dict(found.values())
 
     def loader(self, batch_size: int | None = None, **kwargs: Any) -> Loader:
@@ -71,24 +67,13 @@ def subject_of(run: Loader, valid: Loader | None, tokenizer: str | None) -> Subj
     return Subject(run, train, held_out, _tokenizer_of(train, tokenizer))
 
 
-def open_subject(path: Path, sizes: RunSizes, tokenizer: str | None, stores: dict[str, TokenStore] | None) -> Subject:
-    """What lies at ``path``, a store, several or a raw file; or ``stores`` that are open. Raises ``StoreError``."""
-    raw = path if stores is None and path.is_file() else None
-    if raw and tokenizer is None:
-        raise StoreError(f"{path} is a raw file: it does not say what its ids mean. Give --tokenizer, say gpt2.")
-    found = stores or ({path.name: _raw_store(path, load_tokenizer(tokenizer))} if raw else open_splits(path))
+def open_subject(path: Path, sizes: RunSizes, stores: dict[str, TokenStore] | None, **given: Any) -> Subject:
+    """What lies at ``path``, opened as ``given``; or ``stores`` that are open. Raises ``StoreError``."""
+    found = stores or open_splits(path, **given)
     (name, first), *others = found.items()
     run = loader_of(first, sizes, dp_rank=0, dp_world_size=1, drop_last=False)
-    return Subject(run, {name: first}, dict(others), _tokenizer_of(found, tokenizer), raw)
+    return Subject(run, {name: first}, dict(others), _tokenizer_of(found, given.get("tokenizer")))
 
 
 def _tokenizer_of(stores: dict[str, TokenStore], given: str | None) -> Tokenizer:
     return load_tokenizer(given) if given else next(iter(stores.values())).tokenizer
-
-
-def _raw_store(path: Path, tokenizer: Tokenizer) -> TokenStore:
-    if path.stat().st_size < 4:
-        raise StoreError(f"{path} has {path.stat().st_size} bytes, and two uint16 tokens are 4. Give a token file.")
-    ids = np.memmap(path, dtype="<u2", mode="r", shape=(path.stat().st_size // 2,))
-    ends = np.union1d(np.flatnonzero(ids == tokenizer.eos_id) + 1, len(ids))
-    return TokenStore.from_ids(ids, tokenizer=tokenizer, document_ends=ends)

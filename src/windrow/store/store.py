@@ -278,8 +278,7 @@ class TokenStore:
         recorded = self.manifest.tokenizer if self.manifest else None
         spec = self._tokenizer or (recorded and recorded["name"])
         if spec is None:
-            made = "open_store" if self.path else "TokenStore.from_ids"
-            raise StoreError(f"ids without a tokenizer cannot be decoded. Give {made}(..., tokenizer=...).")
+            raise StoreError('nothing says what these ids mean. Give tokenizer="gpt2", or what made them.')
         tokenizer = load_tokenizer(spec)
         if recorded and tokenizer.fingerprint != recorded["fingerprint"]:
             raise StoreError(
