@@ -87,7 +87,7 @@ class Line:
         shards, reads_on = np.zeros_like(starts), lengths.max(initial=0) >= _LONG
         if len(buffers) > 1:
             _, shards, starts, stops = cut_at(self.token_edges, starts, stops)
-        if not reads_on and stops.sum() - starts.sum() < _SHORT * len(starts):
+        if not reads_on and lengths.sum() < _SHORT * len(lengths):
             return self._picked(buffers, shards, starts, stops - starts)
         if reads_on:
             self._advise(shards, starts, stops, "MADV_NORMAL")
