@@ -32,7 +32,7 @@ __all__ = ["GPT", "GPTConfig", "TokenPositionEmbedding"]
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The sizes of a `GPT`; the defaults are those of the demo (6.8 million parameters).
+    """The sizes of a `GPT`; the defaults make 6.8 million parameters.
 
     vocab_size: ids run from 0 to vocab_size - 1. context_length: the most inputs per row, in tokens.
     width: numbers per token; a multiple of num_heads. num_layers: transformer blocks, at least 1.
@@ -139,14 +139,14 @@ class GPT(nn.Module):
         outputs are not finite.
         """
         _check_generate(ids, num_new_tokens, temperature, top_k)
+        allowed = torch.arange(self.config.vocab_size, device=ids.device) if allowed is None else allowed
         was_training = self.training
         self.eval()
         for _ in range(num_new_tokens):
             features = self._features(ids[:, -self.config.context_length :])  # (B, <= context_length, C)
             logits = self._logits(features[:, -1])  # (B, vocab_size)
-            logits = logits if allowed is None else logits[:, allowed]
-            drawn = _draw(logits, temperature, top_k, generator)  # (B, 1)
-            ids = torch.cat([ids, (drawn if allowed is None else allowed[drawn]).to(ids.dtype)], dim=1)
+            drawn = _draw(logits[:, allowed], temperature, top_k, generator)  # (B, 1)
+            ids = torch.cat([ids, allowed[drawn].to(ids.dtype)], dim=1)
         self.train(was_training)
         return ids
 

@@ -33,11 +33,11 @@ def test_the_command_prints_what_the_function_gives_with_nothing_that_moves_a_cu
     assert result.stdout == made.replace("\x1b", "\\x1b") + "\n"
 
 
-def test_pieces_are_flushed_as_they_are_drawn(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[bool] = []
-    monkeypatch.setattr("builtins.print", lambda *_, flush=False, **__: told.append(flush))
+def test_each_piece_is_printed_as_it_is_drawn(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("windrow.cli.main.typer.echo", lambda text="", **_: told.append(text))
     assert CliRunner().invoke(app, ["sample", "--run", str(run), "--length", "4"]).exit_code == 0
-    assert told == [True] * 5 + [False]
+    assert len(told) == 6
 
 
 @pytest.mark.parametrize(

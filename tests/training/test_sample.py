@@ -183,6 +183,9 @@ def test_a_model_of_the_texts_vocabulary_has_a_row_for_each_id_of_train_and_vali
     assert set(made.encode()) <= train_ids
     with pytest.raises(ValueError, match=r"prompt is 'hazQ', .* has no 'zQ'"):
         list(sample(trainer, "hazQ"))
+    other = Trainer(replace(run, train=StorePart(run.train.path, 0.5), valid=None))  # its largest id is a letter's
+    with pytest.raises(ValueError, match="has no"):
+        list(sample(other, "\U0010ffff"))
 
 
 def test_the_loss_of_a_model_of_the_texts_vocabulary_is_that_of_its_rows_and_what_is_masked_stays_masked(
@@ -192,7 +195,7 @@ def test_the_loss_of_a_model_of_the_texts_vocabulary_is_that_of_its_rows_and_wha
     trainer = Trainer(replace(run, settings=replace(run.settings, vocabulary="text")))
     ids = trainer.ids.tolist()
     tokens = [ids[3], ids[0], ids[-1], -100]
-    assert trainer.rows(torch.tensor([tokens])).tolist() == [[3, 0, len(ids) - 1, -100]]
+    assert trainer.rows[torch.tensor([tokens])].tolist() == [[3, 0, len(ids) - 1, -100]]
     batch = trainer.loader[0]
     rows = torch.tensor([[ids.index(token) for token in row] for row in batch.inputs.tolist()])
     targets = torch.tensor([[ids.index(token) for token in row] for row in batch.targets.tolist()])
@@ -206,4 +209,4 @@ def test_a_run_written_before_there_was_a_choice_of_vocabulary_has_the_tokenizer
     content = json.loads((finished / RUN).read_text())
     del content["settings"]["vocabulary"]
     (finished / "older.json").write_text(json.dumps(content))
-    assert open_run(finished / "older.json").vocab_size == 257
+    assert len(open_run(finished / "older.json").ids) == 257

@@ -49,7 +49,7 @@ def plan(
     plans = plans_by_policy(chosen.train, chosen.run.settings, {policy or "concat": made}, until, **options)
     settings, memory = chosen.run.settings, None
     if run or {"width", "num_layers"} & {*sizes}:
-        memory = step_memory(settings, chosen.run.vocab_size, settings.width, settings.num_layers)
+        memory = step_memory(settings, len(chosen.run.ids), settings.width, settings.num_layers)
     lengths: dict[str, Any] = {name: sizes.get(name) for name in ("max_length", "stride", "batch_size")}
     suggested = []
     if store and None in lengths.values():
@@ -67,7 +67,7 @@ def plan(
     print_plan(console, made)
     print_policies(console, plans)
     if memory:
-        said = f"width {settings.width:,}, {settings.num_layers:,} layers, vocabulary {chosen.run.vocab_size:,}"
+        said = f"width {settings.width:,}, {settings.num_layers:,} layers, vocabulary {len(chosen.run.ids):,}"
         print_memory(console, memory, said)
     for line in suggested:
         console.print(line, soft_wrap=True)

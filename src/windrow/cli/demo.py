@@ -3,7 +3,7 @@
 Guarantee: everything shown is computed on the spot: the batches after the resume are compared by sha256 with those of a
 second loader that was never stopped. It keeps to its ``seconds`` by the clock, with smaller steps and fewer. Nothing is
 written over: a folder that is in use gets a neighbour. With ``steps`` given, the same machine gives the same losses
-every time. Text is printed through ``visible``. Cost: about 100 MB on disk, nearly all of it the checkpoint. It does
+every time. Text is printed through ``visible``. Cost: about 10 MB on disk. It does
 not do: anything that ``windrow train`` could not; it is that, with a story.
 """
 
@@ -20,12 +20,12 @@ import torch
 
 from windrow.batches.batch import Batch
 from windrow.cli.terminal import output_console
-from windrow.cli.train import outcome, train_shown
+from windrow.cli.train import outcome, sampled, train_shown
 from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.look import tour
 from windrow.look.trace import station_parts
 from windrow.preparing.prepare import prepare
-from windrow.shown import pairs, table, visible
+from windrow.shown import counted, pairs, table, visible
 from windrow.text.demo import demo_documents
 from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.run import RUN, Run, Settings, StorePart, how_to_go_on, run_of_text, start_run
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 __all__ = ["Story", "run_demo"]
 
 _WIDEST = 100  # columns
-_TOKENS_A_STEP = 1024
+_LENGTH, _TOKENS_A_STEP = 64, 256
 _FEWEST_TOKENS = 32
-_LR = 3e-3
-_MOST_STEPS, _WORTH_HAVING, _FEWEST_STEPS = 400, 20, 2
+_NUM_TOPICS = 56  # of 76: two minutes teach more of less
+_LR = 5e-3
+_MOST_STEPS, _WORTH_HAVING, _FEWEST_STEPS = 3000, 20, 2
 _EVAL_BATCHES, _NUM_EVALS = 6, 8
-_SAMPLE_TOKENS = 48
 _SECONDS_AFTER = 3.0  # checkpoints and samples
 
 
@@ -66,20 +66,21 @@ class Story:
 def run_demo(*, text: Path | None, out: Path, seconds: float, steps: int | None) -> bool:
     """Tell the story; False when Ctrl-C stopped the training."""
     started, story, folder = time.perf_counter(), Story(), _free_folder(out)
+    torch.set_num_threads(1)  # steps are small, and on busy cores threads wait for each other
     run = start_run(folder, lambda temporary: _run_over(text, temporary))
     if folder != out:
         story.console.print(f"{visible(str(out))} is in use, so everything goes to {visible(str(folder))}\n")
     _tell_text(story, run, text)
     _tell_tour(story, run)
     run = _paced(run, steps) if steps else _that_fits(run, started + seconds)
-    prompt = run.train.open().decode(0, 6) if text else "The value of the"  # a beginning that fits the reference
-    untrained = _sample(Trainer(run), prompt)
+    prompt = "" if text else "The value of the"  # a beginning that fits the reference
+    untrained = sampled(Trainer(run), prompt)
     trained = _train_in_two_halves(story, run, None if steps else started + seconds)
     if trained is None:
         return False
     trainer, digests = trained
     _prove(story, run, digests)
-    story.tell("A sample", pairs([("prompt", prompt), ("untrained", untrained), ("trained", _sample(trainer, prompt))]))
+    story.tell("A sample", pairs([("untrained", untrained), ("trained", sampled(trainer, prompt))]))
     _tell_result(story, trainer, time.perf_counter() - started)
     return True
 
@@ -94,18 +95,19 @@ def _free_folder(out: Path) -> Path:
 
 
 def _run_over(text: Path | None, folder: Path) -> Run:
-    """The run over the user's file, or over the topics of Python's reference, whole topics to train or valid."""
-    settings = Settings(lr=_LR, eval_batches=_EVAL_BATCHES)
+    """The run over the user's file, or over topics of Python's reference, whole topics to train or valid."""
+    settings = Settings(_LENGTH, lr=_LR, num_layers=1, vocabulary="text", eval_batches=_EVAL_BATCHES)
     if text is not None:
         run = run_of_text(text, folder, settings, valid_fraction=0.1)
     else:
-        prepare(iter(demo_documents()), folder / "data", valid_fraction=0.1)
+        documents = (topic.replace("\n\n", " ") for topic in demo_documents()[:_NUM_TOPICS])
+        prepare(documents, folder / "data", valid_fraction=0.1)
         run = Run(folder, StorePart(folder / "data" / "train"), StorePart(folder / "data" / "valid"), settings)
     return replace(run, settings=_fitting(settings, run.train.open().num_tokens))
 
 
 def _fitting(settings: Settings, num_tokens: int) -> Settings:
-    """Windows that a short text holds several of; about 1024 tokens a step."""
+    """Windows that a short text holds several of; about 256 tokens a step."""
     if num_tokens < _FEWEST_TOKENS:
         raise NotEnoughTokensError(
             f"the text has {num_tokens} tokens to train on, and the demo needs {_FEWEST_TOKENS} to show anything. Give "
@@ -135,14 +137,15 @@ def _tell_text(story: Story, run: Run, text: Path | None) -> None:
 def _tell_tour(story: Story, run: Run) -> None:
     """From tokens to the first batch: stations of the tour, with what only this run has to say."""
     store, settings, loader = run.train.open(), run.settings, run.loader()
-    length, usual, tokenizer = settings.max_length, Settings().max_length, store.tokenizer
+    length, tokenizer = settings.max_length, store.tokenizer
     valid = f", valid {run.valid.open().num_tokens:,}" if run.valid else ""
     made = [
         ("made by", f"GPT-2's tokenizer; {store.eos_id} ends each document"),
+        ("known", f"{len(run.ids):,} tokens, those that the text holds: the model learns no others"),
         ("split", f"train {store.num_tokens:,}{valid}"),
         ("where", f"{run.train.path.parent}, memory-mapped"),
     ]
-    short = [("length", f"{length} inputs (not {usual}: the text is short)")] if length < usual else []
+    short = [("length", f"{length} inputs (not {_LENGTH}: the text is short)")] if length < _LENGTH else []
     for station in (
         tour.tokens(store, tokenizer).also(*made),
         tour.windows(store.num_tokens, settings, store, tokenizer).also(*short),
@@ -156,13 +159,14 @@ def _tell_tour(story: Story, run: Run) -> None:
 
 
 def _that_fits(run: Run, deadline: float) -> Run:
-    """``run`` with the steps that end before ``deadline``, smaller ones if they were too few; by trying one."""
-    trainer = Trainer(replace(run, valid=None))
+    """``run`` with the steps that end before ``deadline``, smaller ones if they were too few; by trying some."""
+    trainer, batch_size = Trainer(replace(run, valid=None)), run.settings.batch_size
     trainer.take_step()  # slower than the others
-    started = time.perf_counter()
-    trainer.take_step()
-    now, batch_size = time.perf_counter(), run.settings.batch_size
-    in_all = (deadline - now - _SECONDS_AFTER) / max(now - started, 1e-9)
+    started = now = time.perf_counter()
+    while trainer.step == 1 or now - started < (deadline - started) / 40:
+        trainer.take_step()
+        now = time.perf_counter()
+    in_all = (deadline - now - _SECONDS_AFTER) / max(now - started, 1e-9) * (trainer.step - 1)
     measure = _EVAL_BATCHES / 2  # in steps: a valid batch is only looked at
     while in_all < _WORTH_HAVING + (_NUM_EVALS + 1) * measure and batch_size > 1:
         batch_size, in_all = batch_size // 2, in_all * 2
@@ -204,11 +208,11 @@ def _train_in_two_halves(story: Story, run: Run, deadline: float | None) -> tupl
 
 def _tell_training(story: Story, trainer: Trainer) -> None:
     settings, vocab_size = trainer.run.settings, trainer.config.vocab_size
-    sizes = f"{settings.num_layers} blocks, width {settings.width}"
+    sizes = f"{counted(settings.num_layers, 'block')}, width {settings.width}"
     usual = _fitting(settings, trainer.run.train.open().num_tokens).batch_size
     smaller = f" (not {usual}: they would be too few in the time)" if settings.batch_size < usual else ""
     batch = f"{settings.batch_size} x {settings.max_length} tokens{smaller}"
-    steps = f"{trainer.num_steps} of {batch} on the CPU (threads: {torch.get_num_threads()}), AdamW"
+    steps = f"{trainer.num_steps} of {batch} on one thread of the CPU, AdamW"
     facts = [
         ("model", f"a GPT of {trainer.num_parameters / 1e6:.1f} million parameters: {sizes}"),
         ("steps", f"{steps}, learning rate up to {settings.lr:g}"),
@@ -266,15 +270,6 @@ def _prove(story: Story, run: Run, resumed: dict[int, str]) -> None:
 # -- what came of it -----------------------------------------------------------------------------------------------
 
 
-def _sample(trainer: Trainer, prompt: str) -> str:
-    """What the model makes of ``prompt``."""
-    tokenizer = trainer.run.train.open().tokenizer
-    ids = torch.tensor([tokenizer.encode(prompt)])  # (1, number of the prompt's tokens)
-    generator = torch.Generator().manual_seed(trainer.run.settings.seed)  # its own, so that training is the same
-    made = trainer.model.generate(ids, _SAMPLE_TOKENS, temperature=0.8, top_k=50, generator=generator)
-    return tokenizer.decode(made[0, ids.shape[1] :].tolist())
-
-
 def _tell_result(story: Story, trainer: Trainer, seconds: float) -> None:
     """How it ended, where everything is, and what to try next."""
     log, run = trainer.log, trainer.run
@@ -286,6 +281,7 @@ def _tell_result(story: Story, trainer: Trainer, seconds: float) -> None:
         ("recipe", str(run.folder / RUN)),
     ]
     commands = [
+        f"windrow sample --run {shlex.quote(str(run.folder))} --seed 1",
         f"windrow show --run {shlex.quote(str(run.folder))} --step {len(log) // 2} --row 0",
         f"{how_to_go_on(run.folder)} --steps {2 * len(log)}",
         "windrow demo --text YOUR_FILE.txt",

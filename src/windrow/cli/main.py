@@ -222,22 +222,16 @@ def train(
 
 @app.command()
 @command(interrupted="nothing was changed.")
-def sample(
-    run: o.TrainedRun = Path("windrow-run"),
-    prompt: o.Prompt = "",
-    length: o.Length = 100,
-    temperature: o.Temperature = 0.7,
-    top_k: o.TopK = 50,
-    seed: o.DrawSeed = 0,
-    tokenizer: o.ShowTokenizer = None,
-) -> None:
+def sample(run: o.TrainedRun = Path("windrow-run"), **drawing: Unpack[o.Drawing]) -> None:
     """Write text with a trained model.
 
     \b
     windrow sample --run run --prompt "The hay was"
     windrow sample --run run --temperature 0.4 --length 300 --seed 7 > sample.txt
     """
-    from windrow.cli.train import print_sample
+    from windrow.shown import visible
+    from windrow.training import sample as writing
 
-    drawing = {"length": length, "temperature": temperature, "top_k": top_k, "seed": seed}
-    print_sample(run, prompt=prompt, tokenizer=tokenizer, **drawing)
+    for text in writing.sample(writing.trained(run), **drawing):
+        typer.echo(visible(text, keep="\n\t"), nl=False)  # which flushes
+    typer.echo()

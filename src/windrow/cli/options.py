@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from typer import Argument, Option
 
-__all__ = ["ModelSizes", "Sizes", "Training"]
+__all__ = ["Drawing", "ModelSizes", "Sizes", "Training"]
 
 
 def panel(title: str) -> Callable[..., Any]:
@@ -43,7 +43,6 @@ Store = Annotated[Path, Argument(metavar="STORE", help=_STORE)]
 OptionalStore = Annotated[Path | None, Argument(metavar="STORE", help=_STORE)]
 RunPath = Annotated[Path | None, inputs("Take store, recipe and sizes from this run.", "PATH", flag="--run")]
 TrainedRun = Annotated[Path, inputs("The run that train or demo made.", "PATH", flag="--run")]
-Prompt = Annotated[str, inputs("What it goes on from.", "TEXT", "the first words of the training text")]
 TrainText = Annotated[Path | None, inputs("Train on this text file instead.", "FILE")]
 DemoText = Annotated[Path | None, inputs("Train on this file.", "FILE", "the reference that comes with Python")]
 Out = Annotated[Path, output("Folder for everything that is made.", "DIR")]
@@ -92,13 +91,6 @@ Seconds = Annotated[float, work("About how long all of it may take.", "SECONDS",
 DemoSteps = Annotated[int | None, work("Train exactly this many steps.", "STEPS", "what fits into --seconds", min=2)]
 BenchSeconds = Annotated[float, work("How long to measure.", "SECONDS", min=0.1)]
 
-# -- sample --------------------------------------------------------------------------------------------------------
-
-Length = Annotated[int, output("Write so many tokens at most.", "TOKENS", min=1)]
-Temperature = Annotated[float, output("0 takes the likeliest token; higher is bolder.", "NUMBER")]
-TopK = Annotated[int, output("Draw from this many likeliest tokens.", "TOKENS", min=1)]
-DrawSeed = Annotated[int, output("What the draws are keyed by.", "NUMBER")]
-
 # -- plan, check, when -------------------------------------------------------------------------------------------------
 
 _POLICIES = Literal["concat", "pad", "pack", "bos"]
@@ -133,6 +125,17 @@ class Sizes(TypedDict, total=False):
     documents: Annotated[
         Literal["store", "epoch"], batches("Neighbours: as stored, or fresh each epoch.", None, "store")
     ]
+
+
+class Drawing(TypedDict, total=False):
+    """The flags of ``sample``, beside the run."""
+
+    prompt: Annotated[str, inputs("What it goes on from.", "TEXT", "the first words of the training text")]
+    tokenizer: ShowTokenizer
+    length: Annotated[int, output("Write so many tokens at most.", "TOKENS", "100 tokens")]
+    temperature: Annotated[float, output("0 takes the likeliest token; higher is bolder.", "NUMBER", "0.7")]
+    top_k: Annotated[int, output("Draw from this many likeliest tokens.", "TOKENS", "50 tokens")]
+    seed: Annotated[int, output("What the draws are keyed by.", "NUMBER", "0")]
 
 
 class ModelSizes(Sizes, total=False):

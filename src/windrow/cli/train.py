@@ -13,17 +13,15 @@ from typing import Any
 from windrow.audit.sizes import python_line, recipe_line
 from windrow.cli.terminal import error_console, output_console, preparing_progress, say, training_progress
 from windrow.errors import WindrowError
-from windrow.shown import counted, pairs, visible
+from windrow.shown import counted, pairs
 from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.ranks import Ranks
 from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
-from windrow.training.sample import sample, trained
+from windrow.training.sample import sample
 from windrow.training.train_page import TRAIN_PAGE
 from windrow.training.trainer import CURVE, LOG, Trainer, model_config, stop_asked, train
 
-__all__ = ["new_run", "outcome", "print_sample", "resumed", "sampled", "train_on", "train_shown"]
-
-_KEPT = "\n\t\u200c\u200d"  # of what does not print: lines, tabs, joiners of letters and emoji
+__all__ = ["new_run", "outcome", "resumed", "sampled", "train_on", "train_shown"]
 
 
 def new_run(
@@ -39,7 +37,7 @@ def new_run(
             with preparing_progress() as on_report:
                 run = run_of_text(text, folder, settings, on_report=on_report, **options)
         run.loader(**vars(ranks))
-        model_config(run.settings, run.vocab_size)
+        model_config(run.settings, len(run.ids))
         return run
 
     if not ranks.dp_rank:
@@ -134,19 +132,9 @@ def outcome(trainer: Trainer) -> list[tuple[str, str]]:
     ]
 
 
-# -- what the model writes -----------------------------------------------------------------------------------------
-
-
 def sampled(trainer: Trainer, prompt: str = "") -> str:
     """A few words that the model makes of ``prompt``, or why it makes none; blanks of all kinds are one."""
     try:
-        return " ".join("".join(sample(trainer, prompt, length=60)).split())
+        return " ".join("".join(sample(trainer, prompt, length=60, temperature=0.5)).split())
     except WindrowError as error:  # the tokenizer is a file elsewhere: that is no reason for training to fail
         return f"none: {error}"
-
-
-def print_sample(run: Path, **options: Any) -> None:
-    """Print what the model of ``run`` writes, as it is drawn; ``options`` are those of ``sample``."""
-    for text in sample(trained(run), **options):
-        print(visible(text, keep=_KEPT), end="", flush=True)
-    print()

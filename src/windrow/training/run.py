@@ -118,18 +118,18 @@ class Run:
     dp_world_size: int = 1
 
     @property
-    def ids(self) -> Int64:
-        """The ids that the model knows, (vocab_size,), in their order; those of a text are found by reading it."""
+    def vocab_size(self) -> int:
+        """Every id of the train part is below it."""
         manifest = self.train.open().manifest
         assert manifest is not None
-        if self.settings.vocabulary == "tokenizer":
-            return np.arange(manifest.tokenizer["vocab_size"])
-        return np.unique(np.concatenate([held_ids(part.open()) for part in (self.train, self.valid) if part]))
+        return int(manifest.tokenizer["vocab_size"])
 
     @property
-    def vocab_size(self) -> int:
-        """How many ids the model knows."""
-        return len(self.ids)
+    def ids(self) -> Int64:
+        """The ids that the model knows, in their order; those of a text are found by reading it."""
+        if self.settings.vocabulary == "tokenizer":
+            return np.arange(self.vocab_size)
+        return np.unique(np.concatenate([held_ids(part.open()) for part in (self.train, self.valid) if part]))
 
     def loader(self, device: str | None = None, **ranks: Any) -> Loader:
         """The shuffled training batches from their beginning, the endless stream; ``ranks`` are those of ``Loader``."""

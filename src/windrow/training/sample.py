@@ -18,7 +18,6 @@ from windrow.training.trainer import Trainer
 __all__ = ["sample", "trained"]
 
 _MOST = 2**28  # tokens
-_NUM_FIRST = 6  # tokens of the training text, where there is no prompt
 
 
 def trained(run: str | Path) -> Trainer:
@@ -48,19 +47,19 @@ def sample(
     """The prompt, then what the model makes of it, piece by piece; without a prompt, the text's first words.
 
     At most ``length`` tokens are drawn, fewer where the text comes to its end, each from the ``top_k`` likeliest.
-    ``temperature`` 0 takes the likeliest, and higher ones are bolder. ``tokenizer`` is that of ``open_store``. Raises
-    ``ValueError`` for a number out of its range, and ``StoreError`` when the tokenizer cannot be loaded.
+    ``temperature`` 0 takes the likeliest. ``tokenizer`` is that of ``open_store``. Raises ``ValueError`` for a number
+    out of its range or a prompt with words that the model does not know, ``StoreError`` as ``open_store`` does.
     """
     whole_number("length", length, at_least=0)
     store, device = trainer.run.train.open(tokenizer), trainer.ranks.device
-    vocabulary, allowed = store.tokenizer, trainer.rows(torch.from_numpy(held_ids(store, _MOST)).to(device))
-    first = vocabulary.encode(prompt) if prompt else store.tokens(0, _NUM_FIRST).tolist()
-    rows = trainer.rows(torch.tensor([first], device=device))  # (1, number of the prompt's tokens)
+    vocabulary, allowed = store.tokenizer, trainer.rows[torch.from_numpy(held_ids(store, _MOST)).to(device)]
+    first = vocabulary.encode(prompt) if prompt else store.tokens(0, 6).tolist()
+    rows = trainer.rows[torch.tensor([first], device=device)]  # (1, number of the prompt's tokens)
     if (unknown := rows[0] < 0).any():
         strange = vocabulary.decode([token for token, is_unknown in zip(first, unknown, strict=True) if is_unknown])
         raise ValueError(
-            f"prompt is {brief(prompt)}, and the text of this run, which is all that its model knows, has no "
-            f"{brief(strange)}. Use words of the text, or train with vocabulary='tokenizer'."
+            f"prompt is {brief(prompt)}, and the run's text, all that its model knows, has no {brief(strange)}. Use "
+            "words of the text, or train with vocabulary='tokenizer'."
         )
     generator = torch.Generator(device).manual_seed(whole_number("seed", seed, at_least=None) % 2**64)
     yield prompt or _whole(vocabulary.decode(first))

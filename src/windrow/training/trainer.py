@@ -77,9 +77,9 @@ def _line(row: Row) -> str:
 class Trainer:
     """Model, optimizer and loader of a run. Making one seeds torch's global random state with the run's seed.
 
-    Attributes: ``model``, ``ids`` (those it knows, (vocab_size,) int64), ``loader``, ``step`` (the number of the next
-    step), ``num_steps`` (where training ends), ``log`` (a row a step). ``on_batch``, when set, gets ``(step, batch)``
-    before each step.
+    Attributes: ``model``, ``ids`` (those it knows, int64), ``rows`` (the row of each id in it, -100
+    where there is none), ``loader``, ``step`` (the number of the next step), ``num_steps`` (where training ends),
+    ``log`` (a row a step). ``on_batch``, when set, gets ``(step, batch)`` before each step.
     """
 
     def __init__(self, run: Run, ranks: Ranks | None = None) -> None:
@@ -90,8 +90,9 @@ class Trainer:
         self.num_steps: int = run.num_steps(self.loader)
         torch.manual_seed(run.settings.seed % 2**64)  # torch takes no more
         self.ids: Tensor = torch.from_numpy(run.ids).to(ranks.device)
-        self._rows = torch.full((int(self.ids[-1]) + 1 - IGNORE_INDEX,), IGNORE_INDEX, device=ranks.device)
-        self._rows[self.ids] = torch.arange(len(self.ids), device=ranks.device)
+        num_places = run.vocab_size - IGNORE_INDEX  # the last hundred, so that -100 stays -100
+        self.rows: Tensor = torch.full((num_places,), IGNORE_INDEX, device=ranks.device)
+        self.rows[self.ids] = torch.arange(len(self.ids), device=ranks.device)
         self.config: GPTConfig = model_config(run.settings, len(self.ids))
         self.model: GPT = GPT(self.config).to(ranks.device)
         self.optimizer: torch.optim.AdamW = _optimizer(self.model, run.settings.lr)
@@ -105,10 +106,6 @@ class Trainer:
     def num_parameters(self) -> int:
         """Numbers that are learned; the tied head counts once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
-
-    def rows(self, ids: Tensor) -> Tensor:
-        """The embedding's row of each id; -100 for -100, and for an id that the model does not know."""
-        return self._rows[ids]  # -100 counts from the end, where there is nothing but -100
 
     # -- learning --------------------------------------------------------------------------------------------------
 
@@ -133,7 +130,7 @@ class Trainer:
         return row
 
     def _update(self, batch: Batch, num_targets: float, lr: float) -> float:
-        loss = self.model.loss_sum(*map(self.rows, batch)) / max(num_targets, 1)
+        loss = self.model.loss_sum(*(self.rows[ids] for ids in batch)) / max(num_targets, 1)
         if not math.isfinite(value := self.ranks.total(loss.item())):
             raise ValueError(
                 f"the loss of step {self.step} is {value}: training has diverged. The last checkpoint is from before; "
@@ -172,7 +169,7 @@ class Trainer:
             all_bytes = (batch.outputs or {}).get("num_bytes", torch.zeros_like(batch.member_ids))
             for member in batch.member_ids.unique().tolist():
                 rows = batch.member_ids == member
-                nats = self.model.loss_sum(self.rows(batch.inputs[rows]), targets := self.rows(batch.targets[rows]))
+                nats = self.model.loss_sum(self.rows[batch.inputs[rows]], targets := self.rows[batch.targets[rows]])
                 found = (nats, torch.count_nonzero(targets >= 0), all_bytes[rows].sum())
                 sums[member] += torch.tensor([one.item() for one in found], dtype=torch.float64)
         self.model.train()
