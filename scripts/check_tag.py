@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACEHOLDER = "://HOST/OWNER/"
+PLACEHOLDER = "/OWNER/"
 ADDRESSED = ("pyproject.toml", "README.md", "CITATION.cff", "notebooks/quickstart.ipynb")
 
 
@@ -29,7 +29,7 @@ def reasons(tag: str, root: Path) -> list[str]:
         wrong.append(f'CHANGELOG.md begins with "{headings[0]}". Write "{version} (the day of the release)".')
     for name in ADDRESSED:
         if PLACEHOLDER in (root / name).read_text(encoding="utf-8"):
-            wrong.append(f"{name} names {PLACEHOLDER[3:-1]}. Write where the repository is.")
+            wrong.append(f"{name} names HOST/OWNER. Write where the repository is.")
     return wrong
 
 

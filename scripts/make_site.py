@@ -17,6 +17,7 @@ from reference_pages import reference_pages
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "examples", "notebooks")
+IMAGES = "https://HOST/OWNER/windrow/raw/main/docs/images/"  # in the README, whole for the page at the package index
 
 
 def main() -> int:
@@ -38,7 +39,8 @@ def lay_out(pages: Path) -> None:
         shutil.copytree(ROOT / name, pages / name, ignore=shutil.ignore_patterns(".*"))
     for path in ROOT.glob("*.md"):
         if path.name in named:
-            shutil.copy(path, pages)
+            text = path.read_text(encoding="utf-8").replace(IMAGES, "docs/images/")
+            (pages / path.name).write_text(text, encoding="utf-8")
     reference = pages / "docs" / "reference"
     reference.mkdir()
     for name, text in {**reference_pages(), "commands": command_page()}.items():
