@@ -35,4 +35,6 @@ def test_the_notebook_runs_from_top_to_bottom_and_is_kept_without_outputs(
     assert "the losses are those of the run that was never stopped: True" in written
     assert '<div class="windrow">' in written
     assert "<svg" in written
+    assert "what the model sees (8, 4, 256)" in written
+    assert written.count("-  The value of ") == 3
     assert (tmp_path / "report.html").stat().st_size < 300_000
