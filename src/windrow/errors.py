@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 LARGEST = 2**63 - 1  # where int64 ends, and with it the order
-_KINDS = {list: "a list", str: "a string", int: "a whole number", float: "a number"}
+_KINDS = {list: "a list", str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class WindrowError(ValueError):
@@ -96,7 +96,7 @@ def require_shape(value: Any, shape: Any, name: str = "it") -> None:
     that is written with a ``?`` behind it may be absent or null.
     """
     kind = shape if isinstance(shape, type) else type(shape)
-    fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if not fits:
         raise ValueError(f"{name} is {brief(value)}, and it must be {_KINDS.get(kind, 'an object')}")
     if isinstance(shape, dict):

@@ -6,6 +6,7 @@ numbers. Knows no formats.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from windrow.loader.batch_maker import BatchMaker
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.ranks import coordinate
 from windrow.loader.recipe import Recipe
+from windrow.loader.run_file import write_run
 from windrow.loader.samples import Place, Sample, Samples
 from windrow.loader.stream import StepSource, Stream
 from windrow.order.steps import StepSizes, tail_of
@@ -106,6 +108,7 @@ class Loader(Fixed):
         may_mask = short_ranks or bool(mask_targets) or any(member.may_mask for member in members)
         given = check_dtype(dtype, np.result_type(*(member.dtype for member in members)), may_mask)
         boundaries = Boundaries(outputs, mask_targets, members, on_device=self.device is not None)
+        self.outputs: frozenset[str] = boundaries.outputs
         asked: dict[str, Any] = {"device": self.device, "dtype": given, "resident": resident}
         self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
         self._stream = Stream(self._recipe, self._maker, self.samples, sizes, (dp_rank, dp_world_size))
@@ -312,6 +315,14 @@ class Loader(Fixed):
         """How long the loop waited for data: seconds, share, tokens per second of waiting, and a verdict."""
         return self._stream.meter.stats(self.batch_size * self._recipe.data.max_length)
 
+    def write_run(self, path: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
+        """Write what this loader is made of, all but device, rank and prefetch, as JSON: ``open_run(path)`` makes it.
+
+        ``training`` is what ``windrow train`` keeps in it. Raises ``WindrowError`` for what no file can say.
+        """
+        about = {"dtype": self._maker.dtype.name, "resident": self._resident, "outputs": sorted(self.outputs)}
+        write_run(Path(path), self._recipe, self.sizes, about | ({"training": dict(training)} if training else {}))
+
     def state_dict(self) -> dict[str, int | str]:
         """The state, a flat dict of ints and strings, the same on every rank. See ``load_state_dict``."""
         return self._stream.state_dict()
@@ -336,9 +347,7 @@ class Loader(Fixed):
         before this position stay what they were. ``member`` names one of a mixture's.
         """
         if self._maker.dtype.kind == "u":
-            raise WindrowError(
-                f"dtype {self._maker.dtype} cannot hold -100. Make the loader with dtype='int32' or 'int64'."
-            )
+            raise WindrowError(f"dtype {self._maker.dtype} cannot hold -100. Make it with dtype='int32' or 'int64'.")
         self.samples.number_of(member)
         one = Exclusion.of(self.position, member, documents, windows)
         one.require_there(self.members[member])

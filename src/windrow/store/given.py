@@ -1,20 +1,21 @@
-"""What ``TokenStore.from_ids`` is given, checked: ids, where documents end, which ids count.
+"""What a ``TokenStore`` is given, checked: ids, where documents end, which ids count, where it is cut.
 
 Guarantee: what is returned is what was given, in the store's own dtypes. Raises ``ValueError``, or ``StoreError`` for
 ids that eos does not fit and ends that do not rise.
 """
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from windrow.arrays import Int64, Tokens
-from windrow.errors import StoreError, whole_number
+from windrow.errors import NotEnoughTokensError, StoreError, whole_number
 from windrow.store.shards import require_rising
 from windrow.tokens.protocol import token_dtype
 
-__all__ = ["checked_counts", "checked_ends", "narrow"]
+__all__ = ["checked_counts", "checked_ends", "cut_of", "narrow"]
 
 
 def narrow(ids: NDArray[Any], eos_id: int | None) -> Tokens:
@@ -49,3 +50,16 @@ def checked_counts(given: NDArray[Any], num_tokens: int) -> Tokens:
             f"counts must be {num_tokens} times 0 or 1, one an id, and these are {given.shape} {given.dtype}{held}"
         )
     return given.astype(np.uint8)
+
+
+def cut_of(num_tokens: int, valid_fraction: float) -> int:
+    """Where ``valid_fraction`` cuts ``num_tokens``. Raises ``NotEnoughTokensError`` when a side would have none."""
+    if not isinstance(valid_fraction, Real) or not 0 < valid_fraction < 1:
+        raise ValueError(f"valid_fraction is {valid_fraction!r}, and it is a number that lies between 0 and 1")
+    cut = int(np.floor(num_tokens * (1 - valid_fraction)))
+    if not 0 < cut < num_tokens:
+        raise NotEnoughTokensError(
+            f"a cut of {num_tokens} tokens at valid_fraction={valid_fraction} leaves {cut} for train and "
+            f"{num_tokens - cut} for valid. Give more text, or a valid_fraction nearer 0.5."
+        )
+    return cut

@@ -7,7 +7,6 @@ windows, no order and no shuffling.
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -15,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from windrow.arrays import Int64, Mask, Tokens, digest, whole_numbers
-from windrow.errors import NotEnoughTokensError, StoreError, whole_number
+from windrow.errors import StoreError, whole_number
 from windrow.store.chosen import ChosenLine, document_numbers
 from windrow.store.foreign import Foreign
-from windrow.store.given import checked_counts, checked_ends, narrow
+from windrow.store.given import checked_counts, checked_ends, cut_of, narrow
 from windrow.store.line import Line
 from windrow.store.manifest import Manifest, read_sources
 from windrow.store.shards import map_column, map_origins, of_documents
@@ -33,7 +32,8 @@ class TokenStore:
 
     Attributes: ``num_tokens``, ``num_documents``, ``dtype`` (uint16 or uint32), ``eos_id`` (int or None),
     ``fingerprint`` (sha256 hex of the content), ``path``, ``manifest`` or ``foreign``, what files of other tools say,
-    and ``reopen``, which opens the whole store again (None in memory).
+    and ``reopen``, which opens the whole store again (None in memory), ``parent``, the store that a view is of, and of
+    a side of a split ``cut``, ``(valid_fraction, "train" or "valid")``.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class TokenStore:
         self.manifest: Manifest | None = None
         self.foreign: Foreign | None = None
         self.reopen: Callable[[], TokenStore] | None = None
+        self.parent: TokenStore | None = None
+        self.cut: tuple[float, str] | None = None
 
     @classmethod
     def from_ids(
@@ -75,10 +77,8 @@ class TokenStore:
         if tokenizer is not None and eos_id is None:
             eos_id = load_tokenizer(tokenizer).eos_id
         tokens = narrow(np.asarray(ids), eos_id)
-        if document_ends is None:
-            ends = np.array([len(tokens)] if len(tokens) else [], dtype=np.int64)
-        else:
-            ends = checked_ends(np.asarray(document_ends), len(tokens))
+        one = [len(tokens)] if len(tokens) else []
+        ends = checked_ends(np.asarray(one if document_ends is None else document_ends), len(tokens))
         counting = [] if counts is None else [checked_counts(np.asarray(counts), len(tokens))]
         return cls(Line([tokens], [ends], tokens.dtype, counts=counting), eos_id=eos_id, tokenizer=tokenizer)
 
@@ -89,7 +89,8 @@ class TokenStore:
         if self.reopen is None or isinstance(self._line, ChosenLine):  # a view pickles what it is of
             return super().__reduce_ex__(protocol)
         fingerprint = self.__dict__.get("fingerprint", self._fingerprint)
-        return _reopened, (self.reopen, (self._start, self._stop), fingerprint)  # not the tokens
+        where = (self.reopen, (self._start, self._stop), fingerprint)  # not the tokens
+        return _reopened, where, {"parent": self.parent, "cut": self.cut}
 
     def __repr__(self) -> str:
         where = f"{self.path}, " if self.path else ""
@@ -297,18 +298,12 @@ class TokenStore:
 
         Both are views of this store. Raises ``NotEnoughTokensError`` when a side would have no token.
         """
-        if not isinstance(valid_fraction, Real) or not 0 < valid_fraction < 1:
-            raise ValueError(f"valid_fraction is {valid_fraction!r}, and it is a number that lies between 0 and 1")
-        cut = int(np.floor(self.num_tokens * (1 - valid_fraction)))
-        if not 0 < cut < self.num_tokens:
-            raise NotEnoughTokensError(
-                f"a cut of {self.num_tokens} tokens at valid_fraction={valid_fraction} leaves {cut} for train and "
-                f"{self.num_tokens - cut} for valid. Give more text, or a valid_fraction nearer 0.5."
-            )
+        cut = cut_of(self.num_tokens, valid_fraction)
         train, valid = (
             self._view((self._start + start, self._start + stop), partial(_of_part, self, f"[{start}, {stop})"))
             for start, stop in ((0, cut), (cut, self.num_tokens))
         )
+        train.cut, valid.cut = (float(valid_fraction), "train"), (float(valid_fraction), "valid")
         return train, valid
 
     def select(self, documents: ArrayLike) -> "TokenStore":
@@ -333,6 +328,7 @@ class TokenStore:
         options: dict[str, Any] = {"eos_id": self.eos_id, "tokenizer": self._tokenizer, "fingerprint": fingerprint}
         part = TokenStore(line or self._line, span=span, **options)
         part.path, part.manifest, part.foreign, part.reopen = self.path, self.manifest, self.foreign, self.reopen
+        part.parent = self
         return part
 
 
