@@ -127,6 +127,14 @@ def test_ledger(recipe: Any, batch_size: int, world: int, epochs: int, data: Any
     assert ("context by the data" in member.masked) == windows.store.has_counts
 
 
+@given(recipes())
+def test_the_targets_of_windows_are_those_that_the_plan_of_their_first_epoch_trains_on(recipe: Any) -> None:
+    windows, options = recipe
+    loader = Loader(windows, 1, **options)
+    masks_edges = options["mask_targets"] is not None
+    assert windows.num_targets(key=(loader.seed, ""), masks_edges=masks_edges) == plan(loader).trained
+
+
 @given(recipes(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.data())
 @settings(max_examples=60)
 def test_a_plan_is_the_same_however_much_is_looked_at_at_a_time(
@@ -555,6 +563,9 @@ def test_a_plan_says_at_which_step_each_stage_begins_where_there_is_more_than_on
     assert "stages" not in plan(Loader(windows, 10)).to_json()
     console = Console(file=io.StringIO(), width=200)
     print_plan(console, made)
+    printed = " ".join(console.file.getvalue().split())
+    assert "share of the samples 71.2% 28.8%" in printed
+    assert "share of the targets 71.2% 28.8%" in printed
     assert "stages begin at steps 0 (position 0), 26 (position 256), 52 (position 512)" in console.file.getvalue()
 
 

@@ -293,6 +293,63 @@ def test_another_length_of_an_epoch_holds_from_the_position_on() -> None:
         assert place[:2] == (sample.position, None if at >= 96 else sample.position // 100 * 12 + at // 8)
 
 
+# -- shares of targets ---------------------------------------------------------------------------------------------
+
+
+def chat(num_documents: int) -> Windows:
+    """Rows of 8 of which two targets count."""
+    ends = np.arange(1, num_documents + 1) * 3
+    return Windows(TokenStore.from_ids(np.arange(ends[-1]), eos_id=0, document_ends=ends), 8, policy="pad")
+
+
+def by_targets(stages: Mapping[int, Weights], gone: tuple[str, ...] = ()) -> Loader:
+    windows = {"chat": chat(50), "web": Windows(TokenStore.from_ids(np.arange(900)), 8), "new": chat(9)}
+    members = {name: (None if name in gone else windows[name], weight) for name, weight in stages[0].items()}
+    later = {position: weights for position, weights in stages.items() if position}
+    return Loader(Mixture(members, stages=later, block=BLOCK, weights="targets"), 8, seed=5, epochs=None)
+
+
+def test_a_resume_by_targets_takes_the_whole_numbers_of_the_state() -> None:
+    first = walk(by_targets({0: {"chat": 1, "web": 1}}), 40)
+    state = first.state_dict()
+    recipe = json.loads(str(state["recipe"]))
+    assert recipe["mixture"]["stages"] == {"0": {"chat": 205, "web": 51}}
+    stages = {0: {"chat": 1, "web": 1, "new": 0}, 512: {"chat": 0, "web": 1, "new": 1}}
+    second = by_targets(stages)
+    second.load_state_dict(state)
+    assert second.samples_at(0, 512) == first.samples_at(0, 512)
+    recipe["mixture"]["stages"]["0"] = {"chat": 200, "web": 56}  # as another windrow may have worked them out
+    third = by_targets(stages)
+    third.load_state_dict({**state, "recipe": json.dumps(recipe)})
+    assert json.loads(third.recipe)["mixture"]["stages"]["0"] == {"chat": 200, "web": 56}
+    assert Counter(sample.member for sample in third.samples_at(0, 256)) == {"chat": 200, "web": 56}
+    again = by_targets(stages)
+    again.load_state_dict(third.state_dict())
+    assert again.state_dict() == third.state_dict()
+    for wrong in ({"chat": 200, "web": 57}, {"chat": -1, "web": 257}, {"chat": 200.0, "web": 56}):
+        recipe["mixture"]["stages"]["0"] = wrong
+        with pytest.raises(ResumeError, match="damaged"):
+            by_targets(stages).load_state_dict({**state, "recipe": json.dumps(recipe)})
+
+
+def test_other_weights_of_targets_in_the_past_are_refused() -> None:
+    state = walk(by_targets({0: {"chat": 1, "web": 1}}), 40).state_dict()
+    with pytest.raises(ResumeError, match=r"stages\.0\.web: saved 1, here 2"):
+        by_targets({0: {"chat": 1, "web": 2}}).load_state_dict(state)
+    with pytest.raises(ResumeError, match=r"weights: saved 'targets', here 'samples'"):
+        Loader(Mixture({"web": (WINDOWS["web"], 1)}, block=BLOCK), 8, seed=5, epochs=None).load_state_dict(state)
+
+
+def test_a_member_that_is_gone_keeps_its_whole_numbers_of_shares_of_targets() -> None:
+    stages = {0: {"chat": 1, "web": 1, "new": 0}, 512: {"chat": 0, "web": 1, "new": 1}}
+    state = walk(by_targets({0: {"chat": 1, "web": 1}}), 64).state_dict()
+    loaders = [by_targets(stages), by_targets(stages, gone=("chat",))]
+    for loader in loaders:
+        loader.load_state_dict(state)
+    assert loaders[0].samples_at(512, 512) == loaders[1].samples_at(512, 512)
+    assert json.loads(loaders[1].recipe)["mixture"]["stages"]["0"] == {"chat": 205, "web": 51}
+
+
 @pytest.mark.parametrize(
     ("field", "change", "message"),
     [

@@ -221,3 +221,72 @@ def test_a_padded_member_masks_only_its_own_rows() -> None:
     for batch in Loader(Mixture({"p": (padded, 1), "w": (whole, 1)}), 13):
         is_padded = batch.inputs[:, 0] < 100
         assert (np.count_nonzero(batch.targets != -100, axis=1) == np.where(is_padded, 2, 8)).all()
+
+
+# -- shares of the targets that count ------------------------------------------------------------------------------
+
+LENGTHS = [40, 3, 1, 17, 2, 2, 9, 64, 5]
+
+
+def documents(lengths: list[int], times: int = 1, max_length: int = 8, **kwargs: Any) -> Windows:
+    ends = np.cumsum(lengths * times)
+    return Windows(TokenStore.from_ids(np.arange(ends[-1]), eos_id=0, document_ends=ends), max_length, **kwargs)
+
+
+def targets_of(loader: Loader) -> Counter[str]:
+    """How many targets count in an epoch, by member."""
+    out: Counter[str] = Counter()
+    for step in range(len(loader)):
+        for sample, targets in zip(loader.lookup(step), np.asarray(loader[step].targets), strict=True):
+            out[sample.member] += int(np.count_nonzero(targets != -100))
+    return out
+
+
+@pytest.mark.parametrize("mask_targets", [None, "document_edges"])
+def test_weights_of_targets_are_shares_of_the_targets_that_count(mask_targets: Any) -> None:
+    members = {"web": (documents([50], 90), 1.0), "chat": (documents([2, 3], 400, policy="pad"), 1.0)}
+    shares = {}
+    for weights in ("samples", "targets"):
+        mixture = Mixture(members, epoch_samples=4096, block=4096, weights=weights)
+        loader = Loader(mixture, 64, seed=3, mask_targets=mask_targets)
+        counted, told = targets_of(loader), loader.shares()
+        shares[weights] = counted["web"] / counted.total()
+        for name, row in told.items():
+            assert row["targets"] == pytest.approx(counted[name], rel=0.01)
+            assert row["share_of_targets"] == pytest.approx(counted[name] / counted.total(), abs=0.005)
+    assert shares["samples"] > 0.8
+    assert shares["targets"] == pytest.approx(0.5, abs=0.005)
+
+
+def test_the_recipe_holds_the_weights_and_the_whole_numbers_of_shares_of_targets() -> None:
+    members = {"web": (documents([50], 90), 1.0), "chat": (documents([2], 400, policy="pad"), 1.0)}
+    loader = Loader(Mixture(members, block=256, weights="targets"), 8)
+    held = json.loads(loader.recipe)["mixture"]
+    assert held["stages"] == {"0": {"chat": 228, "web": 28}}  # 1 and 8 targets a row: 8 to 1
+    assert held["targets"] == {"0": {"chat": 1.0, "web": 1.0}}
+
+
+def test_shares_of_targets_are_of_those_that_could_count_whatever_is_excluded() -> None:
+    members = {"web": (documents([50], 90), 1.0), "chat": (documents([2, 3], 400, policy="pad"), 1.0)}
+    loader = Loader(Mixture(members, block=256, weights="targets"), 8)
+    told = loader.shares()
+    loader.exclude(documents=range(90), member="web")
+    assert loader.shares() == told
+
+
+def test_a_member_of_which_no_target_counts_has_no_share_of_targets() -> None:
+    store = TokenStore.from_ids(np.arange(99), counts=np.zeros(99, dtype=np.bool_))
+    members = {"web": (numbered(9, 8), 1.0), "none": (Windows(store, 8), 1.0)}
+    with pytest.raises(WindrowError, match="no target of 'none' counts"):
+        Loader(Mixture(members, weights="targets"), 2)
+    assert Loader(Mixture(members), 2).shares()["none"]["share_of_targets"] == 0
+    wrong: Any = "tokens"
+    with pytest.raises(WindrowError, match=r"weights is 'tokens', and weights are shares of \"samples\" or of"):
+        Mixture(members, weights=wrong)
+
+
+def test_a_weight_of_targets_that_is_too_small_says_the_smallest_in_its_own_measure() -> None:
+    members = {"web": (documents([50], 90), 0.001), "chat": (documents([2], 400, policy="pad"), 1.0)}
+    with pytest.raises(WindrowError, match=r"the weight 0.001 of 'web' .* about 0\.0313; give that, 0, block=4096,"):
+        Loader(Mixture(members, block=256, weights="targets"), 2)
+    assert Loader(Mixture({**members, "web": (members["web"][0], 0.0313)}, block=256, weights="targets"), 2)

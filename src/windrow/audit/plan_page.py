@@ -28,7 +28,7 @@ def print_plan(console: "Console", made: Plan) -> None:
     if made.stages:
         begins = ", ".join(f"{step:,} (position {start:,})" for start, step in made.stages.items())
         console.print(f"stages begin at steps {begins}", soft_wrap=True)
-    columns = [list(_lines(member)) for member in made.members.values()]
+    columns = [[*_lines(member), *_shares(member, made)] for member in made.members.values()]
     console.print(table(["", *(visible(name) or "tokens" for name in made.members)], _aligned(columns), left=[0]))
     if made.rows_without_data:
         console.print(f"and {counted(made.rows_without_data, 'row')} of padding to keep the ranks in step")
@@ -94,6 +94,14 @@ def _lines(member: MemberPlan) -> Iterator[tuple[str, str]]:
     yield "documents cut", _share(member.documents_cut, member.num_documents)
     yield "epochs of its own", f"{member.repeats:.4g}"
     yield "bytes read", f"{member.nbytes_read:,}"
+
+
+def _shares(member: MemberPlan, made: Plan) -> Iterator[tuple[str, str]]:
+    """Of a mixture, the member's part of all rows and of all that is trained."""
+    if len(made.members) > 1:
+        num_rows = sum(each.num_rows for each in made.members.values())
+        yield "share of the samples", f"{member.num_rows / num_rows:.1%}"
+        yield "share of the targets", f"{member.trained / max(made.trained, 1):.1%}"
 
 
 def _few(times_target: Mapping[int, int], most: int = 6) -> Iterator[tuple[str, int]]:

@@ -31,7 +31,11 @@ def going_on(recipe: Recipe, state: Mapping[str, Any], excluded: Collection[str]
     _check_given(mixture, state["position"])
     gone: dict[str, Any] = {name: saved.members.get(name) for name in names if name not in recipe.members}
     require_shape([*gone.values()], [{"recipe": dict, "data": dict}], "what is gone")
-    return replace(recipe, data=mixture.going_on(saved.epoch_samples), gone=gone), saved.epoch_samples
+    known = [start for start in mixture.stages if start < state["position"] and mixture.weights == "targets"]
+    counts = _held(saved.counts, known)
+    if any(sum(whole_number("samples", n) for n in held.values()) != mixture.block for held in counts.values()):
+        raise ValueError(f"its stages do not fill blocks of {mixture.block}")
+    return replace(recipe, data=mixture.going_on(saved.epoch_samples, counts), gone=gone), saved.epoch_samples
 
 
 def _told(state: Mapping[str, Any]) -> "_Told | None":
@@ -47,20 +51,28 @@ class _Told:
 
     def __init__(self, recipe: str, data: str) -> None:
         self.rest: dict[str, Any] = read_json(recipe, {"members": dict, "mixture": {"block": int, "stages": dict}})
-        known, mixture, stages = read_json(data, dict), self.rest["mixture"], self.rest["mixture"].pop("stages")
-        self.epoch_samples: int = whole_number("epoch_samples", mixture.pop("epoch_samples", None))
-        members = self.rest.pop("members").items()
+        known, members, mixture = read_json(data, dict), self.rest.pop("members").items(), self.rest["mixture"]
         self.members: dict[str, Any] = {name: {"recipe": one, "data": known.get(name)} for name, one in members}
-        require_shape([*stages.values()], [dict], "stages")
-        drawn = {int(start): {n: count for n, count in counts.items() if count} for start, counts in stages.items()}
-        self.stages: dict[int, dict[str, Any]] = drawn  # position -> samples in a block of each that has any
+        self.epoch_samples: int = whole_number("epoch_samples", mixture.pop("epoch_samples", None))
+        self.counts: _Stages = _positive(mixture.pop("stages"))
+        mixture["weights"] = "targets" if "targets" in mixture else "samples"
+        self.stages: _Stages = _positive(mixture.pop("targets")) if "targets" in mixture else self.counts
 
-    def held(self, starts: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """The counts that hold from each of the rising ``starts`` on, whether its own or an earlier stage's."""
-        out: dict[int, dict[str, Any]] = {}
-        for start in starts:
-            out[start] = self.stages.get(start, next(reversed(out.values()), {}))
-        return out
+
+_Stages = dict[int, dict[str, Any]]  # position -> weights, or samples in a block, of each member that has any
+
+
+def _positive(stages: Any) -> _Stages:
+    require_shape([stages, *stages.values()], [dict], "stages")
+    return {int(start): {n: count for n, count in counts.items() if count} for start, counts in stages.items()}
+
+
+def _held(stages: _Stages, starts: Sequence[int]) -> _Stages:
+    """What holds from each of the rising ``starts`` on, whether from a stage there or from an earlier one."""
+    out: _Stages = {}
+    for start in starts:
+        out[start] = stages.get(start, next(reversed(out.values()), {}))
+    return out
 
 
 def _check_past(saved: _Told, here: _Told, position: int, excluded: Collection[str]) -> Collection[str]:
@@ -69,7 +81,7 @@ def _check_past(saved: _Told, here: _Told, position: int, excluded: Collection[s
     Raises ``ResumeError`` unless what is said of them, and of all else before ``position``, is the same.
     """
     starts = sorted(start for start in {*saved.stages, *here.stages} if start < position)
-    before, now = saved.held(starts), here.held(starts)
+    before, now = _held(saved.stages, starts), _held(here.stages, starts)
     drawn = dict.fromkeys(excluded, 0) | {name: start for start in reversed(starts) for name in before[start]}
     compared = [name for name in drawn if name in here.members]
     changed = [start for start in starts if before[start] != now[start]][:1]

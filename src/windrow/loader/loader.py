@@ -113,7 +113,9 @@ class Loader(Fixed):
         self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
         self._stream = Stream(self._recipe, self._maker, self.samples, sizes, (dp_rank, dp_world_size))
         if isinstance(data, Mixture):
-            data.check_repeats({name: int(row["samples"]) for name, row in self.shares().items()})
+            data.check_repeats(
+                dict(zip(self.members, self.samples.order.samples_before(self.epoch_samples), strict=True))
+            )
 
     @classmethod
     def evaluation(
@@ -302,14 +304,11 @@ class Loader(Fixed):
     def shares(self, num_samples: int | None = None) -> dict[str, dict[str, float]]:
         """What the first ``num_samples`` of the stream (an epoch unless given) draw from each member, before training.
 
-        By name: ``samples``, ``share`` of all samples, and ``repeats``, how many epochs of its own that is.
+        By name: ``samples``, ``share`` of all samples, ``repeats``, how many epochs of its own that is, ``targets``,
+        how many count in them at the rate of its epoch 0, and ``share_of_targets``, of all.
         """
         total = self.epoch_samples if num_samples is None else whole_number("num_samples", num_samples)
-        counts = zip(self.members.items(), self.samples.order.samples_before(total), strict=True)
-        return {
-            name: {"samples": count, "share": count / total, "repeats": count / member.num_samples}
-            for (name, member), count in counts
-        }
+        return self._recipe.shares(self.samples.order, total)
 
     def stats(self) -> dict[str, float | str]:
         """How long the loop waited for data: seconds, share, tokens per second of waiting, and a verdict."""

@@ -5,7 +5,8 @@ Guarantee: equal recipes over equal data give equal batches; batch size, ranks a
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from windrow.batches.boundaries import MaskTargets
@@ -42,12 +43,22 @@ class Recipe:
             )
         data = InTurn({"": data}) if isinstance(data, Windows) else data
         block = None if shuffle_block is None else whole_number("shuffle_block", shuffle_block)
-        return cls(data, whole_number("seed", seed, at_least=None), bool(shuffle), block, mask_targets)
+        made = cls(data, whole_number("seed", seed, at_least=None), bool(shuffle), block, mask_targets)
+        if isinstance(data, Mixture) and data.weights == "targets":
+            return replace(made, data=data.counted(made.targets))
+        return made
 
     @property
     def members(self) -> Mapping[str, Windows]:
         """What is drawn from, by name; a plain loader's only member is ``""``."""
         return dict(self.data.members)
+
+    @cached_property
+    def targets(self) -> Mapping[str, float]:
+        """How many targets count in a sample of each member, in its epoch 0; what is excluded counts as the rest."""
+        edges = self.mask_targets == "document_edges"
+        members = self.members.items()
+        return {n: m.num_targets(key=(self.seed, n), masks_edges=edges) / m.num_samples for n, m in members}
 
     @property
     def is_evaluation(self) -> bool:
@@ -57,6 +68,21 @@ class Recipe:
     def order(self) -> Order:
         """The order that the recipe fixes."""
         return self.data.order(seed=self.seed, shuffle=self.shuffle, shuffle_block=self.shuffle_block)
+
+    def shares(self, order: Order, num_samples: int) -> dict[str, dict[str, float]]:
+        """What the first ``num_samples`` of ``order`` draw from each member; see ``Loader.shares``."""
+        drawn = dict(zip(self.members, order.samples_before(num_samples), strict=True))
+        counting = {name: round(count * self.targets[name]) for name, count in drawn.items()}
+        return {
+            name: {
+                "samples": count,
+                "share": count / num_samples,
+                "repeats": count / self.members[name].num_samples,
+                "targets": counting[name],
+                "share_of_targets": counting[name] / max(sum(counting.values()), 1),
+            }
+            for name, count in drawn.items()
+        }
 
     def to_json(self) -> str:
         """The recipe as canonical JSON; what it was before a field existed has not that field."""

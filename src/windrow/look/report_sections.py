@@ -299,10 +299,10 @@ def _mixture(facts: Facts) -> Iterator[str]:
     drawn = stacked(report_data.mixture_shares(facts.loader), names, label=label)
     yield f"<figure>{drawn}<figcaption>{label}.</figcaption></figure>"
     rows = [
-        [name, f"{int(row['samples']):,}", f"{row['share']:.2%}", f"{row['repeats']:.2f}"]
+        [name, f"{row['samples']:,}", f"{row['share']:.2%}", f"{row['share_of_targets']:.2%}", f"{row['repeats']:.2f}"]
         for name, row in facts.loader.shares().items()
     ]
-    yield _table(["member", "samples an epoch", "share", "epochs of its own"], rows, mark="key")
+    yield _table(["member", "samples an epoch", "share", "share of targets", "epochs of its own"], rows, mark="key")
 
 
 def _shuffle(facts: Facts) -> Iterator[str]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from numbers import Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from windrow.errors import Fixed, WindrowError, brief, whole_number
 from windrow.order.mixture_order import BLOCK, MixtureOrder
@@ -55,6 +55,8 @@ class Mixture(Fixed):
         max_repeats: how many epochs of its own a member may run; a loader that would go beyond raises.
         block: positions in which the shares are exact, a power of two from 256 to 2**20. A smaller one has stages at
             more positions, and no weight below 1 / block.
+        weights: what they are shares of: ``"samples"``, or the ``"targets"`` that count. The loader then works out how
+            many samples that is, from the targets a sample of each member's epoch 0; a resume keeps the state's.
 
     Raises ``WindrowError`` for weights that are no shares, and for members of different ``max_length``.
     """
@@ -67,21 +69,27 @@ class Mixture(Fixed):
         epoch_samples: int | None = None,
         max_repeats: int | None = None,
         block: int = BLOCK,
+        weights: Literal["samples", "targets"] = "samples",
     ) -> None:
         _require_members(members)
         self._names = list(members)  # in the order given
-        given = {name: members[name][0] for name in sorted(members)}
-        self.members: dict[str, Windows] = {name: windows for name, windows in given.items() if windows is not None}
+        held = {name: members[name][0] for name in sorted(members)}
+        self.members: dict[str, Windows] = {name: windows for name, windows in held.items() if windows is not None}
         if not self.members:
             raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
         self.max_length: int = self._same_length()
         self.block: int = _power_of_two(block)
         later = _mapping(stages or {}, "stages", "{65536: {name: weight}}")
-        weights = {0: {name: weight for name, (_, weight) in members.items()}, **later}
-        positions = sorted(whole_number("the position of a stage", position, at_least=0) for position in weights)
+        given = {0: {name: weight for name, (_, weight) in members.items()}, **later}
+        positions = sorted(whole_number("the position of a stage", position, at_least=0) for position in given)
+        for position in positions:
+            self._check_weights(position, given[position])
         self.stages: tuple[int, ...] = tuple(positions)
-        self.counts: dict[int, dict[str, int]] = {each: self._block_counts(each, weights[each]) for each in positions}
-        self.weights_given: dict[int, dict[str, float]] = {each: dict(weights[each]) for each in positions}
+        self.weights_given: dict[int, dict[str, float]] = {each: dict(given[each]) for each in positions}
+        if weights not in ("samples", "targets"):
+            raise WindrowError(f'weights is {brief(weights)}, and weights are shares of "samples" or of "targets"')
+        self.weights: Literal["samples", "targets"] = weights
+        self.counts: dict[int, dict[str, int]] = self._counts_by({}) if weights == "samples" else {}
         self.epoch_samples_given: int | None = (
             None if epoch_samples is None else whole_number("epoch_samples", epoch_samples)
         )
@@ -89,11 +97,13 @@ class Mixture(Fixed):
         self.epoch_samples: int = self.epoch_samples_given or total
         self.max_repeats: int | None = None if max_repeats is None else whole_number("max_repeats", max_repeats)
 
-    def going_on(self, epoch_samples: int) -> Self:
-        """This mixture as it goes on from a state in which an epoch has so many positions, unless it says otherwise."""
-        made = copy(self)
-        made.__dict__["epoch_samples"] = self.epoch_samples_given or epoch_samples
-        return made
+    def counted(self, targets: Mapping[str, float]) -> Self:
+        """This mixture where a sample of each member has so many ``targets``; one that is gone has a full row's."""
+        return self._with(counts=self._counts_by(targets))
+
+    def going_on(self, epoch_samples: int, counts: Mapping[int, Mapping[str, int]]) -> Self:
+        """This mixture with these ``counts`` in stages of the past, and such epochs unless it gives others."""
+        return self._with(counts={**self.counts, **counts}, epoch_samples=self.epoch_samples_given or epoch_samples)
 
     def order(self, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> MixtureOrder:
         """The order of this mixture under ``seed``."""
@@ -113,7 +123,9 @@ class Mixture(Fixed):
     def recipe(self) -> dict[str, Any]:
         """The part of the recipe that a mixture fixes: integer counts by position and name."""
         stages = {str(position): counts for position, counts in self.counts.items()}
-        return {"block": self.block, "stages": stages, "epoch_samples": self.epoch_samples}
+        given = {str(position): weights for position, weights in self.weights_given.items()}
+        fixed = {"block": self.block, "stages": stages, "epoch_samples": self.epoch_samples}
+        return fixed | ({"targets": given} if self.weights == "targets" else {})
 
     def check_repeats(self, samples: Mapping[str, int]) -> None:
         """Raise ``WindrowError`` when so many ``samples`` of a member are more epochs of its own than may be."""
@@ -135,20 +147,29 @@ class Mixture(Fixed):
             )
         return next(iter(lengths.values()))
 
-    def _block_counts(self, position: int, weights: Mapping[str, float]) -> dict[str, int]:
-        self._check_weights(position, weights)
-        ordered = [weights[name] for name in sorted(weights)]
+    def _with(self, **changed: Any) -> Self:
+        made = copy(self)
+        made.__dict__.update(changed)
+        return made
+
+    def _counts_by(self, targets: Mapping[str, float]) -> dict[int, dict[str, int]]:
+        if none := [name for name, count in targets.items() if not count]:
+            raise WindrowError(f"no target of {none[0]!r} counts, so it has no share of the targets. Leave it out.")
+        full = {name: targets.get(name, self.max_length if targets else 1) for name in self._names}
+        return {position: self._block_counts(weights, full) for position, weights in self.weights_given.items()}
+
+    def _block_counts(self, weights: Mapping[str, float], targets: Mapping[str, float]) -> dict[str, int]:
+        ordered = [weights[name] / targets[name] for name in sorted(weights)]
         counts = dict(zip(sorted(weights), _counts(ordered, self.block), strict=True))
         lost = [name for name, count in counts.items() if not count and weights[name]]
         if lost:
-            total = math.fsum(ordered)
+            smallest = math.fsum(ordered) / self.block * targets[lost[0]]
             larger = (1 << n for n in range(self.block.bit_length(), _LARGEST.bit_length()))
             enough = next((size for size in larger if _counts(ordered, size).count(0) == ordered.count(0)), None)
             raise WindrowError(
-                f"the weight {weights[lost[0]]} of {lost[0]!r} is {weights[lost[0]] / total:.3g} of all, less than one "
-                f"sample in a block of {self.block}: it would never be drawn. The smallest weight here is about "
-                f"{total / self.block:.3g}; give that, 0,{f' block={enough},' if enough else ''} or merge it with "
-                "another member."
+                f"the weight {weights[lost[0]]} of {lost[0]!r} is less than one sample in a block of {self.block}: it "
+                f"would never be drawn. The smallest weight here is about {smallest:.3g}; give that, 0,"
+                f"{f' block={enough},' if enough else ''} or merge it with another member."
             )
         return counts
 

@@ -80,6 +80,16 @@ class Spans(NamedTuple):
             counts &= self.laid_out(store.counts_at(self.starts, self.lengths), width, False)[:, 1:]
         return counts
 
+    def num_targets(self, store: TokenStore, masks_edges: bool) -> int:
+        """How many targets of the rows count, by ``targets``, and if so asked only within documents."""
+        begins, stops = self.starts + np.minimum(self.context, self.lengths), self.starts + self.lengths
+        counting = int(num_counting(store, begins, stops).sum())
+        if not masks_edges:
+            return counting
+        first, last = store.document_at(np.maximum(begins - 1, self.starts)), store.document_at(stops - 1)
+        edges = np.append(store.document_ends(runs(first, last - first)), self.starts[self.context == 0])
+        return counting - int(num_counting(store, edges, edges + 1).sum())
+
     def documents(self, store: TokenStore, width: int) -> Int64:
         """The document of each place of the rows, (B, width), -1 where there is none."""
         first, last = self.ends(store)

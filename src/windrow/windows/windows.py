@@ -23,6 +23,7 @@ __all__ = ["POLICIES", "Policy", "Windows"]
 
 Policy = Literal["concat", "pad", "pack", "bos", "evaluation"]
 POLICIES: tuple[Policy, ...] = ("concat", "pad", "pack", "bos")  # to train with
+_AT_A_TIME = 1 << 14  # rows
 
 
 class Windows(Fixed):
@@ -184,6 +185,19 @@ class Windows(Fixed):
         Within a row two stretches of one document never meet with a gap between them.
         """
         return self.spans(ids, epoch, key=key).documents(self.store, self.max_length + 1)
+
+    def num_targets(self, *, key: Key = (0, ""), masks_edges: bool = False) -> int:
+        """How many targets of epoch 0 count; of rows that mask some, a pass over their spans.
+
+        ``masks_edges``: a target that is the first token of another document than its input's does not count.
+        """
+        if not self.may_mask and not masks_edges:
+            return self.num_samples * self.max_length
+        parts = (
+            range(self.num_samples)[first : first + _AT_A_TIME] for first in range(0, self.num_samples, _AT_A_TIME)
+        )
+        rows = (self.spans(np.arange(part.start, part.stop), key=key) for part in parts)
+        return sum(spans.num_targets(self.store, masks_edges) for spans in rows)
 
     @property
     def max_documents(self) -> int:
