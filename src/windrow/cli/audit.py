@@ -78,6 +78,8 @@ def check(
     store: o.CheckStore = None,
     run: o.RunPath = None,
     tokenizer: o.CheckTokenizer = None,
+    dtype: o.Dtype = None,
+    eos_id: o.EosId = None,
     verbose: o.Verbose = False,
     as_json: o.AsJson = False,
     **sizes: Unpack[o.Sizes],
@@ -90,7 +92,7 @@ def check(
     \b
     windrow check corpus
     windrow check corpus --verbose
-    windrow check train.bin --tokenizer gpt2 --json
+    windrow check train.bin --dtype uint16 --tokenizer gpt2 --json
     windrow check --run windrow-run
     """
     from windrow.audit.check import certify, print_certificate
@@ -102,7 +104,7 @@ def check(
         chosen = choose(None, run, sizes, tokenizer=tokenizer)
         store, meant, stores = chosen.train.path, chosen.run.settings, chosen.stores
     assert store is not None
-    made = certify(store, meant, tokenizer=tokenizer, stores=stores)
+    made = certify(store, meant, tokenizer=tokenizer, dtype=dtype, eos_id=eos_id, stores=stores)
     if as_json:
         typer.echo(json.dumps(made.to_json(), indent=1))
     else:

@@ -98,10 +98,11 @@ Policy = Annotated[_POLICIES | None, documents("How documents become rows.", Non
 MaskTargets = Annotated[Literal["document_edges"] | None, documents("Targets that shall not count.", None, "none")]
 PlanEpochs = Annotated[int | None, batches("So many epochs.", "EPOCHS", "those of the run, or 1", min=1)]
 PlanSteps = Annotated[int | None, batches("Or so many steps.", "STEPS", "all of the epochs", min=1)]
-CheckStore = Annotated[
-    Path | None, Argument(metavar="STORE", help="A store, a folder with several, or a raw uint16 file.")
-]
-CheckTokenizer = Annotated[str | None, inputs("To decode with; a raw file needs it.", "NAME", "the store's own")]
+CheckStore = Annotated[Path | None, Argument(metavar="STORE", help="A store, a folder with several, or token files.")]
+CheckTokenizer = Annotated[str | None, inputs("To decode with; token files need it.", "NAME", "the store's own")]
+_DTYPE = inputs("Of token files that do not say it: uint16, uint32 or int32.", "DTYPE", "what they say")
+Dtype = Annotated[str | None, _DTYPE]
+EosId = Annotated[int | None, inputs("What stands between documents, likewise.", "ID", "the tokenizer's", min=0)]
 Verbose = Annotated[bool, output("Say what each check saw.", flag="--verbose -v")]
 
 # -- flags that a command unpacks as one, of which it has those that were given ------------------------------------
@@ -110,8 +111,8 @@ Verbose = Annotated[bool, output("Say what each check saw.", flag="--verbose -v"
 class TokenFiles(TypedDict, total=False):
     """What files of other tools do not say themselves."""
 
-    dtype: Annotated[Literal["uint16", "uint32", "int32"], inputs("Of tokens without a header.", None, "what it says")]
-    eos_id: Annotated[int, inputs("Where nothing else tells documents apart.", "ID", "the tokenizer's", min=0)]
+    dtype: Dtype
+    eos_id: EosId
     tokenizer: Annotated[str, inputs("What the ids mean.", "NAME", "the store's own")]
 
 
