@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: demo test lint types dist lock docs site clean
+.PHONY: demo test test-formats lint types dist lock docs site clean
 .PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers bench-scale
 
 demo: $(VENV)/.demo
@@ -117,6 +117,21 @@ $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
 	.venv-trainers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --editable . pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
+
+# One of the packages whose token files windrow reads; where it does not install, its tests say so.
+.venv-formats/%/.dev: constraints.txt constraints-formats.txt
+	$(PYTHON) -m venv .venv-formats/$*
+	.venv-formats/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints.txt
+	.venv-formats/$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  "$$(grep '^$*==' constraints-formats.txt)" tokenizers orjson || echo "not installed: $*"
+	.venv-formats/$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable . pyarrow pytest pytest-timeout pytest-xdist hypothesis
+	touch $@
+
+# Files of the real packages read here, and exports read there: make test-formats FORMATS="datatrove litdata".
+FORMATS ?= megatron-core datatrove datasets
+test-formats: $(FORMATS:%=.venv-formats/%/.dev)
+	for package in $(FORMATS); do .venv-formats/$$package/bin/python -m pytest -rs tests/formats || exit 1; done
 
 .venv-docs/.docs: constraints-docs.txt pyproject.toml
 	$(PYTHON) -m venv .venv-docs
