@@ -7,7 +7,7 @@ each. It does not do: keeping anything; checking what the bytes are; working in 
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -71,19 +71,19 @@ class Objects:
     def head(self, name: str) -> Object:
         """What ``name`` is. Raises ``FarError`` where it is not there."""
         about = self._asked(name, _obstore().head, name)
-        return Object(name, int(about["size"]), about["e_tag"] or "")
+        return Object(name, int(about["size"]), _tag(about))
 
     def names(self, prefix: str = "") -> Iterator[Object]:
         """The objects below ``prefix``, a folder's name, sorted."""
         found = self._asked(prefix, lambda store: [about for some in _obstore().list(store, prefix) for about in some])
-        yield from sorted(Object(about["path"], int(about["size"]), about["e_tag"] or "") for about in found)
+        yield from sorted(Object(about["path"], int(about["size"]), _tag(about)) for about in found)
 
     def read(self, name: str, start: int = 0, stop: int | None = None, *, etag: str = "") -> bytes:
         """Bytes ``[start, stop)`` of ``name``, all of them, of the version ``etag`` where one is named."""
         stop = self.head(name).nbytes if stop is None else stop
         if whole_number("stop", stop, at_least=0) <= whole_number("start", start, at_least=0):
             return b""
-        options: dict[str, Any] = {"range": (start, stop), **({"if_match": etag} if etag else {})}
+        options: dict[str, Any] = {"range": (start, stop), **({"if_match": f'"{etag}"'} if etag else {})}
         got = b""
         for _ in range(2):  # a body that ends early is asked for once more
             got = bytes(self._asked(name, lambda store: _obstore().get(store, name, options=options).bytes()))
@@ -137,6 +137,11 @@ class Objects:
         )
 
 
+def _tag(about: Mapping[str, Any]) -> str:
+    """The tag of a version, without the quotes that only some answers have."""
+    return (about["e_tag"] or "").strip('"')
+
+
 class _Exists(Exception):  # noqa: N818 - not an error: what a conditional write finds
     """The object is there already."""
 
@@ -181,7 +186,8 @@ def _store_of(url: str, patience: float, options: dict[str, Any]) -> Any:
         "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2},
     }
     waits = {"connect_timeout": "5s", "read_timeout": "10s", "timeout": "180s"}
-    given = {"allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"}  # which client options would hide
+    allowed = [os.environ.get(f"{name}_ALLOW_HTTP", "").lower() for name in ("AWS", "AZURE", "GOOGLE")]
+    given = {"allow_http": "true" in allowed}  # which client options would hide
     client_options = {**waits, **given, **options.pop("client_options", {})}
     try:
         return store.from_url(url, client_options=client_options, retry_config=retry, **options)
