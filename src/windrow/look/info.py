@@ -23,12 +23,7 @@ __all__ = ["print_stores", "print_summary", "store_facts", "store_summary"]
 
 _MOST = 10  # sources, or categories, that are printed
 _AT_A_TIME = 1 << 18  # documents
-_STANDS = {
-    "eos": "at the end of documents",
-    "bos": "at the beginning of documents",
-    "both": "at both ends of documents",
-    "none": "in no document that was looked at",
-}
+_STANDS = {"eos": "ends documents", "bos": "begins documents", "both": "begins and ends them", "none": "does neither"}
 
 
 def store_facts(store: TokenStore) -> dict[str, Any]:
@@ -71,9 +66,8 @@ def _store_lines(fact: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "shards", f"{fact['num_shards']:,}"
     yield "highest id", f"{fact['max_token_id']:,}"
     if is_foreign:
-        eos, name = fact["eos_id"], fact["tokenizer"]
-        yield "eos", "not known" if eos is None else f"{eos}, {_STANDS[fact['boundary']]}"
-        yield "tokenizer", name or "not known: the files do not say"
+        yield "eos", "not known" if fact["eos_id"] is None else f"{fact['eos_id']}, {_STANDS[fact['boundary']]}"
+        yield "tokenizer", fact["tokenizer"] or "not known: the files do not say"
         yield "path", fact["path"]
         return
     tokenizer, policy = fact["tokenizer"], fact["policy"]

@@ -185,10 +185,9 @@ def _dtype(path: Path, name: str, asked: str | None) -> np.dtype[Any]:
 def _dtype_by_size(path: Path, ends: Int64, asked: str | None) -> np.dtype[Any]:
     """That of which as many tokens as ``ends`` say fill the file."""
     nbytes, num_tokens = path.stat().st_size, int(ends[-1]) if len(ends) else 0
-    itemsize = nbytes // max(num_tokens, 1)
-    if itemsize * num_tokens != nbytes or itemsize not in (0, 1, 2, 4, 8):
+    if nbytes not in (2 * num_tokens, 4 * num_tokens):
         raise _wrong(path, "the size", nbytes, f"2 or 4 times {num_tokens}, its tokens")
-    return _dtype(path, {1: "uint8", 4: "uint32", 8: "uint64"}.get(itemsize, "uint16"), asked)
+    return _dtype(path, "uint16" if nbytes == 2 * num_tokens else "uint32", asked)
 
 
 def _rising(path: Path, ends: Int64) -> Int64:

@@ -49,8 +49,8 @@ def open_store(
     if (is_prepared := (place / MANIFEST).is_file()) and any(each is not None for each in asked):
         raise StoreError(f"{place} is a prepared store, which says it all. Leave format, dtype and eos_id out.")
     paths = [] if is_prepared else token_paths(path, asked=any(each is not None for each in asked))
-    store = _of_files(paths, tokenizer, *asked) if paths else _prepared(place, tokenizer)
     given: dict[str, Any] = {"tokenizer": tokenizer, "format": format, "dtype": dtype, "eos_id": eos_id}
+    store = _of_files(paths, **given) if paths else _prepared(place, tokenizer)
     store.path, store.reopen = place, partial(open_store, path, **given)
     return store
 
@@ -63,17 +63,11 @@ def _prepared(folder: Path, tokenizer: str | Tokenizer | None) -> TokenStore:
     return store
 
 
-def _of_files(
-    paths: Sequence[Path],
-    tokenizer: str | Tokenizer | None,
-    format: str | None,
-    dtype: str | None,
-    eos_id: int | None,
-) -> TokenStore:
+def _of_files(paths: Sequence[Path], *, tokenizer: Any, eos_id: int | None, **kind: Any) -> TokenStore:
     if eos_id is None and tokenizer is not None:
         eos_id = load_tokenizer(tokenizer).eos_id
     eos_id = eos_id if eos_id is None else whole_number("eos_id", eos_id, at_least=0)
-    foreign = read_foreign(paths, format, dtype, eos_id)
+    foreign = read_foreign(paths, eos_id=eos_id, **kind)
     known = tokenizer or ("gpt2" if foreign.files[0].tokenizer == "gpt2" else None)
     store = TokenStore(foreign.line, eos_id=foreign.eos_id, tokenizer=known, fingerprint=foreign.fingerprint)
     store.foreign = foreign

@@ -51,31 +51,28 @@ class TokenFile:
         return int(look(self.path, self.dtype, self.offset)["highest"][0])
 
     def content(self, *, anew: bool = False) -> str:
-        """sha256 (hex) of tokens and counts, as it was when they were first read whole, or as it is now."""
-        made: dict[str, Any] = {"make": self._content, "anew": anew}
-        return bytes(kept_of(f"content-v1-{self.offset}", *filter(None, (self.path, self.counts)), **made)["sum"]).hex()
-
-    def _content(self) -> Arrays:
-        content = sha256()
-        for path, offset in ((self.path, self.offset), (self.counts, 0)):
-            for data in _read(path, offset) if path else ():
-                content.update(data)
-        return {"sum": np.frombuffer(content.digest(), np.uint8)}
+        """sha256 (hex) of tokens and counts, as they were when they were first read whole, or as they are now."""
+        parts: list[Any] = [(self.path, self.dtype, self.offset), (self.counts, np.dtype(np.uint8), 0)]
+        return "".join(bytes(look(path, *how, anew=anew)["sum"]).hex() for path, *how in parts if path)
 
 
-def look(path: Path, dtype: np.dtype[Any], offset: int, eos_id: int = -1) -> Arrays:
-    """``highest``, the highest id, and ``places``, where ``eos_id`` stands (n,)."""
+def look(path: Path, dtype: np.dtype[Any], offset: int, eos_id: int | None = None, *, anew: bool = False) -> Arrays:
+    """One pass: ``places``, where ``eos_id`` stands (n,); without one ``highest``, an id, and ``sum``, the sha256."""
 
     def make() -> Arrays:
-        highest, places, first = 0, [np.empty(0, np.int64)], 0
+        highest, places, first, content = 0, [np.empty(0, np.int64)], 0, sha256()
         for data in _read(path, offset):
             tokens: Tokens = np.frombuffer(data, f"<u{dtype.itemsize}")
-            highest = max(highest, int(tokens.max()))
-            places += [np.flatnonzero(tokens == eos_id) + first] * (eos_id >= 0)
+            if eos_id is None:
+                content.update(data)
+                highest = max(highest, int(tokens.max()))
+            else:
+                places.append(np.flatnonzero(tokens == eos_id) + first)
             first += len(tokens)
-        return {"highest": np.array([highest]), "places": np.concatenate(places)}
+        found = {"highest": np.array([highest]), "sum": np.frombuffer(content.digest(), np.uint8)}
+        return found if eos_id is None else {"places": np.concatenate(places)}
 
-    return kept_of(f"tokens-v1-{dtype.str[1:]}-{offset}-{eos_id}", path, make=make)
+    return kept_of(f"tokens-v1-{dtype.str[1:]}-{offset}-{eos_id}", path, make=make, anew=anew)
 
 
 def kept_of(what: str, *files: Path, make: Callable[[], Arrays], anew: bool = False) -> Arrays:
