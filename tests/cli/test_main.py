@@ -27,6 +27,7 @@ COMMANDS = [
     "prepare",
     "info",
     "copy",
+    "export",
     "show",
     "when",
     "trace",

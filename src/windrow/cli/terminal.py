@@ -6,6 +6,7 @@ Cost: importing it imports neither rich nor numpy. It does not do: any command.
 """
 
 import functools
+import logging
 import os
 import sys
 import time
@@ -88,6 +89,9 @@ def command(interrupted: str) -> Callable[[Callable[..., None]], Callable[..., N
     def wrap(body: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(body)
         def run(**given: Any) -> None:
+            progress = logging.getLogger("windrow")  # of a pass over files of other tools
+            progress.setLevel(logging.INFO)
+            progress.handlers = [_Said()]
             try:
                 with warnings.catch_warnings():  # ours as one clean line, without the line of code they came from
                     warnings.showwarning = lambda message, *_, **__: say(f"warning: {in_flags(str(message), run)}")
@@ -106,6 +110,13 @@ def command(interrupted: str) -> Callable[[Callable[..., None]], Callable[..., N
         return run
 
     return wrap
+
+
+class _Said(logging.Handler):
+    """What is logged, as a message."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 def _fail(error: Exception, failed: Callable[..., None]) -> NoReturn:

@@ -120,9 +120,8 @@ class Run:
     @property
     def vocab_size(self) -> int:
         """Every id of the train part is below it."""
-        manifest = self.train.open().manifest
-        assert manifest is not None
-        return int(manifest.tokenizer["vocab_size"])
+        store = self.train.open()
+        return int(store.manifest.tokenizer["vocab_size"]) if store.manifest else store.tokenizer.vocab_size
 
     @property
     def ids(self) -> Int64:
