@@ -70,6 +70,8 @@ def line(output: str, label: str) -> str:
         (["--stride", 64, "--seed", -1], "concat, max_length 256, stride 64, batch_size 4, seed -1"),
         (["--documents", "store"], "concat, max_length 256, stride 128, batch_size 4, seed 0"),
         (["--documents", "epoch"], "concat, max_length 256, stride 128, documents epoch, batch_size 4, seed 0"),
+        (["--phase", "epoch"], "concat, max_length 256, stride 128, phase epoch, batch_size 4, seed 0"),
+        (["--tail", "pad"], "concat, max_length 256, stride 128, tail pad, batch_size 4, seed 0"),
     ],
 )
 def test_the_same_flags_or_none_are_the_same_recipe(
@@ -162,6 +164,8 @@ def test_the_python_that_train_prints_makes_the_loader_of_the_run(corpus: Path, 
         CHOSEN,
         ["--mask-targets", "document_edges", "--dp-world-size", 2],
         ["--policy", "pack", "--max-length", 64, "--batch-size", 1, "--documents", "epoch"],
+        ["--tail", "pad", "--stride", 200],
+        ["--phase", "epoch", "--documents", "epoch", "--max-length", 64],
         *(["--policy", policy, "--max-length", 64, "--batch-size", 1] for policy in ("concat", "pad", "pack", "bos")),
     ],
 )
@@ -173,6 +177,17 @@ def test_the_python_that_plan_prints_makes_the_loader_of_the_plan(corpus: Path, 
     assert json.loads(json.dumps(plan(loader).to_json())) == said
     sizes = f"batch_size {loader.batch_size}, seed {loader.seed}"
     assert sizes in line(done.stdout, "recipe")
+
+
+def test_plan_compares_policies_with_the_tail_and_phase_of_concat_alone(corpus: Path) -> None:
+    for flags in (["--tail", "pad"], ["--phase", "epoch"]):
+        plans = json.loads(asked("plan", corpus, "--max-length", 64, "--batch-size", 1, *flags, "--json").stdout)[
+            "policies"
+        ]
+        assert all(isinstance(made, dict) for made in plans.values())
+        done = asked("plan", corpus, "--policy", "pack", *flags)
+        assert done.exit_code == 1
+        assert "takes none of them" in done.output
 
 
 def test_plan_suggests_other_sizes_and_plans_the_recipe_in_force(corpus: Path) -> None:

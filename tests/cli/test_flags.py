@@ -132,9 +132,9 @@ def test_the_choices_of_the_flags_are_those_of_the_library() -> None:
     assert choices_of(options.LiteralEos.__origin__) == choices_of(of_prepare["literal_eos"])
     assert choices_of(options.OnError.__origin__) == choices_of(of_prepare["on_error"])
     assert choices_of(options.Policy.__origin__) == set(POLICIES)
-    assert choices_of(get_type_hints(options.Sizes)["documents"]) == choices_of(
-        get_type_hints(Windows.__init__)["documents"]
-    )
+    here, there = get_type_hints(options.Sizes), get_type_hints(Windows.__init__)
+    for name in ("documents", "phase", "tail"):
+        assert choices_of(here[name]) == {word for word in get_args(there[name]) if isinstance(word, str)}
     assert choices_of(options.MaskTargets.__origin__) == set(MASK_TARGETS)
 
 

@@ -153,8 +153,8 @@ def test_an_evaluation_of_a_mixture_is_that_of_each_of_its_members(tmp_path: Pat
     log = [{"step": 0, "loss": 5.0, "lr": 1.0, "tokens_per_second": 9.0, **row}]
     write_train_page(tmp_path, [*log, {**log[0], "valid_loss/<b>": 1.0}], 2, is_done=True)
     page = (tmp_path / "train.html").read_text(encoding="utf-8")
-    assert f"valid bits per byte of rye: {row['valid_bits_per_byte/rye']:.4f}" in page
-    assert "valid loss of &lt;b&gt;: 1.0000" in page
+    assert f"Valid bits per byte of rye: {row['valid_bits_per_byte/rye']:.4f}" in page
+    assert "Valid loss of &lt;b&gt;: 1.0000" in page
     assert "<b>" not in page
 
 

@@ -29,7 +29,7 @@ _WINDOWS_WORTH_HAVING = 32  # in a text, however small
 class RunSizes:
     """Windows and batches of a run: lengths in tokens, ``batch_size`` in samples; ``stride`` None is half a window.
 
-    ``documents`` is that of ``Windows``.
+    ``documents``, ``phase`` and ``tail`` are those of ``Windows``.
     """
 
     max_length: int = 256
@@ -37,6 +37,8 @@ class RunSizes:
     batch_size: int = 4
     seed: int = 0
     documents: Literal["store", "epoch"] = "store"
+    phase: Literal[0, "epoch"] = 0
+    tail: Literal["drop", "pad"] = "drop"
 
     @property
     def resolved_stride(self) -> int:
@@ -67,7 +69,8 @@ def _loader(store: TokenStore, sizes: RunSizes, policy: str, **options: Any) -> 
     """The stride is concat's alone."""
     stride = sizes.resolved_stride if policy == "concat" else None
     made = cast(Policy, policy)  # a wrong name raises
-    windows = Windows(store, sizes.max_length, stride, policy=made, documents=sizes.documents)
+    rows: dict[str, Any] = {"documents": sizes.documents, "phase": sizes.phase, "tail": sizes.tail}
+    windows = Windows(store, sizes.max_length, stride, policy=made, **rows)
     return Loader(windows, sizes.batch_size, seed=sizes.seed, **options)
 
 
@@ -118,6 +121,9 @@ def _told(recipe: Mapping[str, Any], batch_size: int) -> tuple[str, dict[str, An
     """Policy, lengths of the windows, and what the loader is given; what is usual is not told."""
     (windows,) = recipe["members"].values()
     lengths = {name: windows[name] for name in ("max_length", "stride", "documents") if name in windows}
+    lengths |= {
+        name: windows[name] for name, usual in (("phase", 0), ("tail", "drop")) if windows.get(name, usual) != usual
+    }
     masked = {"mask_targets": recipe["mask_targets"]} if "mask_targets" in recipe else {}
     return windows["policy"], lengths, {"batch_size": batch_size, "seed": recipe["seed"], **masked}
 
@@ -205,8 +211,9 @@ def plans_by_policy(
     """
     found = dict[str, Plan | str]()
     for policy in POLICIES:
+        here = sizes if policy == "concat" else replace(sizes, phase=0, tail="drop")
         try:
-            found[policy] = known.get(policy) or plan(_loader(store, sizes, policy, **options), **until)
+            found[policy] = known.get(policy) or plan(_loader(store, here, policy, **options), **until)
         except ValueError as error:  # too few tokens, or a choice that this policy does not take
             found[policy] = str(error)
     return found

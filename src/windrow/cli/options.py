@@ -126,6 +126,10 @@ class Sizes(TypedDict, total=False):
     documents: Annotated[
         Literal["store", "epoch"], batches("Neighbours: as stored, or fresh each epoch.", None, "store")
     ]
+    phase: Annotated[
+        Literal["epoch"], batches("Where windows begin: elsewhere in each epoch.", None, "the first token")
+    ]
+    tail: Annotated[Literal["drop", "pad"], batches("Too few tokens for a window at the end.", None, "drop")]
 
 
 class Drawing(TypedDict, total=False):

@@ -195,7 +195,8 @@ def open_run(path: str | Path) -> Run:
             raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
         require_shape(content, {"stores": dict, "settings": dict, "state": dict, "sizes": {"dp_world_size": int}})
         parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
-        found = {"documents": "store", "vocabulary": "tokenizer", **content["settings"]}  # older files do not say
+        usual = {"documents": "store", "phase": 0, "tail": "drop", "vocabulary": "tokenizer"}  # older files do not say
+        found = {**usual, **content["settings"]}
         settings = Settings(**{field.name: found[field.name] for field in fields(Settings)})
     except OSError as error:
         raise ResumeError(f"there is no run at {path}: {file} cannot be read ({error.strerror}).") from error

@@ -71,7 +71,8 @@ def _valid_lines(log: Sequence[Row]) -> str:
     parts = []
     for name in names:
         values, unit = [row[name] for row in log if name in row], "bits" if "bits" in name else "nats"
-        label = name.replace("_", " ", 3).replace("/", " of ", 1)
+        kind, _, member = name.partition("/")
+        label = kind.replace("_", " ").capitalize() + (member and f" of {member}")
         parts.append(f"<h2>{safe(label)}: {values[-1]:.4f}</h2>{line(values, label=label, unit=unit)}")
     return "".join(parts)
 
