@@ -334,7 +334,7 @@ def test_a_resume_by_targets_takes_the_whole_numbers_of_the_state() -> None:
 
 def test_other_weights_of_targets_in_the_past_are_refused() -> None:
     state = walk(by_targets({0: {"chat": 1, "web": 1}}), 40).state_dict()
-    with pytest.raises(ResumeError, match=r"stages\.0\.web: saved 1, here 2"):
+    with pytest.raises(ResumeError, match=r"stages\.0\.web: saved 1.0, here 2.0"):
         by_targets({0: {"chat": 1, "web": 2}}).load_state_dict(state)
     with pytest.raises(ResumeError, match=r"weights: saved 'targets', here 'samples'"):
         Loader(Mixture({"web": (WINDOWS["web"], 1)}, block=BLOCK), 8, seed=5, epochs=None).load_state_dict(state)

@@ -35,7 +35,7 @@ def going_on(recipe: Recipe, state: Mapping[str, Any], excluded: Collection[str]
     counts = _held(saved.counts, known)
     if any(sum(whole_number("samples", n) for n in held.values()) != mixture.block for held in counts.values()):
         raise ValueError(f"its stages do not fill blocks of {mixture.block}")
-    return replace(recipe, data=mixture.going_on(saved.epoch_samples, counts), gone=gone), saved.epoch_samples
+    return replace(recipe, data=mixture.going_on(counts, saved.epoch_samples), gone=gone), saved.epoch_samples
 
 
 def _told(state: Mapping[str, Any]) -> "_Told | None":

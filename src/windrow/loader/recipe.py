@@ -45,7 +45,7 @@ class Recipe:
         block = None if shuffle_block is None else whole_number("shuffle_block", shuffle_block)
         made = cls(data, whole_number("seed", seed, at_least=None), bool(shuffle), block, mask_targets)
         if isinstance(data, Mixture) and data.weights == "targets":
-            return replace(made, data=data.counted(made.targets))
+            return replace(made, data=data.going_on(data.counts_by(made.targets), data.epoch_samples))
         return made
 
     @property

@@ -78,32 +78,41 @@ class Mixture(Fixed):
         if not self.members:
             raise WindrowError("a mixture of no members has nothing to draw from. Give {name: (windows, weight)}.")
         self.max_length: int = self._same_length()
-        self.block: int = _power_of_two(block)
+        self.block: int = whole_number("block", block, at_least=_SMALLEST)
+        if self.block & (self.block - 1) or self.block > _LARGEST:
+            raise WindrowError(
+                f"block is {block}, and it is a power of two from {_SMALLEST} to {_LARGEST}: so many positions hold "
+                f"exact shares. Use block={min(1 << (self.block.bit_length() - 1), _LARGEST)}."
+            )
         later = _mapping(stages or {}, "stages", "{65536: {name: weight}}")
         given = {0: {name: weight for name, (_, weight) in members.items()}, **later}
         positions = sorted(whole_number("the position of a stage", position, at_least=0) for position in given)
-        for position in positions:
-            self._check_weights(position, given[position])
         self.stages: tuple[int, ...] = tuple(positions)
-        self.weights_given: dict[int, dict[str, float]] = {each: dict(given[each]) for each in positions}
+        self.weights_given: dict[int, dict[str, float]] = {each: self._checked(each, given[each]) for each in positions}
         if weights not in ("samples", "targets"):
             raise WindrowError(f'weights is {brief(weights)}, and weights are shares of "samples" or of "targets"')
         self.weights: Literal["samples", "targets"] = weights
-        self.counts: dict[int, dict[str, int]] = self._counts_by({}) if weights == "samples" else {}
-        self.epoch_samples_given: int | None = (
-            None if epoch_samples is None else whole_number("epoch_samples", epoch_samples)
-        )
+        self.counts: dict[int, dict[str, int]] = self.counts_by({}) if weights == "samples" else {}
         total = sum(member.num_samples for member in self.members.values())
-        self.epoch_samples: int = self.epoch_samples_given or total
+        self.epoch_samples: int = whole_number("epoch_samples", total if epoch_samples is None else epoch_samples)
+        self.epoch_samples_given: int | None = None if epoch_samples is None else self.epoch_samples
         self.max_repeats: int | None = None if max_repeats is None else whole_number("max_repeats", max_repeats)
 
-    def counted(self, targets: Mapping[str, float]) -> Self:
-        """This mixture where a sample of each member has so many ``targets``; one that is gone has a full row's."""
-        return self._with(counts=self._counts_by(targets))
+    def going_on(self, counts: Mapping[int, Mapping[str, int]], epoch_samples: int) -> Self:
+        """This mixture with these ``counts`` in blocks of some stages, and such epochs where it was given none."""
+        made = copy(self)
+        made.__dict__.update(counts={**self.counts, **counts}, epoch_samples=self.epoch_samples_given or epoch_samples)
+        return made
 
-    def going_on(self, epoch_samples: int, counts: Mapping[int, Mapping[str, int]]) -> Self:
-        """This mixture with these ``counts`` in stages of the past, and such epochs unless it gives others."""
-        return self._with(counts={**self.counts, **counts}, epoch_samples=self.epoch_samples_given or epoch_samples)
+    def counts_by(self, targets: Mapping[str, float]) -> dict[int, dict[str, int]]:
+        """The samples of each member in the blocks of each stage, where a sample of it has so many ``targets``.
+
+        Without any the weights are shares of samples; of a member that is gone a sample is taken for full.
+        """
+        if none := [name for name, count in targets.items() if not count]:
+            raise WindrowError(f"no target of {none[0]!r} counts, so it has no share of the targets. Leave it out.")
+        each = {name: targets.get(name, self.max_length if targets else 1) for name in self._names}
+        return {position: self._block_counts(weights, each) for position, weights in self.weights_given.items()}
 
     def order(self, *, seed: int, shuffle: bool = True, shuffle_block: int | None = None) -> MixtureOrder:
         """The order of this mixture under ``seed``."""
@@ -147,17 +156,6 @@ class Mixture(Fixed):
             )
         return next(iter(lengths.values()))
 
-    def _with(self, **changed: Any) -> Self:
-        made = copy(self)
-        made.__dict__.update(changed)
-        return made
-
-    def _counts_by(self, targets: Mapping[str, float]) -> dict[int, dict[str, int]]:
-        if none := [name for name, count in targets.items() if not count]:
-            raise WindrowError(f"no target of {none[0]!r} counts, so it has no share of the targets. Leave it out.")
-        full = {name: targets.get(name, self.max_length if targets else 1) for name in self._names}
-        return {position: self._block_counts(weights, full) for position, weights in self.weights_given.items()}
-
     def _block_counts(self, weights: Mapping[str, float], targets: Mapping[str, float]) -> dict[str, int]:
         ordered = [weights[name] / targets[name] for name in sorted(weights)]
         counts = dict(zip(sorted(weights), _counts(ordered, self.block), strict=True))
@@ -173,7 +171,7 @@ class Mixture(Fixed):
             )
         return counts
 
-    def _check_weights(self, position: int, weights: Mapping[str, float]) -> None:
+    def _checked(self, position: int, weights: Mapping[str, float]) -> dict[str, float]:
         at = f"stage {position}: " if position else ""
         if position % self.block:
             before, divides = position // self.block * self.block, position & -position
@@ -193,6 +191,7 @@ class Mixture(Fixed):
                 f"{at}weights are {bad or dict(weights)}, and they are shares: finite, 0 or more, not all 0. For equal "
                 "shares give every member 1."
             )
+        return {name: float(weight) for name, weight in weights.items()}
 
 
 def _counts(weights: Sequence[float], block: int) -> list[int]:
@@ -204,17 +203,6 @@ def _counts(weights: Sequence[float], block: int) -> list[int]:
     for i in by_remainder[: block - sum(counts)]:
         counts[i] += 1
     return counts
-
-
-def _power_of_two(block: object) -> int:
-    """``block``, or the ``ValueError`` that says which blocks there are."""
-    size = whole_number("block", block, at_least=_SMALLEST)
-    if size & (size - 1) or size > _LARGEST:
-        raise WindrowError(
-            f"block is {size}, and it is a power of two from {_SMALLEST} to {_LARGEST}: so many positions hold exact "
-            f"shares. Use block={min(1 << (size.bit_length() - 1), _LARGEST)}."
-        )
-    return size
 
 
 def _require_members(members: object) -> None:
