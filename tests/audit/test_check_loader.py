@@ -93,7 +93,7 @@ def test_an_order_as_stored_and_tokens_in_memory_are_certified_as_far_as_they_ca
     assert made.ok
     assert reasons["each epoch has an order of its own"] == "nothing is shuffled, as asked for"
     assert reasons["files are those that were written"] == "tokens in memory have no manifest to compare with"
-    with pytest.raises(StoreError, match="without a tokenizer"):
+    with pytest.raises(StoreError, match="what these ids mean"):
         certify_loader(Loader(Windows(TokenStore.from_ids([1, 2, 3]), 2), 1))
 
 

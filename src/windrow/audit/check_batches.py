@@ -120,9 +120,13 @@ def reshuffled(subject: Subject) -> str:
             continue
         first, second = np.argsort(positions)
         if np.array_equal(first, second):
-            raise Failed(f"{_of(name)}{len(windows)} samples of epoch 1 are those of epoch 0, in the same order")
+            raise Failed(
+                f"{name or 'train'}: {len(windows)} samples of epoch 1 are those of epoch 0, in the same order"
+            )
         if np.array_equal(first, windows):
-            raise Failed(f"{_of(name)}{len(windows)} samples come in the order of the text: nothing is shuffled")
+            raise Failed(
+                f"{name or 'train'}: {len(windows)} samples come in the order of the text: nothing is shuffled"
+            )
         same, num = same + int(np.count_nonzero(first == second)), num + len(windows)
     if not num:
         raise NotApplicable(f"{counted(loader.epoch_samples, 'sample')} an epoch are too few to tell")
@@ -226,7 +230,7 @@ def neighbours(subject: Subject) -> str:
         advice = advice or (bool(kept) and windows.document_order == "store")
         seen = f"of {counted(len(kept), 'pair')} of documents side by side in epoch 0, {sum(kept)} are so in epoch 1"
         if windows.document_order == "epoch" and sum(kept) > len(kept) / 2 and len(sampled) >= _ENOUGH:
-            raise Failed(f"{_of(name)}{seen}, and they were to change")
+            raise Failed(f"{name or 'train'}: {seen}, and they were to change")
     if not num:
         raise NotApplicable("no window holds the end of a document and the next one")
     seen = f"of {counted(num, 'pair')} of documents side by side in epoch 0, {stay} are so in epoch 1"
@@ -237,12 +241,10 @@ def neighbours(subject: Subject) -> str:
 
 def _sampled(windows: Windows) -> list[int]:
     """Documents from everywhere; of rows in which pieces of one length change places, those with many of theirs."""
-    num, length = windows.store.num_documents, windows.max_length + 1
-    documents = np.arange(num)
-    if windows.policy == "pack":
-        starts, ends = document_bounds(windows.store)
-        counts = np.bincount(np.minimum(ends - starts, length + 1))
-        documents = np.flatnonzero((counts[np.minimum(ends - starts, length + 1)] >= 8) & (ends - starts <= length))
+    starts, ends = document_bounds(windows.store)
+    lengths = np.minimum(ends - starts, windows.max_length + 2)
+    many = (np.bincount(lengths)[lengths] >= 8) & (lengths < windows.max_length + 2)
+    documents = np.flatnonzero(many | (windows.policy != "pack"))
     places = np.linspace(0, len(documents) - 1, min(len(documents), _SAMPLED)).astype(np.int64)
     return list(map(int, documents[places]))
 
@@ -280,8 +282,3 @@ def _some_steps(loader: Loader) -> list[int]:
     """The first, one in the middle, the last, and the first that each member is in."""
     firsts = (loader.places_of([0], 0, member=name)[0].step for name in loader.members)
     return sorted({0, len(loader) // 2, len(loader) - 1} | {step for step in firsts if step is not None})
-
-
-def _of(member: str) -> str:
-    """The name of a mixture's member, before what is said of it."""
-    return f"{member}: " if member else ""

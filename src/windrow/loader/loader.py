@@ -90,6 +90,7 @@ class Loader(Fixed):
         mask_targets: MaskTargets | None = None,
     ) -> None:
         self._recipe = Recipe.of(data, seed, shuffle, shuffle_block, mask_targets)
+        self.data: Mixture | InTurn = self._recipe.data
         self.seed: int = self._recipe.seed
         self.shuffle: bool = self._recipe.shuffle
         self.shuffle_block: int | None = self._recipe.shuffle_block
@@ -234,11 +235,6 @@ class Loader(Fixed):
         return StepSource(self.__getitem__, num_steps)
 
     # -- where we are ----------------------------------------------------------------------------------------------
-
-    @property
-    def data(self) -> Mixture | InTurn:
-        """What is drawn from, as ``Loader`` takes it; windows are there by the name ``""``."""
-        return self._recipe.data
 
     @property
     def members(self) -> Mapping[str, Windows]:

@@ -25,6 +25,9 @@ from windrow.tokens.patterns import pattern_of
 from windrow.tokens.protocol import EOT
 
 EOS_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
+_SEEN = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))  # they stand for themselves in byte-level tokens
+_HIDDEN = [byte for byte in range(256) if byte not in _SEEN]
+_ALPHABET = {chr(byte): byte for byte in _SEEN} | {chr(256 + place): byte for place, byte in enumerate(_HIDDEN)}
 _UNUSUAL = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")  # of a byte-level model
 
 
@@ -119,16 +122,8 @@ class HuggingFace(Engine):
         return {token: name.encode() if name in literal else of(name) for name, token in table.items()}
 
 
-@functools.cache
-def _alphabet() -> dict[str, int]:
-    """The character that stands for each byte in a byte-level vocabulary: itself where it can be seen."""
-    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in seen]
-    return {chr(byte): byte for byte in seen} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
 def _byte_level(name: str) -> bytes:
-    return bytes(map(_alphabet().__getitem__, name)) if _alphabet().keys() >= {*name} else name.encode()
+    return bytes(map(_ALPHABET.__getitem__, name)) if _ALPHABET.keys() >= {*name} else name.encode()
 
 
 def _metaspace(name: str) -> bytes:
