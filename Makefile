@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
 .PHONY: demo test test-formats lint types dist lock docs site clean
-.PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers bench-scale
+.PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers bench-scale bench-formats
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -67,6 +67,11 @@ bench-fresh-documents: $(VENV)/.dev
 # Figures of docs/scale.md: processor time, memory and bytes read of each path, over sizes a thousand times apart.
 bench-scale: $(VENV)/.dev
 	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/render.py
+
+# Figures of docs/formats.md: gathers from each mapped format, and opening ten million documents.
+bench-formats: $(VENV)/.dev
+	$(BIN)/python bench/formats.py
 	$(BIN)/python bench/render.py
 
 # The table of docs/trainers.md: windrow in real trainers, stopped and resumed, every combination.

@@ -317,6 +317,23 @@ def scale_paper(results: dict[str, Any]) -> str:
     return table(["stage", "measured", "20 TB"], rows, left=2)
 
 
+def formats(results: dict[str, Any]) -> str:
+    gathers, openings = results["gather_microseconds"], results["opening_seconds"]
+    rows = [
+        [name, f"{each:.1f}", f"{gathers['windrow'] / each:.2f}", *(f"{s:.2f}" for s in openings.get(name, ()))]
+        for name, each in gathers.items()
+    ]
+    head = [
+        "",
+        "a gather of 16 rows, us",
+        "of windrow's speed",
+        "opening 10 000 000 documents, s",
+        "opening them again, s",
+    ]
+    filled = [[*row, *["-"] * (len(head) - len(row))] for row in rows]
+    return f"{results['machine']}; medians of {results['rounds']} rounds in turns:\n\n{table(head, filled)}"
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "order-quality": ("order_quality.json", order_quality),
     "order-cost": ("order.json", order_cost),
@@ -335,6 +352,7 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "scale-prepare": ("scale.json", scale_prepare),
     "scale-paper": ("scale.json", scale_paper),
     "trainers-proven": ("trainers.json", trainers_proven),
+    "formats": ("formats.json", formats),
     "loaders-long": ("loaders.json", loaders_long),
 }
 
