@@ -50,9 +50,9 @@ def write_llmc(path: Path, tokens: Sequence[int], magic: int = 20240520) -> Path
 
 def write_datatrove(path: Path, docs: Documents, dtype: str = "uint16", loss: Sequence[int] | None = None) -> Path:
     flat(docs, dtype).tofile(path)
-    ends = np.cumsum([len(each) for each in docs]).tolist()
+    ends = [sum(map(len, docs[: n + 1])) for n in range(len(docs))]
     Path(f"{path}.index").write_bytes(struct.pack(f"<{len(ends)}Q", *ends))
-    Path(f"{path}.metadata").write_text(f"gpt2|{np.dtype(dtype).itemsize}\n{ends[-1]}\n1.23 kT")
+    Path(f"{path}.metadata").write_text(f"gpt2|{np.dtype(dtype).itemsize}\n{sum(map(len, docs))}\n1.23 kT")
     if loss is not None:
         Path(f"{path}.loss").write_bytes(bytes(loss))
     return path

@@ -83,6 +83,21 @@ def test_documents_are_found_by_eos_however_shards_are_cut(docs: Any, data: st.D
     assert found == [tokens[a:b] for a, b in pairwise(edges)]
 
 
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_files_without_tokens_are_no_part_of_the_store(tmp_path: Path, where: int) -> None:
+    docs = documents(10, "uint32")
+    parts = [docs[:4], docs[4:]]
+    parts.insert(where, [])
+    for number, part in enumerate(parts):
+        write_datatrove(tmp_path / f"{number}.ds", part, "uint32")
+        write_llmc(tmp_path / f"{number}.bin", [0, *flat(part, "uint32").tolist()][: 9 * len(part)], 20240801)
+    assert_holds(open_store(f"{tmp_path}/*.ds"), docs, "uint32")
+    store = open_store(f"{tmp_path}/*.bin", eos_id=0)
+    assert store.num_tokens == 90
+    assert store.document_lengths.min() > 0
+    assert store.document_lengths.sum() == 90
+
+
 @pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32"])
 def test_tokens_without_a_header_open_by_what_is_said_of_them(tmp_path: Path, dtype: str) -> None:
     docs = documents(dtype=dtype)

@@ -99,15 +99,16 @@ def token_paths(path: Any, *, asked: bool) -> list[Path]:
 
 def read_foreign(paths: Sequence[Path], format: str | None, dtype: str | None, eos_id: int | None) -> Foreign:
     """The files at ``paths`` as one line. Raises ``StoreError`` for those that are damaged, or do not go together."""
-    found = [(name, file, file.tokens()) for name, file in (recognised(path, format, dtype, eos_id) for path in paths)]
+    known = (recognised(path, format, dtype, eos_id) for path in paths)
+    found = [(name, file, tokens) for name, file in known if len(tokens := file.tokens())]
+    if not found:
+        raise StoreError(f"{paths[0]} holds no tokens, and there would be nothing to read.")
     kinds = [(name, file.dtype.name, "with a loss" if file.counts else "without a loss") for name, file, _ in found]
     if other := next((kind for kind in kinds if kind != kinds[0]), None):
         raise StoreError(
             f"{len(paths)} files from {paths[0]} on are of two kinds: {', '.join(kinds[0])}; and {', '.join(other)}. "
             "Open those of each kind by themselves; a Mixture joins them."
         )
-    if not any(len(tokens) for *_, tokens in found):
-        raise StoreError(f"{paths[0]} holds no tokens, and there would be nothing to read.")
     files = [file for _, file, _ in found]
     line = _line(files, [narrow(tokens, files[0].eos_id) for *_, tokens in found])
     return Foreign(found[0][0], files, line, files[0].eos_id)
