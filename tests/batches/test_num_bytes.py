@@ -106,7 +106,7 @@ def test_a_tokenizer_that_does_not_tell_its_bytes_is_named_when_the_loader_is_ma
     words = TokenStore.from_ids([1, 2, 3, 4], tokenizer=Words())
     with pytest.raises(TokenizerError, match="'Words' does not say which bytes an id stands for"):
         Loader(Windows(words, 2), 1, outputs=("num_bytes",))
-    with pytest.raises(StoreError, match="what these ids mean"):
+    with pytest.raises(StoreError, match="nothing says what these ids mean"):
         Loader(Windows(TokenStore.from_ids([1, 2, 3]), 2), 1, outputs=("num_bytes",))
     others = {name: (Windows(TokenStore.from_ids([1, 2, 3], tokenizer=name), 2), 1) for name in ("gpt2", "bytes")}
     with pytest.raises(ValueError, match="made by 2 tokenizers"):

@@ -251,7 +251,7 @@ def test_a_raw_token_file_is_what_numpy_reads(tmp_path: Path) -> None:
 
 
 def test_decoding_ids_of_no_known_tokenizer_raises() -> None:
-    with pytest.raises(StoreError, match="without a tokenizer"):
+    with pytest.raises(StoreError, match="nothing says what these ids mean"):
         TokenStore.from_ids([1]).decode()
 
 
