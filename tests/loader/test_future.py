@@ -366,6 +366,7 @@ def test_a_member_that_is_gone_keeps_its_whole_numbers_of_shares_of_targets() ->
             "epoch_samples: saved 'nothing'",
         ),
         ("recipe", {"mixture": {"block": [], "stages": {}, "epoch_samples": 5}}, r"mixture\.block: saved \[\]"),
+        ("recipe", {"mixture": {"block": 256, "stages": {}, "epoch_samples": 5, "targets": [1]}}, "targets: saved"),
         ("recipe", {"members": []}, r"members: saved \[\]"),
         ("recipe", {"members": {}}, r"members\.code: saved 'nothing'"),
         ("data", {"web": None}, r"members\.web\.data: saved None"),

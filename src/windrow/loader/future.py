@@ -63,7 +63,8 @@ _Stages = dict[int, dict[str, Any]]  # position -> weights, or samples in a bloc
 
 
 def _positive(stages: Any) -> _Stages:
-    require_shape([stages, *stages.values()], [dict], "stages")
+    require_shape(stages, dict, "stages")
+    require_shape([*stages.values()], [dict], "stages")
     return {int(start): {n: count for n, count in counts.items() if count} for start, counts in stages.items()}
 
 
@@ -91,7 +92,7 @@ def _check_past(saved: _Told, here: _Told, position: int, excluded: Collection[s
         | {"members": {name: side.members.get(name, _MISSING) for name in compared}}
         for side, counts in ((saved, before), (here, now))
     ]
-    if found := [*_differences(sides[0], sides[1])]:
+    if lines := [*_differences(sides[0], sides[1])]:
         parts = [0] * (saved.rest != here.rest) + changed
         parts += [drawn[name] for name in compared if saved.members.get(name) != here.members[name]]
         remedy = (
@@ -99,7 +100,7 @@ def _check_past(saved: _Told, here: _Told, position: int, excluded: Collection[s
             "otherwise: stages on the edges of blocks, other members; one that is gone is given as (None, weight). "
             "Either build the mixture as it was before, or start a new run."
         )
-        raise _refused("mixture", [_line(*each) for each in found], remedy)
+        raise _refused("mixture", lines, remedy)
     return drawn
 
 
@@ -121,7 +122,7 @@ def _check_same(what: str, saved: str, here: str, remedy: str) -> None:
     if saved == here:
         return
     try:
-        lines = [_line(*each) for each in _differences(read_json(saved, dict), json.loads(here))]
+        lines = [*_differences(read_json(saved, dict), json.loads(here))]
     except ValueError:
         lines = [f"  the saved {what} is no JSON: {brief(saved)}"]
     raise _refused(what, lines, f"Either {remedy}, or start a new run. Only a Mixture may go on otherwise.")
@@ -135,15 +136,12 @@ def _refused(what: str, lines: Sequence[str], remedy: str) -> ResumeError:
 _MISSING = "nothing"
 
 
-def _line(path: str, saved: Any, here: Any) -> str:
-    return f"  {path}: saved {brief(saved)}, here {brief(here)}"
-
-
-def _differences(saved: Any, here: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _differences(saved: Any, here: Any, path: str = "") -> Iterator[str]:
+    """A line for each field that is not the same, with both values."""
     if isinstance(saved, dict) and isinstance(here, dict):
         for name in sorted({*saved, *here}):
             step = name or '""'
             inner = f"{path}.{step}" if path else step
             yield from _differences(saved.get(name, _MISSING), here.get(name, _MISSING), inner)
     elif saved != here or type(saved) is not type(here):
-        yield path, saved, here
+        yield f"  {path}: saved {brief(saved)}, here {brief(here)}"

@@ -49,11 +49,10 @@ def read_state(state: Mapping[str, Any], recipe: Recipe) -> tuple[int, Segments,
         segments = Segments.from_json(state["segments"], epoch_samples)
         if segments.parts[-1][0] > state["position"]:
             raise ValueError(f"position {state['position']} lies before the last stretch, {segments.parts[-1]}")
-        for one in excluded:
-            if one.member not in {*recipe.members, *recipe.gone}:
+        for one in (one for one in excluded if one.member not in recipe.gone):
+            if one.member not in recipe.members:
                 raise ValueError(f"the excluded member {brief(one.member)} is not there")
-            if one.member in recipe.members:
-                one.require_there(recipe.members[one.member])
+            one.require_there(recipe.members[one.member])
     except ResumeError:
         raise
     except (ValueError, TypeError) as error:
