@@ -133,7 +133,11 @@ def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Pl
         dp_world_size=sizes.dp_world_size,
         rows_without_data=passes * (-epoch_samples % sizes.global_batch) if fills_up else 0,
         members=members,
-        stages={start: sizes.between(0, start) for start in loader.stages if start < stop and len(loader.stages) > 1},
+        stages={
+            start: sizes.between(0, start)
+            for start in loader.data.stages
+            if start < stop and len(loader.data.stages) > 1
+        },
     )
     assert sum(member.num_rows for member in members.values()) == stop - len(dropped)
     return made

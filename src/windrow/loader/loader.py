@@ -114,9 +114,7 @@ class Loader(Fixed):
         self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
         self._stream = Stream(self._recipe, self._maker, self.samples, sizes, (dp_rank, dp_world_size))
         if isinstance(data, Mixture):
-            data.check_repeats(
-                dict(zip(self.members, self.samples.order.samples_before(self.epoch_samples), strict=True))
-            )
+            data.check_repeats(self.samples.order.samples_before(self.epoch_samples))
 
     @classmethod
     def evaluation(
@@ -275,17 +273,6 @@ class Loader(Fixed):
     def epoch_samples(self) -> int:
         """Samples in an epoch, over all ranks."""
         return self.sizes.epoch_samples
-
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """The positions at which the stages of a mixture begin, 0 first; 0 alone where there is but one."""
-        return self._recipe.data.stages
-
-    def stages_of(self, positions: ArrayLike) -> Int64:
-        """Where the stage began that each of ``positions`` (B,) is in: (B,); -1 where there is but one."""
-        starts = np.array(self.stages)
-        which = np.searchsorted(starts, positions, side="right") - 1
-        return starts[which] if len(starts) > 1 else np.full_like(which, -1)
 
     @property
     def num_dropped(self) -> int:

@@ -21,6 +21,7 @@ from windrow.shown import safe
 from windrow.store.origins import Origin, Origins
 from windrow.tokens.protocol import Tokenizer
 from windrow.tokens.tokenizer import load_tokenizer
+from windrow.windows.mixture import stages_of
 from windrow.windows.windows import Windows
 
 __all__ = ["Explanation", "Row", "explain", "row_facts", "rows_of", "stage_of", "tokenizer_of"]
@@ -93,7 +94,7 @@ def _row(loader: Loader, number: int, sample: Sample, inputs: list[int], targets
     documents = spans.documents(windows.store, width)[0, :-1]
     positions = np.where(documents < 0, -1, places - windows.store.document_ends(documents - 1))
     named = origins.of(np.unique(documents[documents >= 0]).tolist())
-    stage = int(loader.stages_of(sample.position))
+    stage = int(stages_of(loader.data, sample.position))
     about = (documents.tolist(), positions.tolist(), sample.position, named, stage)
     return Row(number, sample.member, sample.window, sample.epoch, int(places[0]), inputs, targets, *about)
 

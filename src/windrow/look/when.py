@@ -20,6 +20,7 @@ from windrow.shown import counted, table, visible
 from windrow.store.origins import Origins
 from windrow.store.search import find_text
 from windrow.store.store import TokenStore
+from windrow.windows.mixture import stages_of
 from windrow.windows.spans import num_counting
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _rows_in(loader: Loader, name: str, epoch: int, span: tuple[int, int]) -> In
     place = in_row + first - spans.starts
     targets = num_counting(windows.store, np.maximum(first, spans.starts + spans.context), stop)
     places = places[:, spans.row]
-    held = [np.full_like(first, epoch), ids[spans.row], first, stop, place, targets, loader.stages_of(places[0])]
+    held = [np.full_like(first, epoch), ids[spans.row], first, stop, place, targets, stages_of(loader.data, places[0])]
     rows: Int64 = np.stack([*places, *held], axis=1)[first < stop]  # (n, 11)
     return rows
 

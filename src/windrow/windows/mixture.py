@@ -10,12 +10,16 @@ from copy import copy
 from numbers import Real
 from typing import Any, Literal, Self
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from windrow.arrays import Int64
 from windrow.errors import Fixed, WindrowError, brief, whole_number
 from windrow.order.mixture_order import BLOCK, MixtureOrder
 from windrow.order.order import PlainOrder
 from windrow.windows.windows import Windows
 
-__all__ = ["InTurn", "Mixture"]
+__all__ = ["InTurn", "Mixture", "stages_of"]
 
 _SMALLEST, _LARGEST = 256, 1 << 20  # blocks: of 256 a step costs more, of 2**20 a table takes 25 MB
 
@@ -39,6 +43,12 @@ class InTurn(Fixed):
     def recipe(self) -> dict[str, Any] | None:
         """The part of the recipe that their turn fixes: their names in order, or None for a plain loader."""
         return {"in_turn": list(self.members)} if list(self.members) != [""] else None
+
+
+def stages_of(data: "InTurn | Mixture", positions: ArrayLike) -> Int64:
+    """Where the stage began that each of ``positions`` (B,) is in: (B,); -1 where ``data`` has but one."""
+    which = np.searchsorted(data.stages, positions, side="right") - 1
+    return np.array(data.stages)[which] if len(data.stages) > 1 else np.full_like(which, -1)
 
 
 class Mixture(Fixed):
@@ -136,10 +146,10 @@ class Mixture(Fixed):
         fixed = {"block": self.block, "stages": stages, "epoch_samples": self.epoch_samples}
         return fixed | ({"targets": given} if self.weights == "targets" else {})
 
-    def check_repeats(self, samples: Mapping[str, int]) -> None:
-        """Raise ``WindrowError`` when so many ``samples`` of a member are more epochs of its own than may be."""
-        for name, count in samples.items():
-            num = self.members[name].num_samples
+    def check_repeats(self, samples: Sequence[int]) -> None:
+        """Raise ``WindrowError`` when so many ``samples`` of each member are more epochs of its own than may be."""
+        for (name, member), count in zip(self.members.items(), samples, strict=True):
+            num = member.num_samples
             if self.max_repeats is not None and count > self.max_repeats * num:
                 raise WindrowError(
                     f"an epoch of the mixture draws {count} samples from {name!r}, {count / num:.2f} times its {num}, "
