@@ -3,19 +3,24 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from windrow import TokenStore, prepare
+from windrow import Loader, TokenStore, Windows, prepare
 from windrow.audit.bench import as_lines, measure, verdict
-from windrow.audit.sizes import RunSizes
 from windrow.errors import NotEnoughTokensError
 
 
+def made(num_tokens: int) -> Callable[[int], Loader]:
+    """What makes the loader of a store of so many tokens, with a seed."""
+    return lambda seed: Loader(Windows(TokenStore.from_ids(np.arange(num_tokens)), 64, 32), 8, seed=seed)
+
+
 def test_the_figures_hang_together() -> None:
-    figures = measure(TokenStore.from_ids(np.arange(60_000)), RunSizes(64, 32, 8), seconds=0.3)
+    figures = measure(made(60_000), seconds=0.3)
     assert figures["num_windows"] == (60_000 - 64 - 1) // 32 + 1
     assert figures["step_nbytes"] == 2 * 8 * 64 * 8
     assert figures["step_seconds"] * figures["tokens_per_second"] == pytest.approx(8 * 64)
@@ -32,7 +37,7 @@ def test_the_verdict_names_a_slow_disk() -> None:
 
 def test_a_store_too_short_raises() -> None:
     with pytest.raises(NotEnoughTokensError):
-        measure(TokenStore.from_ids(np.arange(10)), RunSizes(64, None, 8))
+        measure(made(10))
 
 
 def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_run_json_that_says_no_order_of_documents_is_a_run_in_that_of_the_stor
     assert asked("train", corpus, "--max-length", 20).exit_code == 0
     file = Path("run", "run.json")
     content = json.loads(file.read_text())
-    assert content["settings"].pop("documents") == "store"
+    content.pop("documents", "store")
     file.write_text(json.dumps(content))
     assert open_run("run").settings.documents == "store"
     assert invoke("train", "--out", "run", "--resume", "--steps", 2).exit_code == 0
@@ -148,7 +148,7 @@ def test_the_python_that_train_prints_makes_the_loader_of_the_run(corpus: Path, 
     loader = made_by(line(asked("train", corpus, *flags).stderr, "in Python"), corpus / "train")
     saved = json.loads(Path("run", "run.json").read_text())
     assert json.loads(loader.recipe) == saved["recipe"]
-    assert loader.batch_size == saved["sizes"]["batch_size"]
+    assert loader.batch_size == saved["batch_size"]
     assert line(asked("plan", "--run", "run").stdout, "in Python") == line(
         invoke("train", "--out", "run", "--resume").stderr, "in Python"
     )
@@ -217,12 +217,11 @@ def test_check_of_a_run_certifies_its_train_and_its_valid_part(split: list[objec
     done = asked("check", "--run", "run", "--verbose")
     assert done.exit_code == 0, done.output
     run = open_run("run")
-    assert run.valid is not None
-    for name, part in (("train", run.train), ("valid", run.valid)):
-        assert f"{name} of the run: {part.path}, {part.open().num_tokens:,} tokens" in done.stdout
+    for name, part in (("train", run.train), ("valid", run.valid[""])):
+        assert f"{name} of the run: {part.path}, {part.num_tokens:,} tokens" in done.stdout
     assert re.search(r"none of \d+ documents? of valid is among \d+ of train", done.stdout)
     said = json.loads(asked("check", "--run", "run", "--json").stdout)
-    assert (said["num_tokens"], said["fingerprint"]) == (run.train.open().num_tokens, run.train.open().fingerprint)
+    assert (said["num_tokens"], said["fingerprint"]) == (run.train.num_tokens, run.train.fingerprint)
 
 
 def test_check_of_a_run_finds_a_fault_in_its_valid_part(corpus: Path) -> None:

@@ -419,7 +419,7 @@ def test_train_on_a_text_then_resume_to_more_steps(tmp_path: Path, text: Path) -
     more = invoke("train", "--out", run, "--resume", "--text", text, "--steps", 5)
     assert more.exit_code == 0, more.output
     assert len((run / "log.jsonl").read_text().splitlines()) == 5
-    assert json.loads((run / "run.json").read_text())["settings"]["steps"] == 5
+    assert json.loads((run / "run.json").read_text())["training"]["steps"] == 5
 
 
 CHANGED = {

@@ -109,7 +109,7 @@ def test_windrow_train_goes_on_exactly_after_a_signal_to_one_rank(number: int, a
     assert done.returncode == 0, done.stderr
     assert min(after) == (6 if number == SIGTERM else 4)
     assert_is_stream(Windows(open_store("run/data/train"), 16, 8), 0, before, after)
-    assert open_run("run").dp_world_size == int(then[0])
+    assert open_run("run").file.dp_world_size == int(then[0])
     if then == "2 ranks":
         run_noted(2, "windrow", *new, "--out", "whole")
         saved, whole = (torch.load(f"{name}/checkpoint.pt", weights_only=True) for name in ("run", "whole"))

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from windrow.errors import ResumeError, StoreError
-from windrow.training.run import RUN, Run, Settings, StorePart, open_run, run_of_text, start_run
+from windrow.runs.run_file import RUN
+from windrow.training.run import Run, Settings, open_run, run_of_store, run_of_text, start_run
 from windrow.training.sample import sample, trained
 from windrow.training.trainer import CHECKPOINT, Trainer, train
 
@@ -57,7 +58,7 @@ def test_only_bytes_of_the_text_are_drawn_by_a_model_that_likes_all_alike_and_on
 @pytest.mark.parametrize("tokenizer", ["bytes", "gpt2"])
 def test_a_character_of_several_tokens_comes_out_when_its_last_one_is_drawn(tmp_path: Path, tokenizer: str) -> None:
     trainer = Trainer(run_over(tmp_path / "run", tokenizer=tokenizer))
-    ids = [*trainer.run.train.open().tokenizer.encode("a🐐干b"), 0]
+    ids = [*trainer.run.train.tokenizer.encode("a🐐干b"), 0]
     drawn = iter(ids)
 
     def generate(row: torch.Tensor, *_: object) -> torch.Tensor:
@@ -80,7 +81,7 @@ def test_a_sample_ends_with_the_end_of_the_text(finished: Path) -> None:
 
 def test_the_likeliest_tokens_are_those_of_greedy_generation(finished: Path) -> None:
     trainer = trained(finished)
-    held = set(trainer.run.train.open().tokens().tolist())
+    held = set(trainer.run.train.tokens().tolist())
     ids = [*b"hay"]
     with torch.no_grad():
         for _ in range(12):
@@ -155,10 +156,10 @@ def test_ids_are_looked_for_in_a_text_of_several_blocks(finished: Path, monkeypa
 
 def test_a_run_over_one_side_of_a_store_draws_what_that_side_holds(finished: Path) -> None:
     run = open_run(finished)
-    other = replace(run, train=StorePart(run.train.path, 0.95), valid=None)  # its first lines
+    other = run_of_store(run.train.path, finished, run.settings, valid_fraction=0.95)  # its first lines
     trainer = Trainer(other)
     torch.nn.init.zeros_(trainer.model.embedding.token.weight)
-    held = set(other.train.open().tokens().tolist())
+    held = set(other.train.tokens().tolist())
     made = "".join([*sample(trainer, length=200, top_k=257)][1:])
     assert set(made.encode()) <= held
 
@@ -171,7 +172,7 @@ def test_a_model_of_the_texts_vocabulary_has_a_row_for_each_id_of_train_and_vali
 ) -> None:
     run = run_over(tmp_path / "run", "hay and rows. " * 60 + "goats!\n" * 12)
     run = replace(run, settings=replace(run.settings, vocabulary="text")).save(run.loader())
-    train_ids, valid_ids = ({*part.open().tokens().tolist()} for part in (run.train, run.valid) if part)
+    train_ids, valid_ids = ({*part.tokens().tolist()} for part in (run.train, run.valid[""]))
     assert valid_ids - train_ids
     trainer = Trainer(open_run(run.folder))
     assert trainer.ids.tolist() == sorted(train_ids | valid_ids)
@@ -183,7 +184,8 @@ def test_a_model_of_the_texts_vocabulary_has_a_row_for_each_id_of_train_and_vali
     assert set(made.encode()) <= train_ids
     with pytest.raises(ValueError, match=r"prompt is 'hazQ', .* has no 'zQ'"):
         list(sample(trainer, "hazQ"))
-    other = Trainer(replace(run, train=StorePart(run.train.path, 0.5), valid=None))  # its largest id is a letter's
+    half = run_of_store(run.train.path, tmp_path, run.settings, valid_fraction=0.5)
+    other = Trainer(replace(half, file=replace(half.file, training={})))  # its largest id is a letter's
     with pytest.raises(ValueError, match="has no"):
         list(sample(other, "\U0010ffff"))
 
@@ -207,6 +209,6 @@ def test_a_run_written_before_there_was_a_choice_of_vocabulary_has_the_tokenizer
     finished: Path, tmp_path: Path
 ) -> None:
     content = json.loads((finished / RUN).read_text())
-    del content["settings"]["vocabulary"]
+    del content["training"]["vocabulary"]
     (finished / "older.json").write_text(json.dumps(content))
     assert len(open_run(finished / "older.json").ids) == 257

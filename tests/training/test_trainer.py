@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from full_disk import files_no_larger_than
-from windrow import Batch, Loader, Mixture, TokenStore, Windows
+from windrow import Batch, Loader, Mixture, TokenStore, Windows, open_store
 from windrow.errors import NotEnoughTokensError, PrepareError, ResumeError
 from windrow.tokens.tokenizer import TextTokenizer
 from windrow.training.checkpoint import CHECKPOINT
-from windrow.training.run import Run, Settings, StorePart, check_text, open_run, run_of_store, run_of_text, start_run
+from windrow.training.run import Run, Settings, check_text, open_run, run_of_store, run_of_text, start_run
 from windrow.training.train_page import write_train_page
 from windrow.training.trainer import CURVE, LOG, Trainer, stop_asked, train
 
@@ -95,8 +95,9 @@ def test_training_learns_and_leaves_checkpoint_log_curve_and_recipe(tmp_path: Pa
     )
     content = json.loads((tmp_path / "run" / "run.json").read_text())
     assert content["recipe"] == json.loads(trainer.loader.recipe)
-    assert content["stores"]["train"]["path"] == "data/train"
-    assert content["sizes"] == {"batch_size": 2, "dp_world_size": 1}
+    assert content["store"] == "data/train"
+    assert content["training"]["valid"]["store"] == "data/valid"
+    assert (content["batch_size"], content["dp_world_size"]) == (2, 1)
 
 
 def test_step_n_of_the_log_is_the_batch_that_the_loader_gives_at_step_n(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_the_loss_is_the_sum_over_counting_targets_divided_by_their_number_or_by
 def test_the_valid_loss_is_the_mean_over_every_valid_target(tmp_path: Path) -> None:
     trainer = Trainer(make_run(tmp_path / "run", Settings(**{**vars(SMALL), "eval_batches": 10**6})))
     assert trainer.run.valid is not None
-    tokens = torch.tensor(trainer.run.valid.open().tokens().astype("int64"))
+    tokens = torch.tensor(trainer.run.valid[""].tokens().astype("int64"))
     total = 0.0
     for start in range(0, len(tokens) - 1, 16):
         window = tokens[start : start + 17][None]
@@ -186,7 +187,7 @@ def test_a_run_without_a_checkpoint_begins_again(tmp_path: Path) -> None:
 def test_another_recipe_is_refused_with_both_values(tmp_path: Path, changed: dict[str, int]) -> None:
     run = make_run(tmp_path / "run")
     go(Trainer(run), until=2)
-    other = Run(run.folder, run.train, run.valid, Settings(**{**vars(run.settings), **changed}), run.state)
+    other = run.changed(**changed)
     (name, value) = next(iter(changed.items()))
     with pytest.raises(ResumeError, match=rf"{name}: saved .*, here {value}"):
         Trainer(other).restore()
@@ -199,7 +200,7 @@ def test_other_data_is_refused(tmp_path: Path, has_checkpoint: bool) -> None:
         go(Trainer(run), until=2)
     other = make_run(tmp_path / "other", text=TEXT.replace("rain", "hail"))
     with pytest.raises(ResumeError, match="fingerprint"):
-        Trainer(Run(run.folder, other.train, other.valid, run.settings, run.state)).restore()
+        Trainer(replace(run, file=replace(other.file, training=run.file.training))).restore()
     with pytest.raises(ResumeError, match="sha256"):
         check_text(run, tmp_path / "other.txt")
     check_text(run, tmp_path / "run.txt")
@@ -208,7 +209,7 @@ def test_other_data_is_refused(tmp_path: Path, has_checkpoint: bool) -> None:
 def test_a_model_of_other_sizes_is_refused_with_both_values(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     go(Trainer(run), until=2)
-    wider = Run(run.folder, run.train, run.valid, Settings(**{**vars(run.settings), "width": 32}), run.state)
+    wider = run.changed(width=32)
     with pytest.raises(ResumeError, match="width: saved 16, here 32"):
         Trainer(wider).restore()
 
@@ -216,7 +217,7 @@ def test_a_model_of_other_sizes_is_refused_with_both_values(tmp_path: Path) -> N
 def test_another_batch_size_goes_on_with_the_next_unseen_window(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     go(Trainer(run), until=4)
-    bigger = Run(run.folder, run.train, run.valid, Settings(**{**vars(run.settings), "batch_size": 3}), run.state)
+    bigger = run.changed(batch_size=3)
     trainer = Trainer(bigger)
     trainer.restore()
     assert trainer.loader.position == 8
@@ -228,7 +229,7 @@ def test_so_many_epochs_are_so_many_epochs_whatever_the_sizes_of_the_steps(
     tmp_path: Path, batch_size: int, num_ranks: int
 ) -> None:
     run = make_run(tmp_path / "run", Settings(**{**vars(SMALL), "steps": None, "epochs": 1.5}))
-    loader, resized = run.loader(), replace(run, settings=replace(run.settings, batch_size=batch_size))
+    loader, resized = run.loader(), run.changed(batch_size=batch_size)
     uninterrupted = run.num_steps(loader)
     deque(islice(loader, uninterrupted // 2), maxlen=0)
     assert run.num_steps(loader) == uninterrupted
@@ -244,8 +245,7 @@ def test_a_run_over_one_store_is_cut_and_its_parts_share_no_token(tmp_path: Path
     first = make_run(tmp_path / "first", valid_fraction=0.0)
     store = first.train.path
     run = start_run(tmp_path / "run", lambda folder: run_of_store(store, folder, SMALL, valid_fraction=0.25))
-    assert run.valid is not None
-    whole, train_part, valid_part = StorePart(store).open(), run.train.open(), run.valid.open()
+    whole, train_part, valid_part = open_store(store), run.train, run.valid[""]
     assert train_part.num_tokens + valid_part.num_tokens == whole.num_tokens
     assert valid_part.num_tokens == pytest.approx(whole.num_tokens / 4, abs=1)
     trainer = Trainer(run)

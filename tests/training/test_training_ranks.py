@@ -75,7 +75,7 @@ def test_two_ranks_train_as_one_does_stop_together_at_a_signal_to_one_and_go_on_
         "stopped after step 7 of 12; its checkpoint is saved. Go on with:"
     )
     assert max(before) == 6
-    assert json.loads(Path("run/run.json").read_text())["sizes"] == {"batch_size": 2, "dp_world_size": 2}
+    assert json.loads(Path("run/run.json").read_text())["dp_world_size"] == 2
     done, after = run_noted(1, "windrow", "train", "--out", "run", "--resume", "--batch-size", 4, "--device", "auto")
     assert done.returncode == 0, done.stderr
     assert min(after) == 7
@@ -88,7 +88,7 @@ def test_two_ranks_train_as_one_does_stop_together_at_a_signal_to_one_and_go_on_
     assert valid == pytest.approx([row["valid_loss"] for row in log_of("one") if "valid_loss" in row], rel=1e-5)
     assert sorted(path.name for path in Path("run").iterdir()) == sorted(path.name for path in Path("one").iterdir())
     saved = open_run("run")
-    assert (saved.dp_world_size, saved.settings.steps) == (1, 12)
+    assert (saved.file.dp_world_size, saved.settings.steps) == (1, 12)
 
 
 def test_an_error_that_all_ranks_meet_is_said_once_and_without_a_traceback_of_ours(text: Path) -> None:

@@ -6,37 +6,38 @@ the store only.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from windrow.audit.sizes import RunSizes, loader_of
 from windrow.loader.loader import Loader
-from windrow.store.store import TokenStore
 
 __all__ = ["as_lines", "measure", "verdict"]
 
 _ROUNDS = 5
 
 
-def measure(store: TokenStore, sizes: RunSizes, *, seconds: float = 10.0) -> dict[str, Any]:
-    """Tokens per second of the loader and of what limits it, the first batch's time, and the bytes of a step."""
+def measure(make: Callable[[int], Loader], *, seconds: float = 10.0) -> dict[str, Any]:
+    """Tokens per second of a loader and of what limits it, the first batch's time, and the bytes of a step.
+
+    ``make(0)`` makes the loader, ``make(1)`` the same with another seed.
+    """
     started = time.perf_counter()
-    loader = _loader(store, sizes)
+    loader = make(0)
     first = next(iter(loader))
     first_seconds = time.perf_counter() - started
-    tokens = store.tokens(0, 1 << 26)  # for the limits: memory, not disk
+    windows = next(iter(loader.members.values()))
+    tokens = windows.store.tokens(0, 1 << 26)  # for the limits: memory, not disk
     contenders = {
-        "cold": iter(_loader(store, replace(sizes, seed=sizes.seed + 1))),
-        "loader": iter(_loader(store, sizes)),
-        "gather": _bare_gather(tokens, sizes.max_length, sizes.batch_size),
+        "cold": _endless(make(1)),
+        "loader": _endless(make(0)),
+        "gather": _bare_gather(tokens, windows.max_length, loader.batch_size),
         "copy": _raw_copy(first.targets.nbytes * 2),
     }
-    each, num_tokens = seconds / _ROUNDS / len(contenders), sizes.max_length * sizes.batch_size
+    each, num_tokens = seconds / _ROUNDS / len(contenders), first.targets.size
     rounds = [{name: _steps_per_second(steps, each) for name, steps in contenders.items()} for _ in range(_ROUNDS)]
     medians = {name: median(rates[name] for rates in rounds[1:]) * num_tokens for name in contenders}
     return {
@@ -63,9 +64,9 @@ def verdict(figures: dict[str, Any]) -> str:
     )
 
 
-def _loader(store: TokenStore, sizes: RunSizes) -> Loader:
-    """The endless stream of one rank."""
-    return loader_of(store, sizes, epochs=None, dp_rank=0, dp_world_size=1)
+def _endless(loader: Loader) -> Iterator[Any]:
+    while True:
+        yield from loader
 
 
 def _bare_gather(tokens: Any, max_length: int, batch_size: int) -> Iterator[Any]:

@@ -169,8 +169,7 @@ def _print_verdict(console: "Console", certificate: Certificate, batch_size: int
     console.print(f"windrow {certificate.version}: {subject}", soft_wrap=True)
     console.print(f"fingerprint {visible(certificate.fingerprint)}", soft_wrap=True)
     if recipe := certificate.recipe:
-        line = recipe_line(recipe, batch_size) if len(recipe["members"]) == 1 else visible(json.dumps(recipe))
-        console.print(f"recipe: {line}", soft_wrap=True)
+        console.print(f"recipe: {visible(recipe_line(recipe, batch_size))}", soft_wrap=True)
     failed = sum(finding.status == "failed" for finding in certificate.findings)
     verdict = f"{failed} of {counted(len(certificate.findings), 'check')} failed" if failed else "no check failed"
     console.print(verdict, style="bold red" if failed else "bold green")

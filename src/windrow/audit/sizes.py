@@ -102,30 +102,40 @@ def _fitting_flags(store: TokenStore, sizes: RunSizes, policy: str, num_ranks: i
 
 
 def recipe_line(recipe: Mapping[str, Any], batch_size: int) -> str:
-    """A recipe of one store in a readable line: ``concat, max_length 256, stride 128, batch_size 4, seed 0``."""
-    policy, windows, loader = _told(recipe, batch_size)
-    return ", ".join([policy, *(f"{name} {value}" for name, value in {**windows, **loader}.items())])
+    """A recipe in a readable line: ``concat, max_length 256, stride 128, batch_size 4, seed 0``."""
+    told = []
+    for name, member in recipe["members"].items():
+        policy, windows = _windows_told(member)
+        told.append(", ".join([f"{name}: {policy}" if name else policy, *_words(windows)]))
+    return ", ".join(["; ".join(told), *_words(_loader_told(recipe, batch_size))])
 
 
-def python_line(loader: Loader, *, epochs: int | None = 1) -> str:
-    """The Python that makes ``loader`` over ``store``; ``epochs`` are those that it was made with."""
-    policy, windows, options = _told(json.loads(loader.recipe), loader.batch_size)
+def python_line(loader: Loader) -> str:
+    """The Python that makes ``loader``, of one member and one epoch, over ``store``."""
+    recipe = json.loads(loader.recipe)
+    policy, windows = _windows_told(recipe["members"][""])
     windows |= {} if policy == "concat" else {"policy": policy}
-    options |= {} if epochs == 1 else {"epochs": epochs}
+    options = _loader_told(recipe, loader.batch_size)
     ranks = {"dp_rank": loader.dp_rank, "dp_world_size": loader.dp_world_size} if loader.dp_world_size > 1 else {}
     inner, outer = (", ".join(f"{n}={v!r}" for n, v in each.items()) for each in (windows, {**options, **ranks}))
     return f"windrow.Loader(windrow.Windows(store, {inner}), {outer})"
 
 
-def _told(recipe: Mapping[str, Any], batch_size: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Policy, lengths of the windows, and what the loader is given; what is usual is not told."""
-    (windows,) = recipe["members"].values()
-    lengths = {name: windows[name] for name in ("max_length", "stride", "documents") if name in windows}
-    lengths |= {
-        name: windows[name] for name, usual in (("phase", 0), ("tail", "drop")) if windows.get(name, usual) != usual
-    }
+def _words(told: Mapping[str, Any]) -> list[str]:
+    return [f"{name} {value}" for name, value in told.items()]
+
+
+def _windows_told(member: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Policy and lengths of a member's windows; what is usual is not told."""
+    lengths = {name: member[name] for name in ("max_length", "stride", "documents") if name in member}
+    usual: dict[str, Any] = {"phase": 0, "tail": "drop"}
+    told = {name: member[name] for name in usual if member.get(name, usual[name]) != usual[name]}
+    return member["policy"], lengths | told
+
+
+def _loader_told(recipe: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
     masked = {"mask_targets": recipe["mask_targets"]} if "mask_targets" in recipe else {}
-    return windows["policy"], lengths, {"batch_size": batch_size, "seed": recipe["seed"], **masked}
+    return {"batch_size": batch_size, "seed": recipe["seed"], **masked}
 
 
 # -- plans ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ do: any work of its own; each command is a few calls of the library.
 """
 
 import json
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import typer
 
@@ -14,6 +14,9 @@ from windrow.cli.choose import choose, require_one
 from windrow.cli.terminal import command, output_console
 from windrow.shown import visible
 
+if TYPE_CHECKING:
+    from windrow.loader.loader import Loader
+
 __all__ = ["bench", "check", "plan"]
 
 
@@ -21,6 +24,7 @@ __all__ = ["bench", "check", "plan"]
 def plan(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
+    state: o.State = None,
     policy: o.Policy = None,
     dp_world_size: o.DpWorldSize = None,
     epochs: o.PlanEpochs = None,
@@ -39,16 +43,18 @@ def plan(
     """
     from windrow.audit.plan import plan as plan_of
     from windrow.audit.plan_page import fresh_documents, print_memory, print_plan, print_policies
-    from windrow.audit.sizes import plans_by_policy, python_line, step_memory, suggest
+    from windrow.audit.sizes import plans_by_policy, step_memory, suggest
 
-    recipe: dict[str, Any] = {"policy": policy, "mask_targets": mask_targets}
-    chosen = choose(store, run, sizes, dp_world_size=dp_world_size, **recipe)
+    given = {**sizes, **({"policy": policy} if policy else {})}
+    chosen = choose(store, run, given, state=state, mask_targets=mask_targets, dp_world_size=dp_world_size)
     until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
     made, num_ranks = plan_of(chosen.loader, **until), chosen.loader.dp_world_size
-    options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": num_ranks, "mask_targets": mask_targets}
-    plans = plans_by_policy(chosen.train, chosen.run.settings, {policy or "concat": made}, until, **options)
+    options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": num_ranks, "mask_targets": chosen.loader.mask_targets}
     settings, memory = chosen.run.settings, None
-    if run or {"width", "num_layers"} & {*sizes}:
+    is_one = len(chosen.loader.members) == 1
+    known: dict[str, Any] = {settings.policy: made}
+    plans = plans_by_policy(chosen.train, settings, known, until, **options) if is_one else {}
+    if chosen.num_steps or {"width", "num_layers"} & {*sizes}:
         memory = step_memory(settings, len(chosen.run.ids), settings.width, settings.num_layers)
     lengths: dict[str, Any] = {name: sizes.get(name) for name in ("max_length", "stride", "batch_size")}
     suggested = []
@@ -61,11 +67,12 @@ def plan(
         typer.echo(json.dumps(facts, indent=1))
         return
     console = output_console()
-    console.print(f"plan of {visible(str(chosen.train.path))}", soft_wrap=True)
+    console.print(f"plan of {visible(chosen.paths)}", soft_wrap=True)
     console.print(f"recipe: {chosen.recipe}", soft_wrap=True)
-    console.print(f"in Python: {python_line(chosen.loader, epochs=None if run else 1)}", soft_wrap=True)
+    console.print(f"in Python: {chosen.python}", soft_wrap=True)
     print_plan(console, made)
-    print_policies(console, plans)
+    if plans:
+        print_policies(console, plans)
     if memory:
         said = f"width {settings.width:,}, {settings.num_layers:,} layers, vocabulary {len(chosen.run.ids):,}"
         print_memory(console, memory, said)
@@ -95,22 +102,25 @@ def check(
     windrow check train.bin --dtype uint16 --tokenizer gpt2 --json
     windrow check --run windrow-run
     """
-    from windrow.audit.check import certify, print_certificate
+    from windrow.audit.check import certify, certify_loader, print_certificate
     from windrow.audit.sizes import RunSizes
 
     require_one(store, run, sizes)
-    meant, stores = RunSizes(**sizes), None
-    if run:
+    meant, parts = RunSizes(**sizes), dict[str, Any]()
+    if store:
+        made = certify(store, meant, tokenizer=tokenizer, dtype=dtype, eos_id=eos_id)
+    else:
         chosen = choose(None, run, sizes, tokenizer=tokenizer)
-        store, meant, stores = chosen.train.path, chosen.run.settings, chosen.stores
-    assert store is not None
-    made = certify(store, meant, tokenizer=tokenizer, dtype=dtype, eos_id=eos_id, stores=stores)
+        loader, valid, meant = chosen.loader, chosen.run.valid_loader(), chosen.run.settings
+        made = certify_loader(loader, valid, subject=chosen.paths, tokenizer=tokenizer)
+        parts = {f"train {name}".strip(): member.store for name, member in loader.members.items()}
+        parts |= {f"valid {name}".strip(): part for name, part in chosen.run.valid.items()}
     if as_json:
         typer.echo(json.dumps(made.to_json(), indent=1))
     else:
         console = output_console()
         print_certificate(console, made, meant.batch_size, verbose=verbose)
-        for name, part in (stores or {}).items():
+        for name, part in parts.items():
             console.print(f"{name} of the run: {visible(str(part.path))}, {part.num_tokens:,} tokens", soft_wrap=True)
     if not made.ok:
         raise SystemExit(1)
@@ -132,11 +142,16 @@ def bench(
     from windrow.audit.bench import as_lines, measure, verdict
 
     chosen = choose(store, run, sizes)
-    figures = measure(chosen.train, chosen.run.settings, seconds=seconds)
+    seed = chosen.loader.seed
+
+    def make(more: int) -> "Loader":
+        return chosen.run.changed(seed=seed + more).loader(dp_rank=0, dp_world_size=1)
+
+    figures = measure(make, seconds=seconds)
     if as_json:
         typer.echo(json.dumps(figures, indent=1))
         return
-    typer.echo(f"bench of {visible(str(chosen.train.path))}\nrecipe: {chosen.recipe}")
+    typer.echo(f"bench of {visible(chosen.paths)}\nrecipe: {chosen.recipe}")
     for name, value in as_lines(figures):
         typer.echo(f"  {name:<14}{value}")
     output_console().print(verdict(figures), soft_wrap=True)

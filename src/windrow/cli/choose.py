@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from windrow.shown import visible
+
 if TYPE_CHECKING:
     from windrow.loader.loader import Loader
     from windrow.store.store import TokenStore
@@ -23,29 +25,35 @@ __all__ = ["Chosen", "choose", "require_one"]
 
 @dataclass(frozen=True)
 class Chosen:
-    """A run, or what a run over a store would be; its store to train on, and the loader of its batches.
+    """A run, or what a run over a store would be, and the loader of its batches.
 
-    Of a store the loader is a pass that drops its tail, and ``num_steps`` is None; of a run the endless stream with
-    the state of its last start, and ``num_steps`` are those of the whole run. ``num_epochs`` are rounded up.
+    Of a store the loader is a pass that drops its tail; of a run it is as its file says, and stands where its state
+    stood. ``num_steps`` are those of a run of ``windrow train``, else None; ``num_epochs``, rounded up, end with them,
+    or where the loader stands. ``python`` makes the loader.
     """
 
     run: "Run"
-    train: "TokenStore"
     loader: "Loader"
     num_steps: int | None
     num_epochs: int
+    python: str
 
     @property
-    def stores(self) -> "dict[str, TokenStore]":
-        """Train and, where there is one, valid."""
-        return {"train": self.train, **({"valid": self.run.valid.open()} if self.run.valid else {})}
+    def train(self) -> "TokenStore":
+        """The store that is trained on; of a mixture, the first member's."""
+        return next(iter(self.loader.members.values())).store
+
+    @property
+    def paths(self) -> str:
+        """Where the stores lie."""
+        return ", ".join(dict.fromkeys(str(member.store.path) for member in self.loader.members.values()))
 
     @property
     def recipe(self) -> str:
         """The recipe in a line."""
         from windrow.audit.sizes import recipe_line
 
-        return recipe_line(json.loads(self.loader.recipe), self.loader.batch_size)
+        return visible(recipe_line(json.loads(self.loader.recipe), self.loader.batch_size))
 
 
 def choose(
@@ -53,25 +61,34 @@ def choose(
     run: Path | None,
     sizes: Mapping[str, Any],
     *,
-    policy: str | None = None,
+    state: str | None = None,
     mask_targets: str | None = None,
     tokenizer: str | None = None,
     **ranks: int | None,
 ) -> Chosen:
     """What these flags mean; ``sizes`` are the fields of ``Settings`` that were given."""
-    from windrow.audit.sizes import loader_of
-    from windrow.training.run import open_run
+    from windrow.audit.sizes import python_line
+    from windrow.runs.past import read_past
+    from windrow.training.run import Settings, open_run, run_of_store
 
-    require_one(store, run, {**sizes, **_given(policy=policy, mask_targets=mask_targets)})
-    meant = open_run(run) if run else _run_over(store, sizes)
-    settings, train = meant.settings, meant.train.open(tokenizer)
-    options = {"dp_rank": 0, "dp_world_size": meant.dp_world_size, **_given(**ranks), "mask_targets": mask_targets}
-    loader = loader_of(train, settings, policy or "concat", epochs=None if run else 1, **options)
-    if meant.state:
-        loader.load_state_dict(meant.state)
-    num_steps = meant.num_steps(loader)
-    num_samples = loader.position + (num_steps - loader.step) * loader.sizes.global_batch
-    return Chosen(meant, train, loader, num_steps if run else None, math.ceil(num_samples / loader.epoch_samples))
+    require_one(store, run, {**sizes, **_given(mask_targets=mask_targets)})
+    if state and not run:
+        raise typer.BadParameter("--state FILE is where a run stood: give its --run PATH")
+    if run:
+        meant = open_run(run)
+    else:
+        assert store is not None
+        options = {"epochs": 1, **_given(mask_targets=mask_targets)}
+        meant = run_of_store(store, Path(), Settings(**sizes), valid_fraction=0.0, **options)
+    loader = meant.loader(tokenizer=tokenizer, outputs=(), **{"dp_rank": 0, **_given(**ranks)})
+    past = read_past(state) if state else meant.state
+    if past:
+        loader.load_state_dict(past)
+    python = f"windrow.open_run({', '.join(repr(str(each)) for each in (run, state) if each)})"
+    num_steps = meant.num_steps(loader) if meant.state else None
+    to_come = (num_steps - loader.step) * loader.sizes.global_batch if num_steps else 0
+    num_epochs = max(1, math.ceil((loader.position + to_come) / loader.epoch_samples))
+    return Chosen(meant, loader, num_steps, num_epochs, python if run else python_line(loader))
 
 
 def require_one(store: Path | None, run: Path | None, recipe: Mapping[str, Any]) -> None:
@@ -85,11 +102,3 @@ def require_one(store: Path | None, run: Path | None, recipe: Mapping[str, Any])
 
 def _given(**flags: object) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
-
-
-def _run_over(store: Path | None, sizes: Mapping[str, Any]) -> "Run":
-    """What a run over the whole of ``store`` would be."""
-    from windrow.training.run import Settings, run_of_store
-
-    assert store is not None
-    return run_of_store(store, Path(), Settings(**sizes), valid_fraction=0.0)

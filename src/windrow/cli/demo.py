@@ -25,10 +25,11 @@ from windrow.errors import NotEnoughTokensError, ResumeError
 from windrow.look import tour
 from windrow.look.trace import station_parts
 from windrow.preparing.prepare import prepare
+from windrow.runs.run_file import RUN
 from windrow.shown import counted, pairs, table, visible
 from windrow.text.demo import demo_documents
 from windrow.training.checkpoint import CHECKPOINT
-from windrow.training.run import RUN, Run, Settings, StorePart, how_to_go_on, run_of_text, start_run
+from windrow.training.run import Run, Settings, how_to_go_on, run_of_store, run_of_text, start_run
 from windrow.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def _run_over(text: Path | None, folder: Path) -> Run:
     else:
         documents = (topic.replace("\n\n", " ") for topic in demo_documents()[:_NUM_TOPICS])
         prepare(documents, folder / "data", valid_fraction=0.1)
-        run = Run(folder, StorePart(folder / "data" / "train"), StorePart(folder / "data" / "valid"), settings)
-    return replace(run, settings=_fitting(settings, run.train.open().num_tokens))
+        run = run_of_store(folder / "data", folder, settings, valid_fraction=0.1)
+    return run.changed(**vars(_fitting(settings, run.train.num_tokens)))
 
 
 def _fitting(settings: Settings, num_tokens: int) -> Settings:
@@ -123,12 +124,12 @@ def _fitting(settings: Settings, num_tokens: int) -> Settings:
 
 def _tell_text(story: Story, run: Run, text: Path | None) -> None:
     """What is read, and how it is split."""
-    train = run.train.open()
+    train = run.train
     if text:
         name, split = str(text), "the last tenth of its tokens is kept for valid, the rest is train"
     else:
         name = "the language reference that comes with Python (pydoc_data.topics)"
-        num_train, num_valid = train.num_documents, run.valid.open().num_documents if run.valid else 0
+        num_train, num_valid = train.num_documents, sum(valid.num_documents for valid in run.valid.values())
         split = f"{num_train + num_valid} documents: {num_train} train, {num_valid} valid, by a hash"
     start = visible(" ".join(train.decode(0, 60).split()))
     story.tell("Text", pairs([("from", name), ("split", split), ("begins", f"{start[:120]} ...")]))
@@ -136,14 +137,14 @@ def _tell_text(story: Story, run: Run, text: Path | None) -> None:
 
 def _tell_tour(story: Story, run: Run) -> None:
     """From tokens to the first batch: stations of the tour, with what only this run has to say."""
-    store, settings, loader = run.train.open(), run.settings, run.loader()
+    store, settings, loader = run.train, run.settings, run.loader()
     length, tokenizer = settings.max_length, store.tokenizer
-    valid = f", valid {run.valid.open().num_tokens:,}" if run.valid else ""
+    valid = "".join(f", valid {valid.num_tokens:,}" for valid in run.valid.values())
     made = [
         ("made by", f"GPT-2's tokenizer; {store.eos_id} ends each document"),
         ("known", f"{len(run.ids):,} tokens, those that the text holds: the model learns no others"),
         ("split", f"train {store.num_tokens:,}{valid}"),
-        ("where", f"{run.train.path.parent}, memory-mapped"),
+        ("where", f"{run.folder / 'data'}, memory-mapped"),
     ]
     short = [("length", f"{length} inputs (not {_LENGTH}: the text is short)")] if length < _LENGTH else []
     for station in (
@@ -160,7 +161,7 @@ def _tell_tour(story: Story, run: Run) -> None:
 
 def _that_fits(run: Run, deadline: float) -> Run:
     """``run`` with the steps that end before ``deadline``, smaller ones if they were too few; by trying some."""
-    trainer, batch_size = Trainer(replace(run, valid=None)), run.settings.batch_size
+    trainer, batch_size = Trainer(replace(run, file=replace(run.file, training={}))), run.settings.batch_size
     trainer.take_step()  # slower than the others
     started = now = time.perf_counter()
     while trainer.step == 1 or now - started < (deadline - started) / 40:
@@ -172,14 +173,13 @@ def _that_fits(run: Run, deadline: float) -> Run:
         batch_size, in_all = batch_size // 2, in_all * 2
     few = (in_all - measure) / (1 + measure / 2)  # every other one is measured then
     num_steps = int(min(max(in_all - (_NUM_EVALS + 1) * measure, few, _FEWEST_STEPS), _MOST_STEPS))
-    return _paced(replace(run, settings=replace(run.settings, batch_size=batch_size)), num_steps)
+    return _paced(run.changed(batch_size=batch_size), num_steps)
 
 
 def _paced(run: Run, num_steps: int) -> Run:
     """``run`` with so many steps, and with valid losses in even distances; its ``run.json`` says so."""
     every = max(2, math.ceil(num_steps / _NUM_EVALS))
-    settings = replace(run.settings, steps=num_steps, eval_every=every, checkpoint_every=num_steps)
-    return replace(run, settings=settings).save(run.loader())
+    return run.changed(steps=num_steps, eval_every=every, checkpoint_every=num_steps).save(run.loader())
 
 
 def _train_in_two_halves(story: Story, run: Run, deadline: float | None) -> tuple[Trainer, dict[int, str]] | None:
@@ -201,15 +201,14 @@ def _train_in_two_halves(story: Story, run: Run, deadline: float | None) -> tupl
     is_done = _train_until(trainer, planned, end)
     if trainer.num_steps < planned:  # other programs run too
         story.console.print(f"The machine was slower than measured: {trainer.num_steps} steps in all, not {planned}.")
-        shorter = replace(run.settings, steps=trainer.num_steps)
-        trainer.run = replace(run, settings=shorter).save(trainer.loader)
+        trainer.run = run.changed(steps=trainer.num_steps).save(trainer.loader)
     return (trainer, digests) if is_done else None
 
 
 def _tell_training(story: Story, trainer: Trainer) -> None:
     settings, vocab_size = trainer.run.settings, trainer.config.vocab_size
     sizes = f"{counted(settings.num_layers, 'block')}, width {settings.width}"
-    usual = _fitting(settings, trainer.run.train.open().num_tokens).batch_size
+    usual = _fitting(settings, trainer.run.train.num_tokens).batch_size
     smaller = f" (not {usual}: they would be too few in the time)" if settings.batch_size < usual else ""
     batch = f"{settings.batch_size} x {settings.max_length} tokens{smaller}"
     steps = f"{trainer.num_steps} of {batch} on one thread of the CPU, AdamW"
@@ -277,7 +276,7 @@ def _tell_result(story: Story, trainer: Trainer, seconds: float) -> None:
     facts = [
         *outcome(trainer),
         ("time", f"{seconds:.0f} s in all, {rate:,.0f} tokens/s in training"),
-        ("store", str(run.train.path.parent)),
+        ("store", str(run.folder / "data")),
         ("recipe", str(run.folder / RUN)),
     ]
     commands = [

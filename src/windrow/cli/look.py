@@ -6,7 +6,7 @@ not do: any work of its own; each command is a few calls of the library.
 
 import json
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import Annotated, Any, Unpack
 
 import typer
 from typer import Argument
@@ -39,6 +39,7 @@ ReportOut = Annotated[Path, o.output("The page to write.", "FILE")]
 def show(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
+    state: o.State = None,
     step: o.Step = 0,
     dp_rank: o.DpRank = 0,
     dp_world_size: o.DpWorldSize = None,
@@ -54,33 +55,40 @@ def show(
     \b
     windrow show corpus --step 100 --row 0
     windrow show --run windrow-run --step 100
+    windrow show --run run.json --state checkpoint.pt --step 100 --dp-rank 3
     """
     from windrow.look.explain import row_facts, rows_of
     from windrow.look.show import print_batch, print_raw
 
-    chosen = choose(store, run, sizes, dp_rank=dp_rank, dp_world_size=dp_world_size, tokenizer=tokenizer)
-    decoder, rows = chosen.train.tokenizer, rows_of(chosen.loader, step)
+    ranks: dict[str, Any] = {"dp_rank": dp_rank, "dp_world_size": dp_world_size}
+    chosen = choose(store, run, sizes, state=state, tokenizer=tokenizer, **ranks)
+    decoders = {name: member.store.tokenizer for name, member in chosen.loader.members.items()}
+    rows = rows_of(chosen.loader, step)
     if row is not None and row >= len(rows):
         raise ValueError(f"row is {row}, and step {step} has the rows 0 to {len(rows) - 1}")
     rows = rows if row is None else [rows[row]]
     if as_json:
-        facts = [row_facts(each, decoder) for each in rows]
+        facts = [row_facts(each, decoders[each.member]) for each in rows]
         typer.echo(json.dumps({"step": step, "recipe": json.loads(chosen.loader.recipe), "rows": facts}, indent=1))
         return
     console = output_console()
-    if raw:
-        print_raw(console, rows, decoder)
-        return
-    where, num_ranks = visible(str(chosen.train.path)), chosen.loader.sizes_of(step).dp_world_size
-    console.print(f"step {step} of {where}, dp_rank {dp_rank} of {num_ranks}", soft_wrap=True)
-    console.print(f"recipe: {chosen.recipe}", soft_wrap=True, style="dim")
-    print_batch(console, rows, decoder, num_places=places)
+    if not raw:
+        where, num_ranks = visible(chosen.paths), chosen.loader.sizes_of(step).dp_world_size
+        console.print(f"step {step} of {where}, dp_rank {dp_rank} of {num_ranks}", soft_wrap=True)
+        console.print(f"recipe: {chosen.recipe}", soft_wrap=True, style="dim")
+    for each in rows:
+        if raw:
+            print_raw(console, [each], decoders[each.member])
+        else:
+            print_batch(console, [each], decoders[each.member], num_places=places)
 
 
 @command(interrupted="nothing was changed.")
 def when(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
+    state: o.State = None,
+    member: o.Member = None,
     document: Document = None,
     source: Source = None,
     phrase: Phrase = None,
@@ -97,18 +105,22 @@ def when(
     windrow when corpus --document 812 --epochs 3
     windrow when --run windrow-run --source web.jsonl:1730
     windrow when corpus --text "some phrase"
+    windrow when --run run.toml --member web --document 3
     """
     from windrow.audit.draw_counts import counted_epochs
-    from windrow.look.when import print_sightings, sightings, stretches
+    from windrow.look.when import member_meant, print_sightings, sightings, stretches
 
     if sum(each is not None for each in (document, source, phrase)) != 1:
         raise typer.BadParameter("give one of --document, --source, --text")
-    chosen = choose(store, run, sizes, dp_world_size=dp_world_size, tokenizer=tokenizer)
-    with search_progress(chosen.train.num_tokens) as on_progress:
-        wanted = stretches(chosen.train, document=document, source=source, phrase=phrase, on_progress=on_progress)
+    chosen = choose(store, run, sizes, state=state, dp_world_size=dp_world_size, tokenizer=tokenizer)
+    name = member_meant(chosen.loader, member)
+    of = chosen.loader.members[name].store
+    with search_progress(of.num_tokens) as on_progress:
+        wanted = stretches(of, document=document, source=source, phrase=phrase, on_progress=on_progress)
     asked = epochs or chosen.num_epochs
     num_epochs = counted_epochs(chosen.loader, asked)
-    found = [(one, sightings(chosen.loader, one["start"], one["stop"], epochs=num_epochs)) for one in wanted]
+    named: dict[str, Any] = {"member": name, "epochs": num_epochs}
+    found = [(one, sightings(chosen.loader, one["start"], one["stop"], **named)) for one in wanted]
     if as_json:
         rows = [{"stretch": stretch, **one.to_json()} for stretch, each in found for one in each]
         facts = {"recipe": json.loads(chosen.loader.recipe), "epochs": num_epochs, "stretches": [s for s, _ in found]}
@@ -160,6 +172,7 @@ def trace(
 def report(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
+    state: o.State = None,
     out: ReportOut = Path("report.html"),
     dp_world_size: o.DpWorldSize = None,
     tokenizer: o.ShowTokenizer = None,
@@ -173,7 +186,7 @@ def report(
     """
     from windrow.look.report import write_report
 
-    chosen = choose(store, run, sizes, dp_world_size=dp_world_size)
+    chosen = choose(store, run, sizes, state=state, dp_world_size=dp_world_size)
     nbytes = write_report(chosen.loader, out, tokenizer=tokenizer)
     typer.echo(f"recipe: {chosen.recipe}")
     typer.echo(f"{visible(str(out))}: {nbytes / 1000:,.0f} kB, one file, opens in any browser")

@@ -19,6 +19,7 @@ import typer
 
 from windrow.cli import options as o
 from windrow.cli.audit import bench, check, plan
+from windrow.cli.choose import require_one
 from windrow.cli.copying import copy
 from windrow.cli.export import export
 from windrow.cli.flags import DestLast
@@ -188,6 +189,7 @@ for _body in (copy, export, show, when, trace, report, plan, check, bench):
 def train(
     store: o.OptionalStore = None,
     text: o.TrainText = None,
+    run: o.TrainRun = None,
     out: o.Out = Path("windrow-run"),
     resume: o.Resume = False,
     device: o.Device = "cpu",
@@ -201,22 +203,25 @@ def train(
     windrow train --text story.txt --max-length 256 --stride 64 --batch-size 2
     windrow train corpus --out run --epochs 3
     windrow train --out run --resume
+    windrow train --run mixture.toml --out run
     torchrun --nproc-per-node 4 -m windrow train corpus --out run --device auto
     """
     if "steps" in flags and "epochs" in flags:
         raise typer.BadParameter("give --steps or --epochs, not both")
-    if (store is not None and text is not None) or (store is None and text is None and not resume):
-        raise typer.BadParameter("give either STORE or --text FILE")
+    sources = [each for each in (store, text, run) if each is not None]
+    if len(sources) > 1 or (not sources and not resume) or (run and resume):
+        raise typer.BadParameter("give either STORE, --text FILE, or --run PATH of a run that starts anew")
+    if run:
+        require_one(None, run, {name: ... for name in [*o.Sizes.__annotations__, "policy"] if name in flags})
     from windrow.cli.train import new_run, resumed, train_on
     from windrow.training.ranks import joined
-    from windrow.training.run import Settings
 
     with joined(device) as ranks:
         if resume:
             trainer = resumed(store, text, out, flags, ranks, valid_fraction=valid_fraction)
         else:
             options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
-            trainer = new_run(store, text, out, Settings(**flags), ranks, **options)
+            trainer = new_run(store, text, run, out, flags, ranks, **options)
         train_on(trainer)
 
 

@@ -41,7 +41,13 @@ Dest = Annotated[Path, Argument(metavar="DEST", help="Folder for the stores DEST
 _STORE = "A store, or the folder that holds train and valid."
 Store = Annotated[Path, Argument(metavar="STORE", help=_STORE)]
 OptionalStore = Annotated[Path | None, Argument(metavar="STORE", help=_STORE)]
-RunPath = Annotated[Path | None, inputs("Take store, recipe and sizes from this run.", "PATH", flag="--run")]
+_RUN = "this run: its folder, run.json or FILE.toml."
+RunPath = Annotated[Path | None, inputs(f"Take stores, recipe and sizes from {_RUN}", "PATH", flag="--run")]
+TrainRun = Annotated[Path | None, inputs(f"Train on the batches of {_RUN}", "PATH", flag="--run")]
+State = Annotated[
+    str | None, inputs("Its past: a state as JSON or in a checkpoint, or FILE:KEY.", "FILE", "what PATH says")
+]
+Member = Annotated[str | None, inputs("Which member of a mixture is meant.", "NAME", "the only one")]
 TrainedRun = Annotated[Path, inputs("The run that train or demo made.", "PATH", flag="--run")]
 TrainText = Annotated[Path | None, inputs("Train on this text file instead.", "FILE")]
 DemoText = Annotated[Path | None, inputs("Train on this file.", "FILE", "the reference that comes with Python")]
@@ -153,6 +159,7 @@ class ModelSizes(Sizes, total=False):
 class Training(ModelSizes, total=False):
     """The flags of ``Settings``."""
 
+    policy: Policy
     num_heads: Annotated[int, model("Attention heads; they divide width.", "NUMBER", "4")]
     vocabulary: Annotated[
         Literal["tokenizer", "text"], model("Ids it knows: all, or those in the text.", None, "tokenizer")

@@ -10,13 +10,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from windrow.audit.sizes import python_line, recipe_line
+from windrow.audit.sizes import recipe_line
 from windrow.cli.terminal import error_console, output_console, preparing_progress, say, training_progress
 from windrow.errors import WindrowError
-from windrow.shown import counted, pairs
+from windrow.shown import counted, pairs, visible
 from windrow.training.checkpoint import CHECKPOINT
 from windrow.training.ranks import Ranks
-from windrow.training.run import Run, Settings, check_text, how_to_go_on, open_run, run_of_store, run_of_text, start_run
+from windrow.training.run import (
+    Run,
+    Settings,
+    check_text,
+    how_to_go_on,
+    open_run,
+    run_of_file,
+    run_of_store,
+    run_of_text,
+    start_run,
+)
 from windrow.training.sample import sample
 from windrow.training.train_page import TRAIN_PAGE
 from windrow.training.trainer import CURVE, LOG, Trainer, model_config, stop_asked, train
@@ -25,12 +35,24 @@ __all__ = ["new_run", "outcome", "resumed", "sampled", "train_on", "train_shown"
 
 
 def new_run(
-    store: Path | None, text: Path | None, out: Path, settings: Settings, ranks: Ranks, **options: Any
+    store: Path | None,
+    text: Path | None,
+    file: Path | None,
+    out: Path,
+    given: Mapping[str, Any],
+    ranks: Ranks,
+    **options: Any,
 ) -> Trainer:
-    """The trainer of a new run in ``out``, before its first step; ``options`` are those of ``run_of_text``."""
+    """The trainer of a new run in ``out``, before its first step, over a store, a text or the batches of a run file.
+
+    ``given`` are settings, ``options`` those of ``run_of_text``.
+    """
+    settings = Settings(**given)
 
     def build(folder: Path) -> Run:
-        if store is not None:
+        if file is not None:
+            run = run_of_file(file, folder, given)
+        elif store is not None:
             run = run_of_store(store, folder, settings, valid_fraction=options["valid_fraction"])
         else:
             assert text is not None
@@ -55,12 +77,13 @@ def resumed(
     not those of the run.
     """
     before = (run := open_run(out)).settings
-    run = replace(run, settings=replace(before, **({"steps": None, **given} if "epochs" in given else given)))
+    run = run.changed(**({"steps": None, **given} if "epochs" in given else given))
     if text is not None:
         check_text(run, text)
     if store is not None:
         other = run_of_store(store, out, run.settings, valid_fraction=valid_fraction)
-        run = replace(run, train=other.train, valid=other.valid)
+        training = {**run.file.training, "valid": other.file.training["valid"]}
+        run = replace(run, file=replace(other.file, training=training))
     trainer = Trainer(run, ranks)
     trainer.restore()
     changes, is_over = _changes(before, run.settings), trainer.step >= trainer.num_steps
@@ -112,8 +135,9 @@ def _say_start(trainer: Trainer) -> None:
     console, loader = error_console(), trainer.loader
     going_on = f"; going on from step {trainer.step}" if trainer.step else ""
     step = f"{loader.sizes.global_batch} x {trainer.run.settings.max_length} tokens"
-    recipe = recipe_line(json.loads(loader.recipe), loader.batch_size)
-    console.print(f"recipe: {recipe}\nin Python: {python_line(loader, epochs=None)}", soft_wrap=True)
+    recipe = visible(recipe_line(json.loads(loader.recipe), loader.batch_size))
+    folder = str(trainer.run.folder)
+    console.print(f"recipe: {recipe}\nin Python: windrow.open_run({folder!r})", soft_wrap=True)
     console.print(
         f"{trainer.num_parameters / 1e6:.1f} million parameters, {trainer.num_steps} steps of {step}, an epoch is "
         f"{counted(len(loader), 'step')}{going_on}"

@@ -46,6 +46,7 @@ class BatchMaker:
         resident: bool,
     ) -> None:
         self.dtype = dtype
+        self.about: dict[str, Any] = {"dtype": dtype.name, "resident": resident, "outputs": sorted(boundaries.outputs)}
         self._recipe, self._samples, self._boundaries = recipe, samples, boundaries
         self._merged: tuple[Sequence[Exclusion], int, Mapping[str, LeftOut]] = ((), 0, {})
         self._max_length, self._has_waited = recipe.data.max_length, False  # for the disk, at the last draw

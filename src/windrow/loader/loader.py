@@ -109,7 +109,6 @@ class Loader(Fixed):
         may_mask = short_ranks or bool(mask_targets) or any(member.may_mask for member in members)
         given = check_dtype(dtype, np.result_type(*(member.dtype for member in members)), may_mask)
         boundaries = Boundaries(outputs, mask_targets, members, on_device=self.device is not None)
-        self.outputs: frozenset[str] = boundaries.outputs
         asked: dict[str, Any] = {"device": self.device, "dtype": given, "resident": resident}
         self._maker = BatchMaker(self._recipe, self.samples, boundaries, **asked)
         self._stream = Stream(self._recipe, self._maker, self.samples, sizes, (dp_rank, dp_world_size))
@@ -302,8 +301,7 @@ class Loader(Fixed):
 
         ``training`` is what ``windrow train`` keeps in it. Raises ``WindrowError`` for what no file can say.
         """
-        about = {"dtype": self._maker.dtype.name, "resident": self._resident, "outputs": sorted(self.outputs)}
-        write_run(Path(path), self._recipe, self.sizes, about | ({"training": dict(training)} if training else {}))
+        write_run(Path(path), self._stream.recipe, self.sizes, {**self._maker.about, "training": training})
 
     def state_dict(self) -> dict[str, int | str]:
         """The state, a flat dict of ints and strings, the same on every rank. See ``load_state_dict``."""

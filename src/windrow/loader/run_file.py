@@ -29,7 +29,7 @@ RUN_FORMAT, RUN_VERSION = "windrow-run", 2
 
 
 def write_run(path: Path, recipe: Recipe, sizes: StepSizes, about: Mapping[str, Any]) -> None:
-    """Write the run of ``recipe`` in steps of ``sizes``; ``about`` are further keys of the file, as JSON values."""
+    """Write the run of ``recipe`` in steps of ``sizes``; ``about`` are further keys of it, as JSON values or None."""
     once = {"epochs": "endless"} if sizes.tail == "straddle" else {"epochs": 1, "drop_last": sizes.tail == "drop"}
     fixed = {"shuffle_block": recipe.shuffle_block, "mask_targets": recipe.mask_targets}
     content = {
@@ -41,8 +41,7 @@ def write_run(path: Path, recipe: Recipe, sizes: StepSizes, about: Mapping[str, 
         "seed": recipe.seed,
         "shuffle": recipe.shuffle,
         **once,
-        **{name: value for name, value in fixed.items() if value is not None},
-        **about,
+        **{name: value for name, value in {**fixed, **about}.items() if value is not None},
         "recipe": json.loads(recipe.to_json()),
     }
     text = json.dumps(content, indent=1) + "\n"
@@ -61,8 +60,10 @@ def _drawn_from(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "stages": {str(position): dict(weights) for position, weights in later} or None,
         "epoch_samples": mixture.epoch_samples_given,
         "max_repeats": mixture.max_repeats,
+        "block": mixture.block,
+        "weights": mixture.weights,
     }
-    members = {name: {**rows[name], "weight": weight} for name, weight in weights.items()}
+    members = {name: {**rows.get(name, {"gone": True}), "weight": weight} for name, weight in weights.items()}
     return {"members": members, **{name: value for name, value in given.items() if value is not None}}
 
 
@@ -94,17 +95,24 @@ def _opened_by(store: TokenStore, folder: Path, name: str) -> dict[str, Any]:
         if store.cut is not None:
             return {"store": of, "split": store.cut[0], "side": store.cut[1]}
         return {"store": of, **_numbers_in(folder, store)}
-    if store.path is None:
+    if store.reopen is None:
         raise WindrowError(
             f"the store of {name} is in memory, and a file cannot say what it holds. Make it with prepare, and give "
             "open_store(path)."
         )
-    return {"store": _from(folder, store.path)}
+    (path,), given = store.reopen.args, store.reopen.keywords
+    paths = [_from(folder, Path(each)) for each in (path if isinstance(path, list | tuple) else [path])]
+    options = {key: value for key, value in given.items() if isinstance(value, str | int)}
+    files: dict[str, Any] = {"store": paths if isinstance(path, list | tuple) else paths[0]}
+    return {"store": files | options} if options else files
 
 
 def _from(folder: Path, path: Path) -> str:
-    """``path`` as it was given; one that starts from the working folder now starts from ``folder``."""
-    return str(path) if path.is_absolute() else Path(os.path.relpath(path.absolute(), folder.resolve())).as_posix()
+    """``path`` as it was given; one that starts from the working folder, or leads into ``folder``, starts there."""
+    there, here = path.absolute(), folder.resolve()
+    if path.is_absolute() and not there.is_relative_to(here):
+        return str(path)
+    return Path(os.path.relpath(there, here)).as_posix()
 
 
 def _numbers_in(folder: Path, store: TokenStore) -> dict[str, str]:

@@ -81,8 +81,7 @@ def sections(facts: Facts) -> Iterator[str]:
     yield '<main id="main">'
     for part in (_steps, _coverage, _path, _windows, _order, _ranks, _text, _mixture, _shuffle):
         yield from part(facts)
-    recipe = facts.loader.recipe
-    line = recipe if len(facts.loader.members) > 1 else recipe_line(json.loads(recipe), facts.loader.batch_size)
+    line = recipe_line(json.loads(facts.loader.recipe), facts.loader.batch_size)
     yield f"</main><p class=soft>Recipe: {safe(line)}</p>"
 
 

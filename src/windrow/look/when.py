@@ -26,7 +26,7 @@ from windrow.windows.spans import num_counting
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Sighting", "Sightings", "Stretch", "print_sightings", "sightings", "stretches"]
+__all__ = ["Sighting", "Sightings", "Stretch", "member_meant", "print_sightings", "sightings", "stretches"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def sightings(
 
     ``member`` names one of a mixture's. Raises ``WindrowError`` for a stretch that the store does not have.
     """
-    name = _named(loader, member)
+    name = member_meant(loader, member)
     windows, number = loader.members[name], loader.samples.number_of(name)
     if not 0 <= start < stop <= windows.num_tokens:
         raise WindrowError(f"tokens {start} to {stop} are no stretch of a store of {windows.num_tokens} tokens")
@@ -98,7 +98,7 @@ def _in_order(parts: Sequence[Int64]) -> Sightings:
     return Sightings(rows[np.lexsort((rows[:, 8], rows[:, 0]))])
 
 
-def _named(loader: Loader, member: str | None) -> str:
+def member_meant(loader: Loader, member: str | None) -> str:
     """The name of the member that is meant. Raises ``WindrowError`` when none, or any of several, may be."""
     names = list(loader.members)
     if member is None and len(names) > 1:

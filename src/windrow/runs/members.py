@@ -6,6 +6,7 @@ of its own, and nothing of it is run. Cost: opening reads manifests, and the col
 
 import io
 import operator
+import os
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -20,7 +21,9 @@ from windrow.errors import ResumeError, WindrowError, brief
 from windrow.store.opening import open_store
 from windrow.store.store import TokenStore
 
-__all__ = ["documents_where", "open_described"]
+__all__ = ["OF_FILES", "documents_where", "open_described"]
+
+OF_FILES = ("tokenizer", "format", "dtype", "eos_id")  # what ``open_store`` is told of files of other tools
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
@@ -39,10 +42,12 @@ def open_described(described: Mapping[str, Any], folder: Path, *, tokenizer: str
     Raises ``ResumeError`` with both fingerprints where it is not the store of the file.
     """
     of = described["store"]
-    if isinstance(of, str):
-        store = open_store(folder / of, tokenizer=tokenizer)
-    else:
+    if isinstance(of, dict):
         store = open_described(of, folder, tokenizer=tokenizer)
+    else:
+        given = {name: described[name] for name in OF_FILES if name in described}
+        paths = [_path(folder, each) for each in of] if isinstance(of, list) else _path(folder, of)
+        store = open_store(paths, **given | ({"tokenizer": tokenizer} if tokenizer else {}))
     if (fraction := described.get("split")) is not None:
         store = store.split(fraction)[described.get("side") == "valid"]
     if (condition := described.get("where")) is not None:
@@ -56,6 +61,12 @@ def open_described(described: Mapping[str, Any], folder: Path, *, tokenizer: str
             "others. Restore the store from a copy, or take the fingerprint out of the file to start a new run."
         )
     return store
+
+
+def _path(folder: Path, name: str) -> Path:
+    """``folder / name``; what leads out of ``folder`` starts from the working folder, as a path that one writes."""
+    path = folder / name
+    return Path(os.path.relpath(path.resolve())) if ".." in path.parts else path
 
 
 def documents_where(store: TokenStore, condition: str) -> Mask:

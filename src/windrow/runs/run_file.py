@@ -14,18 +14,29 @@ from typing import Any
 
 from windrow.errors import ResumeError, brief, read_json, require_shape
 from windrow.loader.loader import Loader
+from windrow.loader.ranks import world_in_sight
 from windrow.loader.run_file import RUN_FORMAT, RUN_VERSION
-from windrow.runs.members import open_described
+from windrow.runs.members import OF_FILES, open_described
+from windrow.store.store import TokenStore
 from windrow.windows.mixture import Mixture
 from windrow.windows.windows import Windows
 
-__all__ = ["OF_LOADER", "OF_MIXTURE", "OF_STORE", "OF_WINDOWS", "RUN", "RunFile", "read_run", "require_store"]
+__all__ = [
+    "OF_LOADER",
+    "OF_MIXTURE",
+    "OF_WINDOWS",
+    "RUN",
+    "RunFile",
+    "read_run",
+    "require_known",
+    "require_store",
+]
 
 RUN = "run.json"
 
 # The keys of the schema, as shapes of ``require_shape``: docs/runs.md says what they mean.
 _STORE = {"split?": float, "side?": str, "where?": str, "select?": str, "select_sha256?": str, "fingerprint?": str}
-_WINDOWS = {"max_length?": int, "stride?": int, "tail?": str, "policy?": str, "documents?": str}
+_WINDOWS = {"max_length": int, "stride?": int, "tail?": str, "policy?": str, "documents?": str}
 _MIXTURE = {"stages?": dict, "epoch_samples?": int, "max_repeats?": int, "block?": int, "weights?": str}
 _LOADER = {
     "batch_size": int,
@@ -48,7 +59,7 @@ def _names(shape: Mapping[str, Any]) -> list[str]:
 _SIDES = ("train", "valid")
 OF_STORE = ["store", *_names(_STORE)]
 OF_WINDOWS = [*_names(_WINDOWS), "phase"]
-OF_MEMBER = [*OF_STORE, *OF_WINDOWS, "weight"]
+OF_MEMBER = [*OF_STORE, *OF_WINDOWS, "weight", "gone"]
 OF_MIXTURE, OF_LOADER = _names(_MIXTURE), [*_names(_LOADER), "epochs"]
 
 
@@ -72,20 +83,25 @@ class RunFile:
         loader = {name: value for name, value in given.items() if name in OF_LOADER}
         return replace(self, members=members, arguments={**self.arguments, **loader})
 
-    def loader(self, *, tokenizer: str | None = None, **machine: Any) -> Loader:
-        """The loader at its beginning; ``machine`` are those of its arguments that no file says: device, ranks."""
+    def stores(self, tokenizer: str | None = None) -> dict[str, TokenStore]:
+        """The store of each member, opened; ``tokenizer`` is that of ``open_store``."""
         folder = self.path.parent
-        windows: dict[str, Any] = {}
-        for name, member in self.members.items():
-            store = open_described(member, folder, tokenizer=tokenizer)
-            windows[name] = Windows(store, **_picked(member, OF_WINDOWS))
-        if self.mixture is not None:
-            weighed = {name: (one, self.members[name].get("weight", 1.0)) for name, one in windows.items()}
-            windows = {"": Mixture(weighed, **self.mixture)}
-        options = {"dp_rank": 0, "dp_world_size": self.dp_world_size, **machine}
+        there = {name: table for name, table in self.members.items() if "gone" not in table}
+        return {name: open_described(table, folder, tokenizer=tokenizer) for name, table in there.items()}
+
+    def loader(self, *, tokenizer: str | None = None, **machine: Any) -> Loader:
+        """The loader at its beginning; ``machine`` are those of its arguments that no file says: device, ranks.
+
+        Its rank is 0 unless given, but where a distributed run is in sight.
+        """
+        stores, mixture, data = self.stores(tokenizer), self.mixture, dict[str, Any]()
+        for name, table in self.members.items():
+            windows = Windows(stores[name], **_picked(table, OF_WINDOWS)) if name in stores else None
+            data[name] = (windows, table.get("weight", 1.0))
+        options = {"dp_rank": None if world_in_sight() else 0, "dp_world_size": self.dp_world_size, **machine}
         if options.get("device") is None:
             options["resident"] = False  # there is no device where the tokens could be
-        return Loader(windows[""], **{**self.arguments, **options})
+        return Loader(data[""][0] if mixture is None else Mixture(data, **mixture), **{**self.arguments, **options})
 
 
 def _picked(table: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -115,9 +131,11 @@ def _run_file(file: Path, content: Mapping[str, Any]) -> RunFile:
     require_shape(content, {**_LOADER, **_FILE, **_MIXTURE, "members?": {}})
     usual, members = _picked(content, OF_MEMBER), content.get("members")
     of_mixture = [] if members is None else OF_MIXTURE
-    _require_known(content, [*_names(_FILE), *OF_LOADER, "members", *of_mixture, *OF_MEMBER], "it")
+    require_known(content, [*_names(_FILE), *OF_LOADER, "members", *of_mixture, *OF_MEMBER], "it")
     tables = {"": {}} if members is None else members
     found = {name: _member(name, usual, table) for name, table in tables.items()}
+    if all("gone" in member for member in found.values()):
+        raise ValueError("its members are none, and there is nothing to draw from")
     mixture, arguments = _picked(content, of_mixture), _picked(content, OF_LOADER)
     if "stages" in mixture:
         mixture["stages"] = {int(position): weights for position, weights in mixture["stages"].items()}
@@ -136,11 +154,13 @@ def _run_file(file: Path, content: Mapping[str, Any]) -> RunFile:
 def _member(name: str, usual: Mapping[str, Any], table: Any) -> dict[str, Any]:
     """The table of a member; what it does not say is as ``usual``, at the top of the file."""
     what = f"members.{name}" if name else "it"
-    require_shape(table, {}, what)
+    require_shape(table, {"gone?": bool}, what)
+    if table.get("gone"):
+        return {"gone": True, "weight": table.get("weight", 0.0)}
     member = {**usual, **table}
     require_shape(member, {**_WINDOWS, "weight?": float}, what)
     if name:
-        _require_known(member, OF_MEMBER, what)
+        require_known(member, OF_MEMBER, what)
     require_store(_picked(member, OF_STORE), what)
     return member
 
@@ -148,11 +168,14 @@ def _member(name: str, usual: Mapping[str, Any], table: Any) -> dict[str, Any]:
 def require_store(table: Any, what: str) -> None:
     """Raise ``ValueError`` unless ``table`` describes a store."""
     require_shape(table, _STORE, what)
-    _require_known(table, OF_STORE, what)
+    require_known(table, [*OF_STORE, *OF_FILES], what)
     if "store" not in table:
         raise ValueError(f"{what} has no store")
-    if not isinstance(table["store"], str):
-        require_store(table["store"], "its store" if what == "it" else f"{what}.store")
+    inner = "its store" if what == "it" else f"{what}.store"
+    if isinstance(table["store"], list):
+        require_shape(table["store"], [str], inner)
+    elif not isinstance(table["store"], str):
+        require_store(table["store"], inner)
     if (table.get("split") is None) != (table.get("side") is None) or table.get("side", "train") not in _SIDES:
         raise ValueError(
             f"{what} has split {table.get('split')!r} and side {table.get('side')!r}, and they belong together: the "
@@ -162,7 +185,7 @@ def require_store(table: Any, what: str) -> None:
         raise ValueError(f"{what} has where and select, and one of them chooses documents")
 
 
-def _require_known(table: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+def require_known(table: Mapping[str, Any], known: Iterable[str], what: str) -> None:
     for key in table:
         if key not in known:
             near = get_close_matches(key, known, 1)

@@ -54,7 +54,7 @@ class TokenStore:
         self.path: Path | None = None
         self.manifest: Manifest | None = None
         self.foreign: Foreign | None = None
-        self.reopen: Callable[[], TokenStore] | None = None
+        self.reopen: partial[TokenStore] | None = None
         self.parent: TokenStore | None = None
         self.cut: tuple[float, str] | None = None
 

@@ -4,19 +4,18 @@ Guarantee: from ``run.json`` alone the loader of a run can be built again, and i
 the run was started with. The folder appears whole or not at all, and none is written over. Cost: opening reads two
 manifests; torch is not imported. It does not do: training (``trainer.py``), or anything about a model but its sizes.
 
-    run/run.json         settings, recipe, stores (path, num_tokens, fingerprint), sizes, loader state at the last start
+    run/run.json         which batches (``runs/run_file.py``); settings, valid part, loader state at the last start
     run/data/            the store made of ``--text`` (a run over a prepared store has none)
     run/checkpoint.pt    model, optimizer, random state, loader state, losses
     run/log.jsonl        a line a step        run/loss.svg   the curve        run/train.html   a page that is live
 """
 
-import json
 import math
 import os
 import shlex
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -25,42 +24,34 @@ import numpy as np
 
 from windrow.arrays import Int64
 from windrow.audit.sizes import RunSizes, loader_of
-from windrow.errors import (
-    LARGEST,
-    NotEnoughTokensError,
-    PrepareError,
-    ResumeError,
-    read_json,
-    require_shape,
-    whole_number,
-)
+from windrow.errors import LARGEST, NotEnoughTokensError, PrepareError, ResumeError, require_shape, whole_number
 from windrow.loader.loader import Loader
+from windrow.loader.run_file import described
 from windrow.preparing.prepare import prepare
 from windrow.preparing.tally import Report
+from windrow.runs.members import open_described
+from windrow.runs.run_file import RUN, RunFile, read_run, require_known, require_store
 from windrow.store.manifest import MANIFEST, read_manifest, read_sources
-from windrow.store.opening import open_store
 from windrow.store.store import TokenStore
-from windrow.store.whole import write_whole
 from windrow.text.sources import form_of
-from windrow.windows.windows import Windows
+from windrow.windows.mixture import Mixture
+from windrow.windows.windows import Policy, Windows
 
 __all__ = [
-    "RUN",
     "Run",
     "Settings",
-    "StorePart",
     "check_text",
     "held_ids",
     "how_to_go_on",
     "open_run",
+    "run_of_file",
     "run_of_store",
     "run_of_text",
     "start_run",
 ]
 
-RUN = "run.json"
 _BLOCK = 2**22  # tokens
-_FORMAT, _VERSION = "windrow-run", 1
+_OF_BATCHES = [*(field.name for field in fields(RunSizes)), "policy"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +63,7 @@ class Settings(RunSizes):
     all ids of the tokenizer or, with ``vocabulary`` "text", those that the text holds: a small text's model is small.
     """
 
+    policy: Policy = "concat"
     steps: int | None = None
     epochs: float = 1.0
     lr: float = 1e-3
@@ -92,47 +84,69 @@ class Settings(RunSizes):
                 raise ValueError(f"{name} is {value}, and it must be above 0, for example {example}")
 
 
-@dataclass(frozen=True)
-class StorePart:
-    """A store, or one side of a cut through it: ``valid_fraction`` 0 is the whole store."""
-
-    path: Path
-    valid_fraction: float = 0.0
-    side: Literal["train", "valid"] = "train"
-
-    def open(self, tokenizer: str | None = None) -> TokenStore:
-        """Open it; ``tokenizer`` is that of ``open_store``. Raises ``StoreError`` when it is not whole."""
-        store = open_store(self.path, tokenizer=tokenizer)
-        return store.split(self.valid_fraction)[self.side == "valid"] if self.valid_fraction else store
+_OF_TRAINING = [field.name for field in fields(Settings) if field.name not in _OF_BATCHES]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run: where it lies, what it reads, how it trains. ``state`` is the loader's when it last started."""
+    """A run: where it lies, which batches it trains on, and how."""
 
     folder: Path
-    train: StorePart
-    valid: StorePart | None
+    file: RunFile
     settings: Settings
-    state: Mapping[str, Any] | None = None
-    dp_world_size: int = 1
+
+    @property
+    def train(self) -> TokenStore:
+        """The store that is trained on; of a mixture, the first member's."""
+        return self.store()
+
+    def store(self, tokenizer: str | None = None) -> TokenStore:
+        """``train``, whose text ``tokenizer`` decodes when its own has moved."""
+        return next(iter(self.file.stores(tokenizer).values()))
+
+    @property
+    def valid(self) -> dict[str, TokenStore]:
+        """What is evaluated on, by the name of the member; none where there is no valid part."""
+        return {name: open_described(table, self.file.path.parent) for name, table in _valid_of(self.file).items()}
+
+    @property
+    def state(self) -> Mapping[str, Any] | None:
+        """The loader's state when the run last started."""
+        return self.file.training.get("state")
 
     @property
     def vocab_size(self) -> int:
-        """Every id of the train part is below it."""
-        store = self.train.open()
-        return int(store.manifest.tokenizer["vocab_size"]) if store.manifest else store.tokenizer.vocab_size
+        """Every id of the members is below it."""
+        stores = self.file.stores().values()
+        return max(int(s.manifest.tokenizer["vocab_size"]) if s.manifest else s.tokenizer.vocab_size for s in stores)
 
     @property
     def ids(self) -> Int64:
         """The ids that the model knows, in their order; those of a text are found by reading it."""
         if self.settings.vocabulary == "tokenizer":
             return np.arange(self.vocab_size)
-        return np.unique(np.concatenate([held_ids(part.open()) for part in (self.train, self.valid) if part]))
+        return np.unique(
+            np.concatenate([held_ids(part) for part in (*self.file.stores().values(), *self.valid.values())])
+        )
 
-    def loader(self, device: str | None = None, **ranks: Any) -> Loader:
-        """The shuffled training batches from their beginning, the endless stream; ``ranks`` are those of ``Loader``."""
-        return loader_of(self.train.open(), self.settings, epochs=None, device=device, **ranks)
+    def changed(self, **given: Any) -> "Run":
+        """The run with other settings; those of windows and batches are another recipe, or other sizes."""
+        of_batches = {name: value for name, value in given.items() if name in _OF_BATCHES}
+        return replace(self, file=self.file.changed(of_batches), settings=replace(self.settings, **given))
+
+    def loader(self, device: str | None = None, **machine: Any) -> Loader:
+        """The batches from their beginning; ``machine`` is that of ``RunFile.loader``.
+
+        Raises ``NotEnoughTokensError`` that names flags which fit, when a store is too short.
+        """
+        try:
+            return self.file.loader(device=device, **machine)
+        except NotEnoughTokensError:
+            if self.file.mixture is None:
+                ranks = {name: machine.get(name) for name in ("dp_rank", "dp_world_size")}
+                options = {**ranks, "epochs": self.file.arguments.get("epochs", 1)}
+                loader_of(self.train, self.settings, self.settings.policy, **options)
+            raise
 
     def num_steps(self, loader: Loader) -> int:
         """Steps of the whole run: those before ``loader`` as they were, those to come of its sizes."""
@@ -140,32 +154,27 @@ class Run:
         return self.settings.steps or loader.step + max(0, math.ceil(to_come))
 
     def valid_loader(self, device: str | None = None, outputs: Collection[str] = ()) -> Loader | None:
-        """The valid part, each of its targets once an epoch, in a fixed shuffled order; None when there is none."""
-        if self.valid is None:
-            return None
-        store = self.valid.open()
+        """The valid part, each of its targets once an epoch, in a fixed shuffled order; None when there is none.
+
+        Of a mixture's valid parts it draws equal shares.
+        """
         try:
-            windows = Windows(store, self.settings.max_length, tail="pad")
+            windows = {name: Windows(one, self.settings.max_length, tail="pad") for name, one in self.valid.items()}
         except NotEnoughTokensError as error:
             raise NotEnoughTokensError(f"{error} (split 'valid'; or train without one: --valid-fraction 0)") from error
+        if not windows:
+            return None
+        data = windows.get("") or Mixture({name: (one, 1.0) for name, one in windows.items()})
         size = self.settings.batch_size
-        return Loader(windows, size, drop_last=False, dp_rank=0, dp_world_size=1, device=device, outputs=outputs)
+        return Loader(data, size, drop_last=False, dp_rank=0, dp_world_size=1, device=device, outputs=outputs)
 
     def save(self, loader: Loader) -> "Run":
         """Write ``run.json`` for a run that starts, or goes on, where ``loader`` stands."""
-        run = replace(self, state=loader.state_dict(), dp_world_size=loader.dp_world_size)
-        content = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "recipe": json.loads(loader.recipe),
-            "stores": {"train": _described(self.train, self.folder), "valid": _described(self.valid, self.folder)},
-            "sizes": {"batch_size": loader.batch_size, "dp_world_size": loader.dp_world_size},
-            "settings": {**asdict(self.settings), "stride": self.settings.resolved_stride},
-            "state": run.state,
-        }
-        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-        write_whole(self.folder / RUN, lambda file: file.write(text.encode()))
-        return run
+        own = {name: getattr(self.settings, name) for name in _OF_TRAINING}
+        parts = {name: described(store, self.folder, f"valid {name!r}") for name, store in self.valid.items()}
+        valid = parts.get("", parts) if self.file.mixture is None else parts
+        loader.write_run(self.folder / RUN, training={**own, "valid": valid, "state": loader.state_dict()})
+        return open_run(self.folder)
 
 
 def held_ids(store: TokenStore, most: int = LARGEST) -> Int64:
@@ -175,50 +184,35 @@ def held_ids(store: TokenStore, most: int = LARGEST) -> Int64:
     return np.unique(np.concatenate(found)).astype(np.int64)
 
 
-def _described(part: StorePart | None, folder: Path) -> dict[str, Any] | None:
-    if part is None:
-        return None
-    path, root, store = part.path.resolve(), folder.resolve(), part.open()
-    where = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-    return {**asdict(part), "path": where, "num_tokens": store.num_tokens, "fingerprint": store.fingerprint}
-
-
-# -- opening a run -------------------------------------------------------------------------------------------------
-
-
 def open_run(path: str | Path) -> Run:
-    """The run in the folder ``path`` (or whose ``run.json`` is ``path``). Raises ``ResumeError`` when there is none."""
-    file = Path(path, RUN) if Path(path).is_dir() else Path(path)
+    """The run of the folder or file ``path``. Raises ``ResumeError`` when there is none."""
+    file = read_run(path)
     try:
-        content = read_json(file.read_bytes(), dict)
-        if (content["format"], content["version"]) != (_FORMAT, _VERSION):
-            raise ValueError(f"format {content['format']!r} version {content['version']!r}, not {_FORMAT} {_VERSION}")
-        require_shape(content, {"stores": dict, "settings": dict, "state": dict, "sizes": {"dp_world_size": int}})
-        parts = {side: _part(content["stores"][side], file.parent) for side in ("train", "valid")}
-        usual = {"documents": "store", "phase": 0, "tail": "drop", "vocabulary": "tokenizer"}  # older files do not say
-        found = {**usual, **content["settings"]}
-        settings = Settings(**{field.name: found[field.name] for field in fields(Settings)})
-    except OSError as error:
-        raise ResumeError(f"there is no run at {path}: {file} cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResumeError(f"{file} is no run.json of this windrow ({type(error).__name__}: {error}).") from error
-    if parts["train"] is None:
-        raise ResumeError(f"{file} names no store to train on.")
-    started = {"state": content["state"], "dp_world_size": content["sizes"]["dp_world_size"]}
-    return Run(file.parent, parts["train"], parts["valid"], settings, **started)
+        own, windows = {**file.training}, next(one for one in file.members.values() if "store" in one)
+        require_known(own, [*_OF_TRAINING, "valid", "state"], "training")
+        require_shape({"state": own.pop("state", None)}, {"state?": dict}, "training")
+        own.pop("valid", None)
+        for name, table in _valid_of(file).items():
+            require_store(table, f"training.valid{name and '.'}{name}")
+        sizes = {"stride": windows["max_length"], **windows, **file.arguments}
+        settings = Settings(**{name: sizes[name] for name in _OF_BATCHES if name in sizes}, **own)
+    except (ValueError, TypeError) as error:
+        raise ResumeError(f"{file.path} is no run of this windrow ({type(error).__name__}: {error}).") from error
+    return Run(file.path.parent, file, settings)
 
 
-def _part(described: Mapping[str, Any] | None, folder: Path) -> StorePart | None:
-    if described is None:
-        return None
-    require_shape(described, {"path": str, "valid_fraction": float, "side": str})
-    return StorePart(folder / described["path"], described["valid_fraction"], described["side"])
+def _valid_of(file: RunFile) -> dict[str, Any]:
+    """The table of each valid part, by the name of the member."""
+    given = file.training.get("valid") or {}
+    require_shape(given, str if isinstance(given, str) else {}, "training.valid")
+    named = {"": given} if file.mixture is None and given else given
+    return {name: {"store": table} if isinstance(table, str) else table for name, table in named.items()}
 
 
 def check_text(run: Run, text: Path) -> None:
     """Raise ``ResumeError`` unless ``text`` is the file that the run's own store was made of."""
     try:
-        saved = read_sources(run.train.path, read_manifest(run.train.path))[0]["sha256"]
+        saved = read_sources(folder := run.train.path or Path(), read_manifest(folder))[0]["sha256"]
         here = sha256(text.read_bytes()).hexdigest()
     except (OSError, LookupError, ValueError) as error:
         raise ResumeError(f"cannot compare {text} with the text of the run in {run.folder}: {error}.") from error
@@ -261,7 +255,9 @@ def _refuse(folder: Path) -> None:
             "another folder with --out."
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PrepareError(f"{folder} is not empty, and nothing is written over. Choose another folder with --out.")
+        raise PrepareError(
+            f"the folder {folder} is not empty, and nothing is written over. Choose another folder with --out."
+        )
 
 
 def run_of_text(
@@ -280,17 +276,39 @@ def run_of_text(
     form = None if form_of(str(text))[0] else "text"
     options: Any = {"tokenizer": tokenizer, "valid_fraction": valid_fraction, "split": "tail", "form": form}
     prepare([text], data, on_report=on_report, **options)
-    return Run(folder, StorePart(data / "train"), StorePart(data / "valid") if valid_fraction else None, settings)
+    return run_of_store(data, folder, settings, valid_fraction=0.0)
 
 
-def run_of_store(store: Path, folder: Path, settings: Settings, *, valid_fraction: float) -> Run:
-    """A run over a prepared store: ``DEST`` with its train and valid, or one store, cut at ``valid_fraction``."""
+def run_of_store(store: Path, folder: Path, settings: Settings, *, valid_fraction: float, **more: Any) -> Run:
+    """A run over a prepared store: ``DEST`` with its train and valid, or one store, cut at ``valid_fraction``.
+
+    ``more`` are further arguments of ``Loader``; it is endless unless they say otherwise.
+    """
+    train: dict[str, Any] = {"store": str(store)}
+    valid: dict[str, Any] = {}
     if (store / "train" / MANIFEST).is_file():
+        train["store"] = str(store / "train")
         if (store / "valid" / MANIFEST).is_file():
-            return Run(folder, StorePart(store / "train"), StorePart(store / "valid"), settings)
-        store = store / "train"
-    valid = StorePart(store, valid_fraction, "valid") if valid_fraction else None
-    return Run(folder, StorePart(store, valid_fraction), valid, settings)
+            valid, valid_fraction = {"store": str(store / "valid")}, 0.0
+    if valid_fraction:
+        train |= {"split": valid_fraction, "side": "train"}
+        valid = {**train, "side": "valid"}
+    windows: dict[str, Any] = {"max_length": settings.max_length, "policy": settings.policy}
+    windows |= {"documents": settings.documents} if settings.policy != "bos" else {}
+    windows |= {"stride": settings.resolved_stride} if settings.policy == "concat" else {}
+    windows |= {
+        name: value for name in ("phase", "tail") if (value := getattr(settings, name)) != getattr(RunSizes, name)
+    }
+    arguments = {"batch_size": settings.batch_size, "seed": settings.seed, "epochs": None, **more}
+    return Run(folder, RunFile(Path(RUN), {"": train | windows}, None, arguments, 1, {"valid": valid}), settings)
+
+
+def run_of_file(path: Path, folder: Path, given: Mapping[str, Any]) -> Run:
+    """A run in ``folder`` over the batches that the run file ``path`` says, with the settings that are ``given``."""
+    run = open_run(path)
+    file = run.file.changed({"epochs": None, "dtype": "int64", "outputs": ()})  # as the model needs them
+    file = replace(file, training={"valid": run.file.training.get("valid")})
+    return replace(run, folder=folder, file=file).changed(**given)
 
 
 def how_to_go_on(out: Path) -> str:

@@ -51,7 +51,7 @@ def sample(
     out of its range or a prompt with words that the model does not know, ``StoreError`` as ``open_store`` does.
     """
     whole_number("length", length, at_least=0)
-    store, device = trainer.run.train.open(tokenizer), trainer.ranks.device
+    store, device = trainer.run.store(tokenizer), trainer.ranks.device
     vocabulary, allowed = store.tokenizer, trainer.rows[torch.from_numpy(held_ids(store, _MOST)).to(device)]
     first = vocabulary.encode(prompt) if prompt else store.tokens(0, 6).tolist()
     rows = trainer.rows[torch.tensor([first], device=device)]  # (1, number of the prompt's tokens)
