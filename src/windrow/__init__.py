@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from windrow.look.report import write_report
     from windrow.look.when import sightings
     from windrow.preparing.prepare import prepare
-    from windrow.runs.open_run import open_run
+    from windrow.runs.run_file import open_run
     from windrow.store.copying import copy_store
     from windrow.store.export import export_store
     from windrow.store.opening import open_store
@@ -60,7 +60,7 @@ _HOMES = {
     "export_store": "store.export",
     "from_text": "loader.from_text",
     "load_tokenizer": "tokens.tokenizer",
-    "open_run": "runs.open_run",
+    "open_run": "runs.run_file",
     "open_store": "store.opening",
     "plan": "audit.plan",
     "prepare": "preparing.prepare",

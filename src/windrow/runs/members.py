@@ -5,10 +5,9 @@ of its own, and nothing of it is run. Cost: opening reads manifests, and the col
 """
 
 import io
-import operator
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,13 @@ __all__ = ["OF_FILES", "documents_where", "open_described"]
 
 OF_FILES = ("tokenizer", "format", "dtype", "eos_id")  # what ``open_store`` is told of files of other tools
 
-_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
+_SIGNS = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    "<=": np.less_equal,
+    ">=": np.greater_equal,
+    "<": np.less,
+    ">": np.greater,
 }
 _TERM = r"""\s*([^\s<>=!"']+)\s*(==|!=|<=|>=|<|>)\s*("[^"]*"|'[^']*'|[-+.\w]+)\s*"""
 
@@ -89,7 +88,7 @@ def _compared(store: TokenStore, name: str, comparison: str, text: str) -> Mask:
     if is_text != (text[0] in "\"'"):
         wanted = "a text in quotes" if is_text else "a number"
         raise WindrowError(f"where compares {name} with {text}, and it is {store.columns[name]}: give {wanted}")
-    return np.asarray(_COMPARISONS[comparison](column, text[1:-1] if is_text else _number(text)), dtype=np.bool_)
+    return np.asarray(_SIGNS[comparison](column, text[1:-1] if is_text else _number(text)), dtype=np.bool_)
 
 
 def _number(text: str) -> float:

@@ -17,20 +17,12 @@ from windrow.loader.loader import Loader
 from windrow.loader.ranks import world_in_sight
 from windrow.loader.run_file import RUN_FORMAT, RUN_VERSION
 from windrow.runs.members import OF_FILES, open_described
+from windrow.runs.past import read_past
 from windrow.store.store import TokenStore
 from windrow.windows.mixture import Mixture
 from windrow.windows.windows import Windows
 
-__all__ = [
-    "OF_LOADER",
-    "OF_MIXTURE",
-    "OF_WINDOWS",
-    "RUN",
-    "RunFile",
-    "read_run",
-    "require_known",
-    "require_store",
-]
+__all__ = ["RUN", "RunFile", "open_run", "read_run", "require_known", "require_store"]
 
 RUN = "run.json"
 
@@ -38,17 +30,8 @@ RUN = "run.json"
 _STORE = {"split?": float, "side?": str, "where?": str, "select?": str, "select_sha256?": str, "fingerprint?": str}
 _WINDOWS = {"max_length": int, "stride?": int, "tail?": str, "policy?": str, "documents?": str}
 _MIXTURE = {"stages?": dict, "epoch_samples?": int, "max_repeats?": int, "block?": int, "weights?": str}
-_LOADER = {
-    "batch_size": int,
-    "seed?": int,
-    "shuffle?": bool,
-    "shuffle_block?": int,
-    "drop_last?": bool,
-    "dtype?": str,
-    "resident?": bool,
-    "outputs?": [str],
-    "mask_targets?": str,
-}
+_LOADER: dict[str, Any] = {"batch_size": int, "seed?": int, "shuffle_block?": int, "dtype?": str, "mask_targets?": str}
+_LOADER |= {"shuffle?": bool, "drop_last?": bool, "resident?": bool, "outputs?": [str]}
 _FILE = {"format?": str, "version?": int, "dp_world_size?": int, "recipe?": dict, "training?": dict}
 
 
@@ -106,6 +89,22 @@ class RunFile:
 
 def _picked(table: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: table[name] for name in names if table.get(name) is not None}
+
+
+def open_run(path: str | Path, state: str | Path | None = None, **machine: Any) -> Loader:
+    """The loader of the run at ``path``: a run's folder, the JSON of ``Loader.write_run``, or the same as TOML.
+
+    ``state`` is a file that holds its past, what ``state_dict`` returned: JSON, or a checkpoint of torch with it under
+    any key, ``FILE:key`` where it has several; then the loader stands there. ``machine`` is what no file says:
+    ``device``, ``dp_rank`` (0 unless given), ``dp_world_size`` (the file's) and ``prefetch`` of ``Loader``. Raises
+    ``ResumeError`` for a file that is none, a store that is another, and a state of another run.
+    """
+    run = read_run(path)
+    loader = run.loader(**machine)
+    past = run.training.get("state") if state is None else read_past(state)
+    if past is not None:
+        loader.load_state_dict(past)
+    return loader
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
