@@ -45,6 +45,10 @@ class ChosenLine(Line):
         """Have stretches read from disk, and their counts, all at once; nothing waits for it."""
         self._parent.will_need(*self._in_parent(starts, lengths))
 
+    def blocks(self, starts: Int64, lengths: Int64) -> tuple[Any, Int64] | None:
+        """Of what is far away the cache, and the blocks of ``stretches`` in it."""
+        return self._parent.blocks(*self._in_parent(starts, lengths))
+
     def counts_at(self, starts: Int64, lengths: Int64) -> Tokens | Mask | None:
         """Which tokens of ``stretches`` count as targets, or None where there are no counts."""
         return self._parent.counts_at(*self._in_parent(starts, lengths)) if self.has_counts else None

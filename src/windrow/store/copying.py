@@ -19,7 +19,7 @@ from windrow.far.objects import CHUNK, Objects, is_far
 from windrow.store.manifest import MANIFEST, SAFE_NAME, Shard, files_of, parse_manifest, read_manifest
 from windrow.store.whole import write_whole
 
-__all__ = ["BLOCK", "Sums", "copy_store", "parse_sums", "sums_name"]
+__all__ = ["BLOCK", "Sums", "copy_store", "fetch_file", "parse_sums", "sums_name"]
 
 BLOCK = CHUNK
 _AT_ONCE = 4  # shards on their way
@@ -149,16 +149,17 @@ def _download(far: Objects, name: str, folder: Path, on_copied: OnCopied) -> Non
 
     def of_shard(numbered: tuple[int, Shard]) -> None:
         for file, wanted in files_of(numbered[1]).items():
-            _fetch(far, f"{name}{file}", folder / file, wanted, on_copied)
+            fetch_file(far, f"{name}{file}", folder / file, wanted, on_copied)
 
     _at_once(of_shard, enumerate(manifest.shards))
     sources = manifest.sources["file"]
-    _fetch(far, f"{name}{sources}", folder / sources, manifest.sums[sources], on_copied)
+    fetch_file(far, f"{name}{sources}", folder / sources, manifest.sums[sources], on_copied)
     write_whole(folder / MANIFEST, lambda file: file.write(raw))
     read_manifest(folder)
 
 
-def _fetch(far: Objects, name: str, path: Path, wanted: str, on_copied: OnCopied) -> None:
+def fetch_file(far: Objects, name: str, path: Path, wanted: str, on_copied: OnCopied = lambda nbytes: None) -> None:
+    """Have the object ``name`` in ``path``, with the sha256 that is ``wanted``, or raise ``StoreError``."""
     about = far.head(name)
     if not (path.is_file() and path.stat().st_size == about.nbytes and _sum_of(path) == wanted):
 

@@ -18,7 +18,7 @@ from windrow.arrays import Int64, Mask, Tokens, cut_at, grouped, runs
 from windrow.store.manifest import Manifest, Shard
 from windrow.store.shards import advise, map_documents, map_file
 
-__all__ = ["Line"]
+__all__ = ["Line", "unread_ends"]
 
 _LONG = 1 << 16  # tokens: who reads so many at a time goes through the store
 _SHORT = 12  # tokens: a stretch of fewer costs less as so many places than as a slice
@@ -52,9 +52,7 @@ class Line:
         held = [map_file(folder / file, len(files) - n, at_random=True) for n, file in enumerate(files)]
         tokens = [np.frombuffer(mapped, dtype) for mapped in held[: len(manifest.shards)]]
         counts = [np.frombuffer(mapped, np.uint8) for mapped in held[len(manifest.shards) :]]
-        done = accumulate(shard.num_tokens for shard in manifest.shards)
-        ends = [_Unread(folder, s, stop == manifest.num_tokens) for s, stop in zip(manifest.shards, done, strict=True)]
-        return cls(tokens, ends, np.dtype(manifest.dtype), counts)
+        return cls(tokens, unread_ends(folder, manifest), np.dtype(manifest.dtype), counts)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in self.__dict__.items() if name != "_buffers"}
@@ -111,6 +109,10 @@ class Line:
         for line in filter(None, (self, self.counts)):
             line._advise(*parts, "MADV_WILLNEED")
 
+    def blocks(self, starts: Int64, lengths: Int64) -> tuple[Any, Int64] | None:
+        """Of what is far away the cache, and the blocks of ``stretches`` in it; None for what lies here."""
+        return None
+
     def _advise(self, shards: Int64, starts: Int64, stops: Int64, advice: str) -> None:
         for shard, here in grouped(shards):
             if shard < len(self.tokens):  # and not what lies behind the end
@@ -164,6 +166,12 @@ class Line:
         """The documents at ``rows`` (n,) of a shard's own files: (n,)."""
         numbers: Int64 = rows + self.document_edges[shard]
         return numbers
+
+
+def unread_ends(folder: Path, manifest: Manifest) -> "list[_Unread]":
+    """The boundaries of each shard of the store in ``folder``, to be read when they are needed."""
+    done = accumulate(shard.num_tokens for shard in manifest.shards)
+    return [_Unread(folder, s, stop == manifest.num_tokens) for s, stop in zip(manifest.shards, done, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import StoreError, brief, whole_number
+from windrow.far.objects import is_far
+from windrow.store.far_store import far_line
 from windrow.store.foreign import read_foreign, token_paths
 from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, read_manifest
@@ -28,23 +30,30 @@ def open_store(
     format: str | None = None,
     dtype: str | None = None,
     eos_id: int | None = None,
+    cache: str | Path | None = None,
+    cache_bytes: int | None = None,
 ) -> TokenStore:
     """Open a prepared store (``corpus/train``, not ``corpus``), or token files of other tools: docs/formats.md.
 
     Args:
         path: A folder; or files, a glob, a folder of files, which are one store in the order of their names. They are
-            mapped where they lie, as uint16 or uint32.
+            mapped where they lie, as uint16 or uint32. Or the URL of a prepared store (s3://, gs://, az://, file://).
         tokenizer: Needed only for ``decode``. A prepared store knows its own: then it is one that cannot be loaded by
             its name (a file that lies elsewhere), and its fingerprint must be the store's.
         format: Of files that fit several: "megatron", "llmc", "datatrove", "olmo" or "nanogpt" (no header).
         dtype: Of files that do not say it: "uint16", "uint32" or "int32".
         eos_id: Of files that do not say it, the id that ends (in llm.c's files: begins) documents; the tokenizer's
             unless given.
+        cache: Of a URL, the folder on this machine that blocks of the store are read through: docs/far.md.
+        cache_bytes: How large this store's part of it may become: four blocks of 16 MiB and the boundaries, or more.
 
-    Raises ``StoreError`` for what is not whole, or does not say what it is.
+    Raises ``StoreError`` for what is not whole, or does not say what it is, and ``FarError`` for what is out of reach.
     """
     if not isinstance(path, str | PathLike | list | tuple) or path in ([], ()):
         raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
+    given: dict[str, Any] = {"tokenizer": tokenizer, "format": format, "dtype": dtype, "eos_id": eos_id}
+    if is_far(path):
+        return _far(str(path), tokenizer, cache, cache_bytes)
     place, asked = Path(path[0] if isinstance(path, list | tuple) else path), (format, dtype, eos_id)
     if (is_prepared := (place / MANIFEST).is_file()) and any(each is not None for each in asked):
         raise StoreError(f"{place} is a prepared store, which says it all. Leave format, dtype and eos_id out.")
@@ -60,6 +69,14 @@ def _prepared(folder: Path, tokenizer: str | Tokenizer | None) -> TokenStore:
     line = Line.mapped(folder, manifest)
     store = TokenStore(line, eos_id=manifest.eos_id, tokenizer=tokenizer, fingerprint=manifest.fingerprint)
     store.manifest = manifest
+    return store
+
+
+def _far(url: str, tokenizer: str | Tokenizer | None, cache: str | Path | None, cache_bytes: int | None) -> TokenStore:
+    line, manifest, place = far_line(url.rstrip("/"), cache, cache_bytes)
+    store = TokenStore(line, eos_id=manifest.eos_id, tokenizer=tokenizer, fingerprint=manifest.fingerprint)
+    store.manifest, store.path = manifest, place
+    store.reopen = partial(open_store, url, tokenizer=tokenizer, cache=cache, cache_bytes=cache_bytes)
     return store
 
 

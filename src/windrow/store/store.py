@@ -103,9 +103,7 @@ class TokenStore:
         starts = whole_numbers("starts", starts)
         # A negative start is huge without its sign.
         if len(starts) and int(starts.view(np.uint64).max()) + length > self.num_tokens:
-            raise IndexError(
-                f"spans of {length} tokens from {starts.min()} to {starts.max()} leave the store, {self!r}"
-            )
+            raise IndexError(f"spans of {length} from {starts.min()} to {starts.max()} leave the store, {self!r}")
         return self._line.gather(starts + self._start if self._start else starts, length)
 
     def stretches(self, starts: Int64, lengths: Int64, fill: int = 0) -> Tokens:
@@ -118,6 +116,10 @@ class TokenStore:
     def will_need(self, starts: Int64, lengths: Int64) -> None:
         """Have the tokens of ``stretches`` read from disk, all at once; nothing waits for it."""
         self._line.will_need(self._in_line(starts, lengths), lengths)
+
+    def blocks(self, starts: Int64, lengths: Int64) -> tuple[Any, Int64] | None:
+        """Of a store that is far away: its cache, and which blocks ``stretches`` need, those first that come first."""
+        return self._line.blocks(self._in_line(starts, lengths), lengths)
 
     def _in_line(self, starts: Int64, lengths: Int64) -> Int64:
         """``starts`` of stretches counted from the line's beginning; of what is to be filled, the line's end."""
@@ -244,9 +246,8 @@ class TokenStore:
     @cached_property
     def sources(self) -> list[str]:
         """The names of the inputs that the store was made of; none for a store in memory."""
-        if self.manifest:
-            return [line["path"] for line in read_sources(*self._prepared).values()]
-        return self.foreign.sources if self.foreign else []
+        known = self.foreign.sources if self.foreign else []
+        return [line["path"] for line in read_sources(*self._prepared).values()] if self.manifest else known
 
     @property
     def _prepared(self) -> tuple[Path, Manifest]:
