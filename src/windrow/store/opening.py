@@ -51,7 +51,6 @@ def open_store(
     """
     if not isinstance(path, str | PathLike | list | tuple) or path in ([], ()):
         raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
-    given: dict[str, Any] = {"tokenizer": tokenizer, "format": format, "dtype": dtype, "eos_id": eos_id}
     if is_far(path):
         return _far(str(path), tokenizer, cache, cache_bytes)
     place, asked = Path(path[0] if isinstance(path, list | tuple) else path), (format, dtype, eos_id)
