@@ -49,6 +49,9 @@ class Source:
     etag: str = ""  # of one that is far away, in place of the time
     documents: Documents | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "documents": None}  # a generator stays where it is; its texts travel with their tasks
+
     @property
     def is_file(self) -> bool:
         """Whether it can be read again: documents in memory and standard input cannot."""
