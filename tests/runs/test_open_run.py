@@ -243,7 +243,8 @@ def test_another_store_is_refused_with_both_fingerprints(stores: Path, tmp_path:
     [
         ("batchsize = 2", "it has 'batchsize', which is none of its keys: did you mean 'batch_size'"),
         ("[members.web]\npolcy = 'pack'", "members.web has 'polcy', which is none of its keys: did you mean 'policy'"),
-        ("epoch_samples = 5", "it has 'epoch_samples'"),
+        ("epoch_samples = 5", "it has epoch_samples, which is a mixture's, and no members"),
+        ('"ü" = 5', "it has 'ü', which is none of its keys: did you mean"),
         ("stride = 'long'", "its stride is 'long', and it must be a whole number"),
         ("shuffle = 1", "its shuffle is 1, and it must be true or false"),
         ("split = 0.5", "it has split 0.5 and side None, and they belong together"),

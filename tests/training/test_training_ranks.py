@@ -97,7 +97,7 @@ def test_an_error_that_all_ranks_meet_is_said_once_and_without_a_traceback_of_ou
     done = try_ranks(2, "-m", "windrow", "train", "--text", text, "--out", "run", *TINY)
     assert done.returncode == 1
     assert said_once(done, "error: ") == (
-        "error: run is not empty, and nothing is written over. Choose another folder with --out."
+        "error: the folder run is not empty, and nothing is written over. Choose another folder with --out."
     )
     assert "windrow/training" not in done.stderr
     assert done.stdout == ""

@@ -129,13 +129,14 @@ def _run_file(file: Path, content: Mapping[str, Any]) -> RunFile:
         raise ValueError(f"format {brief(about[0])} version {brief(about[1])}, not {RUN_FORMAT} 1 or {RUN_VERSION}")
     require_shape(content, {**_LOADER, **_FILE, **_MIXTURE, "members?": {}})
     usual, members = _picked(content, OF_MEMBER), content.get("members")
-    of_mixture = [] if members is None else OF_MIXTURE
-    require_known(content, [*_names(_FILE), *OF_LOADER, "members", *of_mixture, *OF_MEMBER], "it")
+    require_known(content, [*_names(_FILE), *OF_LOADER, "members", *OF_MIXTURE, *OF_MEMBER], "it")
     tables = {"": {}} if members is None else members
     found = {name: _member(name, usual, table) for name, table in tables.items()}
     if all("gone" in member for member in found.values()):
         raise ValueError("its members are none, and there is nothing to draw from")
-    mixture, arguments = _picked(content, of_mixture), _picked(content, OF_LOADER)
+    mixture, arguments = _picked(content, OF_MIXTURE), _picked(content, OF_LOADER)
+    if mixture and members is None:
+        raise ValueError(f"it has {', '.join(mixture)}, which is a mixture's, and no members: give [members.NAME]")
     if "stages" in mixture:
         mixture["stages"] = {int(position): weights for position, weights in mixture["stages"].items()}
     if arguments.get("epochs") == "endless":
@@ -145,7 +146,7 @@ def _run_file(file: Path, content: Mapping[str, Any]) -> RunFile:
         found,
         None if members is None else mixture,
         arguments,
-        content.get("dp_world_size") or 1,
+        1 if (ranks := content.get("dp_world_size")) is None else ranks,
         content.get("training") or {},
     )
 
@@ -187,9 +188,8 @@ def require_store(table: Any, what: str) -> None:
 def require_known(table: Mapping[str, Any], known: Iterable[str], what: str) -> None:
     for key in table:
         if key not in known:
-            near = get_close_matches(key, known, 1)
-            meant = f": did you mean {near[0]!r}?" if near else f", which are {', '.join(known)}"
-            raise ValueError(f"{what} has {brief(key)}, which is none of its keys{meant}")
+            (near,) = get_close_matches(key, known, 1, cutoff=0)
+            raise ValueError(f"{what} has {brief(key)}, which is none of its keys: did you mean {near!r}?")
 
 
 def _of_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
