@@ -93,8 +93,8 @@ def check(
 ) -> None:
     """Look for eighteen silent bugs; exit code 1 if one is found.
 
-    A line for each check says what is well; FAILED says what was seen and what to do, "-" why it cannot be asked,
-    advice what could be better.
+    Each check prints a line that says what is well. FAILED comes with what was seen and what to do, "-" with why the
+    check cannot be made, and advice with what could be better.
 
     \b
     windrow check corpus

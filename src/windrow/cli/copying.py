@@ -18,7 +18,7 @@ To = Annotated[str, Argument(metavar="TO", help="The URL or the folder to copy i
 
 @command(interrupted="what was copied stays; run the same command again to go on.")
 def copy(source: From, dest: To) -> None:
-    """Copy stores to where they are far away, and back.
+    """Copy stores to S3, Google Cloud or Azure, and back.
 
     \b
     windrow copy corpus s3://bucket/corpus

@@ -14,12 +14,12 @@ from windrow.shown import visible
 __all__ = ["export"]
 
 Out = Annotated[Path, Argument(metavar="OUT", help="What the names of the files begin with.")]
-To = Annotated[Literal["megatron", "datatrove"], o.output("megatron or datatrove.", None, flag="--format")]
+To = Annotated[Literal["megatron", "datatrove"], o.output("Format: megatron or datatrove.", None, flag="--format")]
 
 
 @command(interrupted="nothing was written.")
 def export(store: o.Store, out: Out, to: To, **given: Unpack[o.TokenFiles]) -> None:
-    """Write a store as token files of other tools.
+    """Write a store as token files for other tools.
 
     \b
     windrow export corpus/train corpus_text_document --format megatron

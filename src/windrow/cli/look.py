@@ -19,20 +19,20 @@ from windrow.shown import visible
 __all__ = ["report", "show", "trace", "when"]
 
 Raw = Annotated[bool, o.output("Print only the text of the rows.", flag="--raw")]
-Document = Annotated[int | None, o.inputs("The document of this number, from 0.", "NUMBER")]
-Source = Annotated[str | None, o.inputs("The document at this line of a source.", "FILE:LINE")]
-Phrase = Annotated[str | None, o.inputs("Each place where this stands in the text.", "PHRASE", flag="--text")]
-Most = Annotated[int, o.output("Rows printed; 0 is all.", "ROWS", min=0)]
+Document = Annotated[int | None, o.inputs("Number of the document, from 0.", "NUMBER")]
+Source = Annotated[str | None, o.inputs("Document at this line of a source.", "FILE:LINE")]
+Phrase = Annotated[str | None, o.inputs("Phrase to find in the text.", "PHRASE", flag="--text")]
+Most = Annotated[int, o.output("Rows to print; 0 prints all.", "ROWS", min=0)]
 TraceFile = Annotated[Path | None, Argument(metavar="FILE", help="A text file.")]
 NumTokens = Annotated[
-    int | None, o.inputs("Only the arithmetic, for so many tokens.", "TOKENS", "those of FILE", min=1)
+    int | None, o.inputs("Show only the arithmetic, for this many tokens.", "TOKENS", "those of FILE", min=1)
 ]
-TraceLength = Annotated[int, o.batches("Inputs in a window.", "TOKENS", min=1)]
-TraceStride = Annotated[int | None, o.batches("From a window's start to the next.", "TOKENS", "max-length", min=1)]
-TraceBatch = Annotated[int, o.batches("Windows in a batch.", "SAMPLES", min=1)]
-TraceSeed = Annotated[int, o.batches("What the shuffle is keyed by.", "NUMBER")]
-Textbook = Annotated[bool, o.batches("Draw as a book's DataLoader does: torch's sampler.", flag="--textbook")]
-ReportOut = Annotated[Path, o.output("The page to write.", "FILE")]
+TraceLength = Annotated[int, o.batches("Number of inputs in a window.", "TOKENS", min=1)]
+TraceStride = Annotated[int | None, o.batches("Tokens from one start to the next.", "TOKENS", "max-length", min=1)]
+TraceBatch = Annotated[int, o.batches("Number of windows in a batch.", "SAMPLES", min=1)]
+TraceSeed = Annotated[int, o.batches("Seed of the shuffle.", "NUMBER")]
+Textbook = Annotated[bool, o.batches("Draw as a book's DataLoader does, with torch's sampler.", flag="--textbook")]
+ReportOut = Annotated[Path, o.output("Page to write.", "FILE")]
 
 
 @command(interrupted="nothing was changed.")
@@ -144,7 +144,7 @@ def trace(
     tokenizer: o.TokenizerName = "gpt2",
     textbook: Textbook = False,
 ) -> None:
-    """Show a text's way to its batches, step by step, for learners.
+    """Show how a text becomes batches, step by step, for learners.
 
     \b
     windrow trace story.txt
