@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from windrow import Loader, Mixture, TokenStore, Windows, open_run, open_store, prepare
+from windrow import Loader, Mixture, TokenStore, Windows, copy_store, open_run, open_store, prepare
 from windrow.errors import ResumeError, WindrowError
 from windrow.runs import run_file
 from windrow.windows.windows import POLICIES
@@ -163,6 +163,21 @@ def test_token_files_of_other_tools_are_opened_as_they_were(tmp_path: Path, monk
         'store = {store = ["b.bin", "a.bin"], eos_id = 0, dtype = "uint16"}\nmax_length = 8\nbatch_size = 1\n'
     )
     same(open_run("by-hand.toml"), Loader(Windows(open_store(["b.bin", "a.bin"], **given), 8), 1))
+
+
+def test_a_far_store_is_opened_by_its_url_through_the_same_cache(stores: Path, tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    (tmp_path / "far/web").mkdir(parents=True)
+    url = f"file://{tmp_path}/far/web"
+    copy_store(stores / "web/train", url)
+    loader = Loader(Windows(open_store(url, cache=tmp_path / "cache", cache_bytes=2**30).split(0.25)[0], 9), 2)
+    loader.write_run(tmp_path / "run.json")
+    assert json.loads((tmp_path / "run.json").read_text())["store"] == {
+        "store": url,
+        "cache": str(tmp_path / "cache"),
+        "cache_bytes": 2**30,
+    }
+    same(open_run(tmp_path / "run.json"), loader)
 
 
 def test_a_member_that_is_gone_stays_one_of_the_past(stores: Path, tmp_path: Path) -> None:

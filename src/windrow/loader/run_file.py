@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from windrow.errors import WindrowError
+from windrow.far.objects import is_far
 from windrow.loader.recipe import Recipe
 from windrow.order.steps import StepSizes
 from windrow.store.store import TokenStore
@@ -23,9 +24,10 @@ from windrow.store.whole import write_whole
 from windrow.windows.mixture import Mixture
 from windrow.windows.windows import Windows
 
-__all__ = ["RUN_FORMAT", "RUN_VERSION", "described", "write_run"]
+__all__ = ["OF_FILES", "RUN_FORMAT", "RUN_VERSION", "described", "write_run"]
 
 RUN_FORMAT, RUN_VERSION = "windrow-run", 2
+OF_FILES = ("tokenizer", "format", "dtype", "eos_id", "cache", "cache_bytes")  # what ``open_store`` is told
 
 
 def write_run(path: Path, recipe: Recipe, sizes: StepSizes, about: Mapping[str, Any]) -> None:
@@ -101,14 +103,18 @@ def _opened_by(store: TokenStore, folder: Path, name: str) -> dict[str, Any]:
             "open_store(path)."
         )
     (path,), given = store.reopen.args, store.reopen.keywords
-    paths = [_from(folder, Path(each)) for each in (path if isinstance(path, list | tuple) else [path])]
-    options = {key: value for key, value in given.items() if isinstance(value, str | int)}
+    paths = [_from(folder, each) for each in (path if isinstance(path, list | tuple) else [path])]
+    told = {key: given.get(key) for key in OF_FILES}
+    options = {k: str(v) if isinstance(v, Path) else v for k, v in told.items() if isinstance(v, str | int | Path)}
     files: dict[str, Any] = {"store": paths if isinstance(path, list | tuple) else paths[0]}
     return {"store": files | options} if options else files
 
 
-def _from(folder: Path, path: Path) -> str:
-    """``path`` as it was given; one that starts from the working folder, or leads into ``folder``, starts there."""
+def _from(folder: Path, given: str | Path) -> str:
+    """A path as it was given; one that starts from the working folder, or leads into ``folder``, starts there."""
+    if is_far(given):
+        return str(given)
+    path = Path(given)
     there, here = path.absolute(), folder.resolve()
     if path.is_absolute() and not there.is_relative_to(here):
         return str(path)

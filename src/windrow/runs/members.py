@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from windrow.arrays import Mask
 from windrow.errors import ResumeError, WindrowError, brief
+from windrow.far.objects import is_far
+from windrow.loader.run_file import OF_FILES
 from windrow.store.opening import open_store
 from windrow.store.store import TokenStore
 
-__all__ = ["OF_FILES", "documents_where", "open_described"]
-
-OF_FILES = ("tokenizer", "format", "dtype", "eos_id")  # what ``open_store`` is told of files of other tools
+__all__ = ["documents_where", "open_described"]
 
 _SIGNS = {
     "==": np.equal,
@@ -62,8 +62,10 @@ def open_described(described: Mapping[str, Any], folder: Path, *, tokenizer: str
     return store
 
 
-def _path(folder: Path, name: str) -> Path:
-    """``folder / name``; what leads out of ``folder`` starts from the working folder, as a path that one writes."""
+def _path(folder: Path, name: str) -> str | Path:
+    """Where ``name`` lies, from ``folder`` on; what leads out of it is a path from the working folder."""
+    if is_far(name):
+        return name
     path = folder / name
     return Path(os.path.relpath(path.resolve())) if ".." in path.parts else path
 

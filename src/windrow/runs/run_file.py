@@ -15,8 +15,8 @@ from typing import Any
 from windrow.errors import ResumeError, brief, read_json, require_shape
 from windrow.loader.loader import Loader
 from windrow.loader.ranks import world_in_sight
-from windrow.loader.run_file import RUN_FORMAT, RUN_VERSION
-from windrow.runs.members import OF_FILES, open_described
+from windrow.loader.run_file import OF_FILES, RUN_FORMAT, RUN_VERSION
+from windrow.runs.members import open_described
 from windrow.runs.past import read_past
 from windrow.store.store import TokenStore
 from windrow.windows.mixture import Mixture
