@@ -16,8 +16,8 @@ __all__ = ["Batch"]
 class Batch:
     """One rank's samples of one step; unpacks to exactly ``inputs, targets``.
 
-    It is no ``Mapping``, but names work: ``batch["inputs"]``, ``dict(batch)``. ``to``, ``pin_memory`` and pickle give
-    a ``Batch``; to torch's pytrees it is one leaf, and whoever collates or concatenates batches refuses it.
+    It is not a ``Mapping``, but names work: ``batch["inputs"]``, ``dict(batch)``. ``to``, ``pin_memory`` and pickle
+    give a ``Batch``. To torch's pytrees it is one leaf, and it refuses to be collated or concatenated.
 
     Attributes:
         inputs: (B, L) int64, a NumPy array, or a torch tensor when the loader has a device.
@@ -25,15 +25,15 @@ class Batch:
         num_targets: how many targets count. It may be 0, and a mean over none is NaN: divide a *sum* of losses by
             ``max(num_targets over all ranks, 1)``.
 
-    What ``Loader(..., outputs=)`` asked for is an attribute too, B rows of L places each; docs/documents.md has more:
+    Outputs that ``Loader(..., outputs=)`` asked for are attributes too, for B rows of L places; see docs/documents.md:
 
-    - ``member_ids`` (B,) int64: whose row it is, a place in ``list(loader.members)``; -1 for a row without data.
-    - ``num_bytes`` (B,) int64: the bytes of text that the row's targets stand for, of those that count; a special
-      token has 0. A sum of losses in nats by ``ln 2`` and a sum of these is bits per byte.
-    - ``document_ids`` (B, L) int64: which document of its member's store each input is of, -1 in padding.
-    - ``position_ids`` (B, L) int64: counted from 0 at each row's start and wherever the document changes.
-    - ``cu_seqlens`` (n,) int32: where these stretches begin in the flattened B * L places, then B * L, repeated, so
-      that n is the same in each batch. ``max_seqlen``, an int: the longest stretch.
+    - ``member_ids`` (B,) int64: the row's member, an index into ``list(loader.members)``; -1 for a row without data.
+    - ``num_bytes`` (B,) int64: the bytes of text that the row's counted targets stand for; a special token has 0. A sum
+      of losses in nats, divided by ``ln 2`` and by a sum of these, is bits per byte.
+    - ``document_ids`` (B, L) int64: the document of each input, numbered in its member's store; -1 in padding.
+    - ``position_ids`` (B, L) int64: counts from 0 at the start of each row, and again wherever the document changes.
+    - ``cu_seqlens`` (n,) int32: where these stretches begin in the flattened B * L places, then B * L, repeated so that
+      n is the same in each batch. ``max_seqlen``, an int: the length of the longest stretch.
     - ``block_mask``, FlexAttention's ``BlockMask``, and ``dense_mask`` (B, 1, L, L) bool: causal, within documents.
     """
 

@@ -41,33 +41,33 @@ class Loader(Fixed):
     Args:
         data: ``Windows``, or a ``Mixture`` of them.
         batch_size: samples per rank per step.
-        seed: what the shuffle is keyed by, any whole number.
+        seed: the key of the shuffle, any whole number.
         shuffle: False reads the windows in order, in every epoch.
-        shuffle_block: permute blocks of so many windows, and the windows within each block, instead of all windows:
-            for a store on a slow disk or far away. Costs randomness; see docs/order.md.
-        drop_last: True drops the samples of a pass that fill no step; False yields them in a short last batch, or on
-            several ranks in batches of the usual shape whose missing rows are masked.
-        epochs: 1: a ``for`` runs over the rest of one epoch, and the next ``for`` over the next; None: over an
+        shuffle_block: permute blocks of this many windows, and the windows within each block, instead of all windows:
+            for a store on a slow disk or far away. The shuffle is weaker then; see docs/order.md.
+        drop_last: True drops the last samples of an epoch if they do not fill a step. False yields them in a short last
+            batch, or, on several ranks, in batches of the usual shape whose missing rows are masked.
+        epochs: with 1, each ``for`` runs over one epoch, or what is left of it. With None, a ``for`` runs over an
             endless stream whose batches straddle epochs (then ``drop_last`` has nothing to drop).
-        dp_rank: which rank this is, 0 unless given; must be given, with ``dp_world_size``, where a distributed run is
-            in sight, when the loader is made or at any ``iter``.
-        dp_world_size: of how many, 1 unless given.
+        dp_rank: the number of this rank, 0 by default. Give it, and ``dp_world_size``, if a distributed run is detected
+            when the loader is made or at any ``iter``.
+        dp_world_size: the number of ranks, 1 by default.
         device: None for NumPy arrays, else a torch device.
-        dtype: of inputs and targets: int64, int32, or the store's own where no target can be masked: -100 needs a
-            sign.
-        prefetch: steps that a thread reads ahead, 0 for none: hides page faults and cold disks; same stream and state.
-        resident: keep the tokens on the device and gather there: for stores that fit in its memory.
-        outputs: names of what else each batch shall have as attributes: "document_ids", "position_ids", "cu_seqlens",
-            "max_seqlen", "member_ids", "num_bytes", and with a device "block_mask" and "dense_mask"; see ``Batch``.
-            They change no sample.
-        mask_targets: "document_edges" masks each target that is the first token of another document than its input's.
-            It changes targets, so it is part of the recipe.
+        dtype: of inputs and targets: int64, int32, or the store's own if no target can be masked (-100 needs a sign).
+        prefetch: steps that a thread reads ahead, 0 for none. It hides page faults and cold disks; stream and state
+            stay.
+        resident: keep the tokens on the device and gather there, for stores that fit in its memory.
+        outputs: names of further attributes of each batch: "document_ids", "position_ids", "cu_seqlens", "max_seqlen",
+            "member_ids", "num_bytes", and with a device "block_mask" and "dense_mask"; see ``Batch``. They change no
+            sample.
+        mask_targets: "document_edges" masks each target that lies in another document than its input. It changes
+            targets, so it is part of the recipe.
 
-    Iterating yields ``Batch``: inputs and targets (batch_size, max_length). There is one position: a second
-    ``iter`` goes on from it and ends the first iterator. ``loader[step]`` is any step of the run, for this rank, and
-    moves nothing. What a loader is made with is read-only.
+    Iterating yields ``Batch``: inputs and targets (batch_size, max_length). There is one position: a second ``iter``
+    continues from it and ends the first iterator. ``loader[step]`` is any step of the run, for this rank, and moves
+    nothing. The arguments of a loader are read-only attributes.
 
-    Raises ``ValueError`` for bad sizes and an unnamed rank, ``NotEnoughTokensError`` when there would be no step.
+    Raises ``ValueError`` for bad sizes and a missing rank, ``NotEnoughTokensError`` if there would be no step.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class Explanation:
 
 
 def explain(loader: Loader, step: int) -> Explanation:
-    """``loader[step]`` and where it comes from. Raises ``ValueError`` when this rank has no such step."""
+    """``loader[step]``, and where each of its tokens comes from. Raises ``ValueError`` if this rank lacks it."""
     tokenizers = {name: tokenizer_of(windows) for name, windows in loader.members.items()}
     return Explanation(step, loader.dp_rank, loader.recipe, rows_of(loader, step), tokenizers)
 

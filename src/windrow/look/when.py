@@ -76,7 +76,7 @@ class Sightings(Sequence[Sighting]):
 def sightings(
     loader: Loader, start: int, stop: int, *, member: str | None = None, epochs: int = 1, first_epoch: int = 0
 ) -> Sightings:
-    """Each row of ``epochs`` epochs of the stream that holds one of the tokens ``[start, stop)``, in stream order.
+    """Every row, in ``epochs`` epochs of the stream, that holds one of the tokens ``[start, stop)``, in stream order.
 
     ``member`` names one of a mixture's. Raises ``WindrowError`` for a stretch that the store does not have.
     """

@@ -31,9 +31,9 @@ class TokenStore:
     """Tokens, document boundaries and what made them. Make one with ``prepare``, ``open_store`` or ``from_ids``.
 
     Attributes: ``num_tokens``, ``num_documents``, ``dtype`` (uint16 or uint32), ``eos_id`` (int or None),
-    ``fingerprint`` (sha256 hex of the content), ``path``, ``manifest`` or ``foreign``, what files of other tools say,
-    and ``reopen``, which opens the whole store again (None in memory), ``parent``, the store that a view is of, and of
-    a side of a split ``cut``, ``(valid_fraction, "train" or "valid")``.
+    ``fingerprint`` (sha256 hex of the content), ``path``, ``manifest``, ``foreign`` (what files of other tools say),
+    ``reopen`` (opens the whole store again; None in memory), ``parent`` (the store that a view is of), and for a side
+    of a split ``cut``: ``(valid_fraction, "train" or "valid")``.
     """
 
     def __init__(
@@ -114,11 +114,11 @@ class TokenStore:
         return self._line.stretches(self._in_line(starts, lengths), lengths, fill)
 
     def will_need(self, starts: Int64, lengths: Int64) -> None:
-        """Have the tokens of ``stretches`` read from disk, all at once; nothing waits for it."""
+        """Start reading the tokens of ``stretches`` from disk, all at once, without waiting for them."""
         self._line.will_need(self._in_line(starts, lengths), lengths)
 
     def blocks(self, starts: Int64, lengths: Int64) -> tuple[Any, Int64] | None:
-        """Of a store that is far away: its cache, and which blocks ``stretches`` need, those first that come first."""
+        """For a store that is far away: its cache, and which blocks ``stretches`` need, in the order of need."""
         return self._line.blocks(self._in_line(starts, lengths), lengths)
 
     def _in_line(self, starts: Int64, lengths: Int64) -> Int64:
@@ -191,11 +191,11 @@ class TokenStore:
 
     @property
     def document_lengths(self) -> Int64:
-        """How many tokens each document has, (num_documents,), what the boundary wrote included."""
+        """The number of tokens in each document, (num_documents,), including those of the boundary."""
         return np.diff(self.document_ends(np.arange(-1, self.num_documents)))
 
     def document(self, number: int) -> Tokens:
-        """The tokens of document ``number`` (n,), its eos included; negative numbers count from the end."""
+        """The tokens of document ``number`` (n,), including its eos; negative numbers count from the end."""
         return self.tokens(*self.document_span(number))
 
     def places_in_shards(self, documents: Int64) -> tuple[Int64, Int64]:
@@ -209,18 +209,18 @@ class TokenStore:
 
     @property
     def num_ended(self) -> int:
-        """Documents whose last token is eos; costs a look at each."""
+        """The number of documents whose last token is eos; looks at each of them."""
         last_tokens = self.gather(self.document_ends(np.arange(self.num_documents)) - 1, 1)
         return int(np.count_nonzero(last_tokens == self.eos_id))
 
     @property
     def boundary(self) -> str:
-        """What stands around documents: "eos", "bos", "both" or "none"; of a store in memory "eos" is said."""
+        """The tokens around documents: "eos", "bos", "both" or "none"; a store in memory says "eos"."""
         return said.boundary if (said := self.manifest or self.foreign) else "eos"
 
     @property
     def bos_id(self) -> int | None:
-        """The id that begins documents, of a ``boundary`` that has one."""
+        """The id that begins documents, if the ``boundary`` has one."""
         return said.bos_id if (said := self.manifest or self.foreign) else None
 
     # -- what prepare kept of documents ----------------------------------------------------------------------------
@@ -245,7 +245,7 @@ class TokenStore:
 
     @cached_property
     def sources(self) -> list[str]:
-        """The names of the inputs that the store was made of; none for a store in memory."""
+        """The names of the inputs that the store was made from; none for a store in memory."""
         known = self.foreign.sources if self.foreign else []
         return [line["path"] for line in read_sources(*self._prepared).values()] if self.manifest else known
 
@@ -318,7 +318,7 @@ class TokenStore:
 
     @property
     def chosen(self) -> Int64 | None:
-        """Of a view by ``select``: the number of each document, (num_documents,), in the store it was chosen from."""
+        """For a view by ``select``: the number of each document in the original store, (num_documents,)."""
         if not isinstance(self._line, ChosenLine):
             return None
         return self._line.documents[self._first_document : self._first_document + self.num_documents]

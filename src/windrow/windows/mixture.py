@@ -56,15 +56,15 @@ class Mixture(Fixed):
 
     Args:
         members: ``{name: (windows, weight)}``. Weights are relative, 0 or more. Shuffles are keyed by the names, so
-            that adding a member moves none of the others' own orders. ``(None, weight)`` is a member of a run's past
-            that is gone: its loader goes on from a state, and cannot look at what the member drew.
-        stages: ``{position: {name: weight}}``: other weights from a position on, a multiple of ``block``; every
-            member named (0 leaves it out). What came before stays as it was.
-        epoch_samples: positions in one epoch; unless given, that of the state that is loaded, or the sum of the
-            members' samples.
-        max_repeats: how many epochs of its own a member may run; a loader that would go beyond raises.
-        block: positions in which the shares are exact, a power of two from 256 to 2**20. A smaller one has stages at
-            more positions, and no weight below 1 / block.
+            adding a member does not change the order of the others. ``(None, weight)`` is a member of a run's past that
+            is gone: its loader continues from a state, but cannot look at what the member drew.
+        stages: ``{position: {name: weight}}``: other weights from a position on, which is a multiple of ``block``. Name
+            every member (0 leaves it out). What came before stays as it was.
+        epoch_samples: samples in an epoch; by default that of the state that is loaded, or the sum of the members'
+            samples.
+        max_repeats: how many of its own epochs a member may run; a loader that would exceed it raises an error.
+        block: number of positions in which the shares are exact, a power of two from 256 to 2**20. A smaller block
+            allows stages at more positions; no weight may be below 1 / block.
         weights: what they are shares of: ``"samples"``, or the ``"targets"`` that count. The loader then works out how
             many samples that is, from the targets a sample of each member's epoch 0; a resume keeps the state's.
 

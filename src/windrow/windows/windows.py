@@ -30,27 +30,27 @@ class Windows(Fixed):
     """Rows of ``max_length`` inputs from ``store``: sliding windows, or what another ``policy`` makes of documents.
 
     Args:
-        store: the tokens; where it has counts, a target counts only where its token does.
-        max_length: inputs in a window, in tokens; a window spans ``max_length + 1``.
-        stride: tokens from one window's start to the next; None is ``max_length``: every token a target once.
+        store: the tokens. If it has counts, a target counts only if its token does.
+        max_length: number of inputs in a window; a window spans ``max_length + 1`` tokens.
+        stride: tokens from the start of a window to the next; None is ``max_length``: every token is a target once.
         phase: ``"epoch"`` shifts all windows of an epoch by an offset in ``[0, stride)`` drawn by the seed, so that
             window edges move between epochs; 0 does not.
-        tail: ``"pad"`` adds one last window where targets are left over, its missing inputs filled with eos (0 when
-            the store has none) and its missing targets masked; ``"drop"`` leaves them out.
-        policy: how documents become rows. ``"concat"``: windows over the concatenation of all, one every ``stride``
-            tokens. ``"pad"``: a document a row, a long one in several, the rest of a row padded. ``"pack"``: as many
-            pieces of documents in a row as fit, over the whole store, by best-fit-decreasing. ``"bos"``: each row
-            starts where a document starts, and what its end cuts off is left out. With pad and pack no target counts
-            that lies in another document than its input. stride, phase and tail are concat's alone. ``"evaluation"``
-            is what ``Loader.evaluation`` makes of concat: each target of the store counts exactly once.
-        documents: ``"epoch"`` gives documents other neighbours in every epoch, drawn by the seed: under concat they are
-            laid end to end in another order before windows are cut; under pack pieces of one length change places. pad
-            has a document a row, and nothing to change. ``"store"`` leaves them as they lie in the store.
+        tail: ``"pad"`` adds one last window if targets are left over; its missing inputs are eos (0 if the store has
+            none) and its missing targets are masked. ``"drop"`` leaves them out.
+        policy: how documents become rows. ``"concat"``: windows over all documents laid end to end, one every
+            ``stride`` tokens. ``"pad"``: one document in a row, or several rows for a long one, then padding.
+            ``"pack"``: as many pieces of documents in a row as fit, by best-fit-decreasing. ``"bos"``: each row starts
+            where a document starts, and may cut off its last one. With pad and pack, a target in another document than
+            its input does not count. stride, phase and tail are for concat only. ``"evaluation"`` is what
+            ``Loader.evaluation`` makes of concat: each target of the store counts exactly once.
+        documents: ``"epoch"`` gives documents other neighbours in every epoch, drawn by the seed. Under concat they are
+            laid end to end in another order before windows are cut; under pack, pieces of one length change places;
+            under pad there is nothing to change. ``"store"`` keeps the order of the store.
 
-    Without phase there are ``(n - max_length - 1) // stride + 1`` windows in n tokens, with it
-    ``(n - max_length) // stride``: the number that fits at every offset.
+    In n tokens there are ``(n - max_length - 1) // stride + 1`` windows; with phase there are ``(n - max_length) //
+    stride``, the number that fits at every offset.
 
-    Raises ``ValueError`` for sizes below 1 and ``NotEnoughTokensError`` when no window fits; warns when ``stride >
+    Raises ``ValueError`` for sizes below 1 and ``NotEnoughTokensError`` if no window fits; warns if ``stride >
     max_length`` leaves targets that are never trained on.
     """
 
