@@ -13,7 +13,7 @@ from typer import Argument
 
 from windrow.cli import options as o
 from windrow.cli.choose import choose
-from windrow.cli.terminal import command, output_console, search_progress
+from windrow.cli.terminal import command, output_console, plain_progress
 from windrow.shown import visible
 
 __all__ = ["report", "show", "trace", "when"]
@@ -115,8 +115,9 @@ def when(
     chosen = choose(store, run, sizes, state=state, dp_world_size=dp_world_size, tokenizer=tokenizer)
     name = member_meant(chosen.loader, member)
     of = chosen.loader.members[name].store
-    with search_progress(of.num_tokens) as on_progress:
-        wanted = stretches(of, document=document, source=source, phrase=phrase, on_progress=on_progress)
+    with plain_progress(of.num_tokens) as say:
+        searched: dict[str, Any] = {"on_progress": lambda done, found: say(f"searching, {found} found", done)}
+        wanted = stretches(of, document=document, source=source, phrase=phrase, **searched)
     asked = epochs or chosen.num_epochs
     num_epochs = counted_epochs(chosen.loader, asked)
     named: dict[str, Any] = {"member": name, "epochs": num_epochs}

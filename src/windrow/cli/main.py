@@ -1,4 +1,4 @@
-"""The program ``windrow``: demo, prepare, info, train, sample; and the commands of ``look.py`` and ``audit.py``.
+"""The program ``windrow``: demo, prepare, info, copy, export, train, sample; and those of ``look.py`` and ``audit.py``.
 
 Guarantee: exit code 0 for done, 1 for data that cannot be used (one message on stderr, no traceback), 2 for a command
 that is written wrongly, 130 for Ctrl-C (with how to go on). Results go to stdout, messages and progress to stderr.
@@ -9,6 +9,7 @@ work of its own; each command is a few calls of the library.
 import json
 import os
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from io import StringIO, TextIOWrapper
@@ -20,12 +21,11 @@ import typer
 from windrow.cli import options as o
 from windrow.cli.audit import bench, check, plan
 from windrow.cli.choose import require_one
-from windrow.cli.copying import copy
-from windrow.cli.export import export
 from windrow.cli.flags import DestLast
 from windrow.cli.look import report, show, trace, when
-from windrow.cli.terminal import command, output_console
+from windrow.cli.terminal import command, output_console, plain_progress
 from windrow.distribution import __version__, name_clash
+from windrow.shown import visible
 
 __all__ = ["app", "main"]
 
@@ -180,7 +180,50 @@ def info(store: o.Store, as_json: o.AsJson = False, **given: Unpack[o.TokenFiles
         print_summary(output_console(), name, summary)
 
 
-for _body in (copy, export, show, when, trace, report, plan, check, bench):
+@app.command()
+@command(interrupted="what was copied stays; run the same command again to go on.")
+def copy(source: o.CopyFrom, dest: o.CopyTo) -> None:
+    """Copy stores to S3, Google Cloud or Azure, and back.
+
+    \b
+    windrow copy corpus s3://bucket/corpus
+    windrow copy s3://bucket/corpus/train corpus/train
+    """
+    from windrow.store.copying import copy_store
+
+    done, begun = 0, time.perf_counter()
+    with plain_progress() as show:
+
+        def on_copied(nbytes: int) -> None:
+            nonlocal done
+            done += nbytes
+            show(f"copying: {done / 1e6:,.1f} MB", done)
+
+        stores = copy_store(source, dest, on_copied=on_copied)
+    typer.echo("\n".join(map(visible, stores)))
+    seconds = time.perf_counter() - begun
+    typer.echo(f"{done / 1e6:,.1f} MB are there and have their sums, after {seconds:,.1f} s", err=True)
+
+
+@app.command()
+@command(interrupted="nothing was written.")
+def export(store: o.Store, out: o.ExportOut, to: o.ExportTo, **given: Unpack[o.TokenFiles]) -> None:
+    """Write a store as token files for other tools.
+
+    \b
+    windrow export corpus/train corpus_text_document --format megatron
+    windrow export 'fineweb_train_*.bin' 00000_unshuffled --format datatrove
+    """
+    from windrow.store.export import export_store
+    from windrow.store.opening import open_store
+
+    paths = export_store(open_store(store, **given), out, to)
+    typer.echo("\n".join(visible(str(path)) for path in paths))
+    for what in json.loads(paths[0].read_bytes())["lost"]:
+        typer.echo(f"{to} has no place for the store's {what}: they are not there", err=True)
+
+
+for _body in (show, when, trace, report, plan, check, bench):
     app.command()(_body)
 
 
@@ -234,7 +277,6 @@ def sample(run: o.TrainedRun = Path("windrow-run"), **drawing: Unpack[o.Drawing]
     windrow sample --run run --prompt "The hay was"
     windrow sample --run run --temperature 0.4 --length 300 --seed 7 > sample.txt
     """
-    from windrow.shown import visible
     from windrow.training import sample as writing
 
     for text in writing.sample(writing.trained(run), **drawing):

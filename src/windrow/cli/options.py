@@ -41,6 +41,11 @@ Dest = Annotated[Path, Argument(metavar="DEST", help="Folder for the stores DEST
 _STORE = "A store, or the folder that holds train and valid."
 Store = Annotated[Path, Argument(metavar="STORE", help=_STORE)]
 OptionalStore = Annotated[Path | None, Argument(metavar="STORE", help=_STORE)]
+_FAR = "s3://, gs:// or az://."
+CopyFrom = Annotated[str, Argument(metavar="FROM", help=f"A store, a folder of stores, or the URL of a copy: {_FAR}")]
+CopyTo = Annotated[str, Argument(metavar="TO", help="The URL or the folder to copy it to.")]
+ExportOut = Annotated[Path, Argument(metavar="OUT", help="What the names of the files begin with.")]
+ExportTo = Annotated[Literal["megatron", "datatrove"], output("Format: megatron or datatrove.", None, flag="--format")]
 _RUN = "this run: its folder, run.json or FILE.toml."
 RunPath = Annotated[Path | None, inputs(f"Take stores, recipe and sizes from {_RUN}", "PATH", flag="--run")]
 TrainRun = Annotated[Path | None, inputs(f"Train on the batches of {_RUN}", "PATH", flag="--run")]

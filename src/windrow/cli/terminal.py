@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from windrow.preparing.tally import Report
 
 __all__ = [
-    "bytes_progress",
     "command",
     "error_console",
     "output_console",
+    "plain_progress",
     "preparing_progress",
     "say",
-    "search_progress",
     "training_progress",
     "wrapped",
 ]
@@ -205,14 +204,7 @@ def training_progress(
 
 
 @contextmanager
-def search_progress(num_tokens: int) -> Iterator[Callable[[int, int], None]]:
-    """Yields ``on_progress(num_tokens searched, found)``."""
+def plain_progress(total: int | None = None) -> Iterator[Callable[[str, int], None]]:
+    """Yields ``show(text, done)``: how much is done of ``total``, where it is known."""
     with _progress(time.perf_counter()) as show:
-        yield lambda done, found: show(f"searching, {found} found", time.perf_counter(), done, num_tokens)
-
-
-@contextmanager
-def bytes_progress(doing: str) -> Iterator[Callable[[int], None]]:
-    """Yields ``on_bytes(done)``: how many bytes are done, of no known number."""
-    with _progress(time.perf_counter()) as show:
-        yield lambda done: show(f"{doing}: {done / 1e6:,.1f} MB", time.perf_counter(), done, None)
+        yield lambda text, done: show(text, time.perf_counter(), done, total)
