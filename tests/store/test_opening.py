@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from windrow import TokenStore, open_store, prepare
+from windrow.errors import StoreError
 from windrow.store import store as store_module
 
 
@@ -31,3 +32,10 @@ def test_the_content_is_hashed_when_a_fingerprint_is_asked_for_and_not_by_cuttin
     assert not hashed
     assert len({part.fingerprint for part in parts}) == 3
     assert len(hashed) == 4
+
+
+def test_several_prepared_stores_are_no_one_store(tmp_path: Path) -> None:
+    prepare((f"hay {n}" for n in range(30)), tmp_path, tokenizer="bytes", valid_fraction=0.5)
+    with pytest.raises(StoreError, match="opened one at a time"):
+        open_store([tmp_path / "train", tmp_path / "valid"])
+    assert open_store([tmp_path / "train"]).num_documents

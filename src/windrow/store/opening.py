@@ -54,7 +54,9 @@ def open_store(
     if is_far(path):
         return _far(str(path), tokenizer, cache, cache_bytes)
     place, asked = Path(path[0] if isinstance(path, list | tuple) else path), (format, dtype, eos_id)
-    if (is_prepared := (place / MANIFEST).is_file()) and any(each is not None for each in asked):
+    if (is_prepared := (place / MANIFEST).is_file()) and isinstance(path, list | tuple) and len(path) > 1:
+        raise StoreError(f"{place} is a prepared store, and those are opened one at a time. Make a Mixture of them.")
+    if is_prepared and any(each is not None for each in asked):
         raise StoreError(f"{place} is a prepared store, which says it all. Leave format, dtype and eos_id out.")
     paths = [] if is_prepared else token_paths(path, asked=any(each is not None for each in asked))
     given: dict[str, Any] = {"tokenizer": tokenizer, "format": format, "dtype": dtype, "eos_id": eos_id}
