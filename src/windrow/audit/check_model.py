@@ -29,14 +29,14 @@ _AT_A_TIME = 1 << 22
 def check_model(model: "nn.Module", loader: Loader, loss: Loss | None = None) -> None:
     """Raise ``WindrowError`` with all that is wrong between ``model``, ``loader`` and ``loss``.
 
-    Ids: the largest that the loader can give must be a row of the token embedding and a column of the logits. Targets:
-    the loss of the target at place t must depend on input t (else targets are shifted twice), not on input t + 1,
-    which is that target (else not at all, or the model is not causal), and on the target itself. A batch without any
-    target that counts must not give NaN.
+    Ids: the largest id that the loader can give must be a row of the token embedding and a column of the logits.
+    Targets: the loss of the target at place t must depend on input t (else targets are shifted twice) and on the target
+    itself, and not on input t + 1, which is that target (else targets are not shifted, or the model is not causal). A
+    batch in which no target counts must not give NaN.
 
-    ``loss(model, inputs, targets)`` is that of your loop, inputs and targets (1, L) int64. Without it a model whose
-    ``forward`` takes ``input_ids`` and ``labels``, as those of Hugging Face do, is given ``Batch.as_hf()`` and must
-    hold L + 1 positions; of any other model its logits, ``model(inputs)`` or their ``.logits``, are probed.
+    ``loss(model, inputs, targets)`` is the loss of your loop, with inputs and targets (1, L) int64. Without it, a model
+    whose ``forward`` takes ``input_ids`` and ``labels``, as Hugging Face's do, is given ``Batch.as_hf()`` and must hold
+    L + 1 positions; for any other model the logits are probed, ``model(inputs)`` or their ``.logits``.
     """
     as_hf = loss is None and {"input_ids", "labels"} <= {*signature(model.forward).parameters}
     largest = max(_largest_id(member) for member in loader.members.values())

@@ -109,8 +109,8 @@ class Plan:
 def plan(loader: Loader, *, epochs: int = 1, num_steps: int | None = None) -> Plan:
     """What ``loader`` trains on from its beginning, in ``epochs`` or in ``num_steps``; its position does not matter.
 
-    What was excluded counts from its position on. Where rows move from epoch to epoch, 64 epochs at most are counted;
-    where epochs drop samples, as many as drop four million.
+    Exclusions count from their position on. If rows change from epoch to epoch, at most 64 epochs are counted; if
+    epochs drop samples, only as many epochs as drop four million.
     """
     sizes, epoch_samples = loader.sizes, loader.epoch_samples
     asked = whole_number("epochs", epochs) * len(loader) if num_steps is None else whole_number("num_steps", num_steps)

@@ -34,8 +34,8 @@ def from_text(
 ) -> Loader:
     """A loader over one text: no eos is added, for one text has no neighbour.
 
-    Each argument is that of ``load_tokenizer``, ``Windows`` or ``Loader``; each batch is inputs and targets
-    (batch_size, max_length) int64. Raises ``ValueError`` when ``text`` is the path of a file.
+    The arguments are those of ``load_tokenizer``, ``Windows`` and ``Loader``; each batch is inputs and targets
+    (batch_size, max_length) int64. Raises ``ValueError`` if ``text`` is the path of a file.
     """
     refuse_path(text)
     loaded = load_tokenizer(tokenizer)

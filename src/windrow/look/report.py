@@ -32,8 +32,8 @@ _FIRST = 48  # tokens that the sliding windows are shown on
 def write_report(loader: Loader, path: str | os.PathLike[str], *, tokenizer: str | Tokenizer | None = None) -> int:
     """Write the page about ``loader`` to ``path``, whole or not at all; returns its size in bytes.
 
-    ``tokenizer`` is what decodes, when the store's own cannot be loaded by its name. The loader's position does not
-    matter and does not move.
+    ``tokenizer`` decodes the tokens if the store's own cannot be loaded by its name. The position of the loader does
+    not matter and does not move.
     """
     path = Path(path)
     if path.is_dir():

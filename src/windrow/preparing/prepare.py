@@ -66,50 +66,50 @@ def prepare(
     """Tokenize ``inputs`` into the store ``DEST/train``, and ``DEST/valid`` when ``valid_fraction > 0``.
 
     Args:
-        inputs: a file, folder, glob, ``"-"`` for standard input, a list of them; or any other iterable of documents,
-            str or dict. Forms are .txt, .jsonl, .json, .parquet and .arrow, each plain, .gz or .zst.
-        dest: the folder that the stores go to; unfinished work lies in ``DEST/unfinished``, to go on from.
+        inputs: a file, folder, glob, ``"-"`` for standard input, or a list of them; or any other iterable of documents,
+            str or dict. Files are .txt, .jsonl, .json, .parquet or .arrow, each plain, .gz or .zst.
+        dest: the folder for the stores; unfinished work is kept in ``DEST/unfinished``, and continued by the next call.
         tokenizer: a name that ``load_tokenizer`` knows, or a tokenizer.
         valid_fraction: share of the text that goes to ``valid``, 0 <= f < 1.
-        split: ``"documents"`` puts each document on one side by a hash of its content, so that equal documents stay
-            together and adding one moves no other; ``"tail"`` cuts the tokens once, the end being ``valid``.
-        form: what all files and standard input are, whatever their names: ``"text"``, ``"jsonl"``, ``"json"`` (lines,
-            or one array of objects), ``"parquet"`` or ``"arrow"``. A folder then stands for every file below it.
-        text_key: where the text is in a dict, an object of JSON or a table, "text" by default; with a ``text_key``
-            given, standard input is read as lines of JSON.
-        separator: a line that stands between documents in .txt files; without one a file is a document.
+        split: ``"documents"`` assigns each document to a side by a hash of its content, so equal documents stay
+            together and adding one moves no other; ``"tail"`` cuts the tokens once, and the end is ``valid``.
+        form: of all files and of standard input, whatever their names: ``"text"``, ``"jsonl"``, ``"json"`` (lines, or
+            one array of objects), ``"parquet"`` or ``"arrow"``. A folder then stands for every file below it.
+        text_key: the field with the text in a dict, an object of JSON or a table, "text" by default. If it is given,
+            standard input is read as lines of JSON.
+        separator: a line that separates documents in .txt files; without one a file is a document.
         literal_eos: what ``<|endoftext|>`` in text means: ``"text"`` is plain text, ``"split"`` separates documents,
             ``"special"`` is the token itself, ``"error"`` forbids it.
-        keep: names of fields of dicts, objects of JSON or tables to keep beside the tokens, for ``store.column(name)``:
-            numbers, bools, or strings of up to 65,536 kinds, of one type in all rows.
-        dedupe: leave out documents that came before, character for character, and count them.
-        on_error: ``"skip"`` leaves out and counts documents that cannot be read (bad JSON, null, not UTF-8). A file
-            that cannot be read to its end is always an error.
+        keep: names of fields in dicts, objects of JSON or tables to keep beside the tokens, for ``store.column(name)``:
+            numbers, bools, or up to 65,536 different strings, of one type in all rows.
+        dedupe: leave out documents that equal an earlier one, character for character, and count them.
+        on_error: ``"skip"`` leaves out and counts documents that cannot be read (bad JSON, null, not UTF-8). It is
+            always an error if a file cannot be read to its end.
         boundary: what is written around documents: ``"eos"`` after each, the default; ``"bos"`` before it, ``"both"``,
-            or ``"none"``, the default with ``ids_key``. The tokenizer says which ids. A row of ids that begins or ends
-            with its own gets no other.
-        parts_key: where rows hold ``[[text, counts], ...]``: each text is tokenized by itself, and its tokens count as
-            targets (1) or are context only (0). The eos counts as the last token before it does, a bos never.
-        ids_key: where rows hold tokens, lists of ids of the tokenizer's vocabulary.
-        mask_key: where rows with ``ids_key`` say which tokens count: 0 or 1 for each; or labels, -100 or the id at the
-            same place. Without it all count.
-        workers: number of processes; as many as cores by default, fewer where ``memory`` is short.
-        memory: bytes that all of it may take, 1 GiB by default (256 MiB for each core, if that is more).
-        executor: runs the work instead of processes of our own; its workers must see the same folders. A
+            or ``"none"``, the default with ``ids_key``. The ids are the tokenizer's. A row of ids that already begins
+            with bos, or ends with eos, gets no second one.
+        parts_key: the field with ``[[text, counts], ...]``: each text is tokenized by itself, and its tokens count as
+            targets (1) or are context only (0). The eos counts if the last token before it does, a bos never.
+        ids_key: the field with ids of the tokenizer's vocabulary, for rows that are tokens already.
+        mask_key: with ``ids_key``, the field that says which tokens count: 0 or 1 for each; or labels, -100 or the id
+            at the same place. Without it all count.
+        workers: number of processes; by default one for each core, fewer if ``memory`` does not allow it.
+        memory: limit for all processes, in bytes; 1 GiB by default (256 MiB for each core, if that is more).
+        executor: runs the work instead of windrow's own processes; its workers must see the same folders. A
             ``concurrent.futures.Executor``, or one whose ``submit`` gives jobs with ``done`` and ``result``.
-        part: ``(k, n)``, k from 1: only do the k-th of n parts of the work, publish nothing and return ``{}``. When all
-            parts are done, the same call without ``part`` makes the stores of them.
-        finish: with a ``part``, write the k-th of n parts of the stores' files, and return ``{}``; when all are there,
+        part: ``(k, n)``, k from 1: do only the k-th of n parts of the work, publish nothing and return ``{}``. When all
+            parts are done, the same call without ``part`` makes the stores from them.
+        finish: with ``part``, write the k-th of n parts of the stores' files, and return ``{}``. When all are written,
             the same call without ``part`` takes seconds.
         on_report: called with a ``Report`` after each item of the work: documents, tokens, bytes, rates, time left, and
             at the end what was left out and why.
 
-    Returns ``{"train": store}`` or ``{"train": store, "valid": store}``. Onto a finished store of the same inputs and
-    arguments it verifies and returns that.
+    Returns ``{"train": store}`` or ``{"train": store, "valid": store}``. If the stores of the same inputs and arguments
+    are finished already, they are verified and returned.
 
     Raises ``SourceError`` for inputs that cannot be read, ``TokenizerError`` for text that cannot be encoded,
-    ``PrepareError`` when ``dest`` holds a store of another recipe, is being written to or cannot be,
-    ``NotEnoughTokensError`` when a side of the split comes out empty.
+    ``PrepareError`` if ``dest`` holds a store of another recipe, is being written to or cannot be written,
+    ``NotEnoughTokensError`` if a side of the split comes out empty.
     """
     if not isinstance(valid_fraction, Real) or not 0 <= valid_fraction < 1:
         raise ValueError(f"valid_fraction is {valid_fraction!r}, and it is a number in 0 <= f < 1")

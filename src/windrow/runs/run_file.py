@@ -94,10 +94,10 @@ def _picked(table: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 def open_run(path: str | Path, state: str | Path | None = None, **machine: Any) -> Loader:
     """The loader of the run at ``path``: a run's folder, the JSON of ``Loader.write_run``, or the same as TOML.
 
-    ``state`` is a file that holds its past, what ``state_dict`` returned: JSON, or a checkpoint of torch with it under
-    any key, ``FILE:key`` where it has several; then the loader stands there. ``machine`` is what no file says:
-    ``device``, ``dp_rank`` (0 unless given), ``dp_world_size`` (the file's) and ``prefetch`` of ``Loader``. Raises
-    ``ResumeError`` for a file that is none, a store that is another, and a state of another run.
+    ``state`` is a file that holds the run's past, what ``state_dict`` returned: JSON, or a torch checkpoint with it
+    under any key (``FILE:key`` if it has several). The loader then stands there. ``machine`` is what no file says:
+    ``device``, ``dp_rank`` (0 by default), ``dp_world_size`` (by default the file's) and ``prefetch`` of ``Loader``.
+    Raises ``ResumeError`` for a file that is not a run, a store that is another, and a state of another run.
     """
     run = read_run(path)
     loader = run.loader(**machine)

@@ -38,7 +38,7 @@ class Sums(NamedTuple):
 def copy_store(source: str | Path, dest: str | Path, *, on_copied: OnCopied = lambda nbytes: None) -> list[str]:
     """Copy a store, or a folder of stores, to a URL (s3://, gs://, az://, file://) or from one; the stores' places.
 
-    Raises ``StoreError`` where there is none, or another one is there, and ``FarError`` for what the far side does.
+    Raises ``StoreError`` if there is no store, or another one is at ``dest``; ``FarError`` for faults of the far side.
     """
     if is_far(source) == is_far(dest):
         raise StoreError(

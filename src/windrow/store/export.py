@@ -31,7 +31,7 @@ _Parts = dict[str, Iterator[Any]]  # what is written behind each ending, in piec
 def export_store(store: TokenStore, out: str | Path, format: str) -> list[Path]:
     """Write ``store``, whole or a view, to files that begin with ``out``, as "megatron" or "datatrove"; the files.
 
-    Raises ``StoreError`` for what the format cannot hold, and where a file is already.
+    Raises ``StoreError`` for what the format cannot hold, and if a file exists already.
     """
     if format not in EXPORTS:
         raise StoreError(f"format is {format!r}, and it is one of {', '.join(EXPORTS)}.")

@@ -36,18 +36,18 @@ def open_store(
     """Open a prepared store (``corpus/train``, not ``corpus``), or token files of other tools: docs/formats.md.
 
     Args:
-        path: A folder; or files, a glob, a folder of files, which are one store in the order of their names. They are
-            mapped where they lie, as uint16 or uint32. Or the URL of a prepared store (s3://, gs://, az://, file://).
-        tokenizer: Needed only for ``decode``. A prepared store knows its own: then it is one that cannot be loaded by
-            its name (a file that lies elsewhere), and its fingerprint must be the store's.
-        format: Of files that fit several: "megatron", "llmc", "datatrove", "olmo" or "nanogpt" (no header).
-        dtype: Of files that do not say it: "uint16", "uint32" or "int32".
-        eos_id: Of files that do not say it, the id that ends (in llm.c's files: begins) documents; the tokenizer's
-            unless given.
-        cache: Of a URL, the folder on this machine that blocks of the store are read through: docs/far.md.
-        cache_bytes: How large this store's part of it may become: four blocks of 16 MiB and the boundaries, or more.
+        path: A folder; or files, a glob or a folder of files, which make one store in the order of their names, mapped
+            as uint16 or uint32. Or the URL of a prepared store (s3://, gs://, az://, file://).
+        tokenizer: Needed only for ``decode``. A prepared store knows its own; give one only if it cannot be loaded by
+            its name (its file is elsewhere). Its fingerprint must be the store's.
+        format: For files that fit several formats: "megatron", "llmc", "datatrove", "olmo" or "nanogpt" (no header).
+        dtype: For files that do not say it: "uint16", "uint32" or "int32".
+        eos_id: For files that do not say it, the id that ends (in llm.c's files: begins) documents; by default the
+            tokenizer's.
+        cache: For a URL, the folder on this machine through which blocks of the store are read: docs/far.md.
+        cache_bytes: Limit for this store's part of the folder: at least four blocks of 16 MiB and the boundaries.
 
-    Raises ``StoreError`` for what is not whole, or does not say what it is, and ``FarError`` for what is out of reach.
+    Raises ``StoreError`` for a store that is incomplete or not what it says, ``FarError`` if it cannot be reached.
     """
     if not isinstance(path, str | PathLike | list | tuple) or path in ([], ()):
         raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
