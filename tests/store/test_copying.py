@@ -11,7 +11,7 @@ import windrow as wr
 pytest.importorskip("obstore")
 
 from windrow.errors import StoreError
-from windrow.far.objects import Objects
+from windrow.far.objects import FarError, Objects
 from windrow.store import copying
 from windrow.store.copying import copy_store, parse_sums
 
@@ -88,6 +88,17 @@ def test_a_copy_that_was_killed_goes_on_with_what_is_missing(
     names.clear()
     copy_store(corpus, far.as_uri())
     assert {name.rpartition("/")[2] for name in names} <= {"sources.jsonl", "manifest.json"}
+
+
+def test_a_folder_that_a_file_url_names_is_made_for_a_copy_and_for_nothing_else(corpus: Path, tmp_path: Path) -> None:
+    far = tmp_path / "new folder" / "far"
+    with pytest.raises(FarError, match=r"new%20folder/far' cannot be opened"):
+        copy_store(far.as_uri(), tmp_path / "back")
+    with pytest.raises(StoreError, match="there is no store at"):
+        copy_store(tmp_path / "nowhere", far.as_uri())
+    assert not far.parent.exists()
+    copy_store(corpus, far.as_uri())
+    assert set(files_below(corpus)) <= set(files_below(far))
 
 
 def test_a_damaged_store_is_not_copied(corpus: Path, tmp_path: Path) -> None:

@@ -178,8 +178,6 @@ def _store_of(url: str, patience: float, options: dict[str, Any]) -> Any:
         raise FarError(
             f"{brief(url)} is no URL of a store of objects: those begin with s3://, gs://, az:// or file://."
         )
-    if scheme == "file":
-        return store.from_url("file:///" if url == "file://" else url)
     retry = {
         "max_retries": 1_000_000,
         "retry_timeout": timedelta(seconds=patience),
@@ -190,6 +188,8 @@ def _store_of(url: str, patience: float, options: dict[str, Any]) -> Any:
     given = {"allow_http": "true" in allowed}  # which client options would hide
     client_options = {**waits, **given, **options.pop("client_options", {})}
     try:
+        if scheme == "file":
+            return store.from_url("file:///" if url == "file://" else url, **options)
         return store.from_url(url, client_options=client_options, retry_config=retry, **options)
     except (_obstore().exceptions.BaseError, ValueError) as error:
         said = str(error).partition("\n")[0]

@@ -42,7 +42,8 @@ def copy_store(source: str | Path, dest: str | Path, *, on_copied: OnCopied = la
     """
     if is_far(source) == is_far(dest):
         raise StoreError(
-            f"{source} and {dest} are both {'far' if is_far(source) else 'here'}. Give one URL, one folder."
+            f"{source} and {dest} are both {'far' if is_far(source) else 'here'}. Give one folder and "
+            "one URL: s3://, gs://, az:// or file://."
         )
     if is_far(source):
         far, here = Objects(str(source)), Path(dest)
@@ -50,9 +51,11 @@ def copy_store(source: str | Path, dest: str | Path, *, on_copied: OnCopied = la
         for name in _some(names, source):
             _download(far, name, here / name, on_copied)
     else:
-        far, here = Objects(str(dest)), Path(source)
+        here = Path(source)
         found = [""] if (here / MANIFEST).is_file() else [f"{at.parent.name}/" for at in here.glob(f"*/{MANIFEST}")]
         names = sorted(found) or [""]
+        read_manifest(here / names[0])  # before a folder is made for it
+        far = Objects(str(dest), **({"mkdir": True} if str(dest).startswith("file://") else {}))
         for name in names:
             _upload(here / name, far, name, on_copied)
     return [f"{str(dest).rstrip('/')}/{name}".rstrip("/") for name in names]
