@@ -359,11 +359,11 @@ def test_a_batch_is_fetched_in_one_gather(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_pickled_dataset_is_its_narrow_tokens_and_little_more() -> None:
     dataset = GPTDatasetV1(letters(10_000), Letters(), 64, 1)
     data = pickle.dumps(dataset)
-    assert 2 * 10_000 < len(data) < 2 * 10_000 + 1000
+    assert 2 * 10_000 < len(data) < 2 * 10_000 + 2000
     assert two_epochs(create_dataloader(pickle.loads(data), 512, False)) == two_epochs(
         create_dataloader(dataset, 512, False)
     )
-    assert len(pickle.dumps(LMSequenceDataset(np.arange(10_000), 64))) < 2 * 10_000 + 1000
+    assert len(pickle.dumps(LMSequenceDataset(np.arange(10_000), 64))) < 2 * 10_000 + 2000
 
 
 def test_torch_can_split_a_dataset() -> None:
@@ -430,7 +430,7 @@ def test_the_tokens_of_a_dataset_read_like_the_list_that_they_were() -> None:
     train, _ = train_valid_split(dataset.tokens, 0.5)
     assert train == ids[:3]
     big = LMSequenceDataset(np.arange(10_000), 64)
-    assert (len(big.tokens), len(pickle.dumps(big)) < 2 * 10_000 + 1000) == (10_000, True)
+    assert (len(big.tokens), len(pickle.dumps(big)) < 2 * 10_000 + 2000) == (10_000, True)
 
 
 def test_a_uint16_array_is_not_copied() -> None:
