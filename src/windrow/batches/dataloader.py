@@ -22,6 +22,8 @@ class Steps(Protocol):
     A pickle of it makes the batches in a worker, on the CPU: workers must not touch the accelerator.
     """
 
+    @property
+    def is_far(self) -> bool: ...
     def __len__(self) -> int: ...
     def to_come(self) -> Iterator[tuple[int, int]]: ...
     def batch_at(self, position: int) -> Batch: ...
@@ -77,6 +79,7 @@ class StepDataLoader(DataLoader[Batch]):
             batch_size=None,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
+            multiprocessing_context="spawn" if self.num_workers and self._steps.is_far else None,
         )
         after = (position for _, position in self._steps.to_come())
         return ([pair] for pair in zip(after, received, strict=True))

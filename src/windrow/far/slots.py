@@ -77,6 +77,11 @@ class Slots:
         held[rows["block"][(rows["stamp"] & 1 == 0) | (rows["owner"] > 0)]] = True  # of an owner there is a block
         return held
 
+    def holding(self) -> Int64:
+        """The blocks that slots are taken by, as far as is known: (k,)."""
+        blocks: Int64 = self._slots["block"][self._slots["block"] >= 0]
+        return blocks
+
     # -- who fetches ---------------------------------------------------------------------------------------------------
 
     def claim(self, block: int, owner: "Reader", choose: "Callable[[Any], int] | None" = None) -> int | None:

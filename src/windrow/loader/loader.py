@@ -293,8 +293,12 @@ class Loader(Fixed):
         return self._recipe.shares(self.samples.order, total)
 
     def stats(self) -> dict[str, float | str]:
-        """How long the loop waited for data: seconds, share, tokens per second of waiting, and a verdict."""
-        return self._stream.meter.stats(self.batch_size * self._recipe.data.max_length)
+        """How long the loop waited for data: seconds, share, tokens per second of waiting, and a verdict.
+
+        Of stores far away also ``bytes_fetched`` by this process, and how often what a read needed was there (``hits``)
+        or had to come (``waits``).
+        """
+        return self._stream.stats()
 
     def write_run(self, path: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
         """Write what this loader is made of, all but device, rank and prefetch, as JSON: ``open_run(path)`` makes it.

@@ -5,6 +5,7 @@ on; what was made ahead of a change is made again. Cost: a few numbers; a pickle
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from time import perf_counter
@@ -12,6 +13,8 @@ from typing import Any
 
 from windrow.batches.batch import Batch
 from windrow.errors import ResumeError, whole_number
+from windrow.far.cache import Traffic
+from windrow.loader.ahead import Following, caches_of, require_room
 from windrow.loader.batch_maker import BatchMaker, Blocks
 from windrow.loader.exclusions import Exclusion
 from windrow.loader.meter import Meter
@@ -44,7 +47,12 @@ class Stream:
         self._own: list[Exclusion] = []  # of what is excluded, what was asked for here, not loaded
         self._begun = False  # whether anyone has iterated since the beginning, or since a state was loaded
         self._iteration = 0  # the number of the iterator that may go on
+        self._following: Following | None = None  # who fetches ahead what is far away
+        require_room(recipe)
         self._revision = 0  # how often what is to come was changed by skip() or exclude()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_following": None}
 
     @property
     def epoch(self) -> int:
@@ -93,7 +101,17 @@ class Stream:
             self.position, self.segments = 0, Segments.begin(self.sizes)
         self._begun = True
         self._iteration += 1
-        return self._received(make_blocks, self._iteration)
+        if self._following:
+            self._following.close()
+        return self._followed(self._received(make_blocks, self._iteration))
+
+    def _followed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """``batches``, and what those after them need is fetched meanwhile from where it is far away."""
+        stop = None if self.sizes.tail == "straddle" else self.position + self.sizes.left(self.position)
+        with closing(Following(self.recipe, self._samples.order, self.position, stop)) as self._following:
+            for batch in batches:
+                self._following.stand(self.position)
+                yield batch
 
     def _received(self, make_blocks: Callable[[], Blocks], iteration: int) -> Iterator[Batch]:
         epoch = self.epoch
@@ -115,6 +133,17 @@ class Stream:
                 return
             if self.sizes.tail != "straddle" and self.epoch != epoch:
                 return
+
+    def stats(self) -> dict[str, float | str]:
+        """What the meter says, and of stores far away what this process fetched, and how often it waited for that."""
+        traffic = [cache.traffic for cache in {id(c): c for c in caches_of(self.recipe.members).values()}.values()]
+        sums = {name: sum(getattr(one, name) for one in traffic) for name in Traffic._fields if traffic}
+        return {**self.meter.stats(self.sizes.batch_size * self.recipe.data.max_length), **sums}
+
+    @property
+    def is_far(self) -> bool:
+        """Whether some of the data is far away, whose client no fork survives."""
+        return bool(caches_of(self.recipe.members))
 
     def state_dict(self) -> dict[str, int | str]:
         """Where the stream stands, as a flat dict."""

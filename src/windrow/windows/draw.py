@@ -54,6 +54,13 @@ class Draw:
             spans = member.spans(samples[1, here], samples[2, here], key=key)
             member.store.will_need(spans.starts, spans.lengths)
 
+    def blocks(self, samples: Int64) -> list[tuple[Any, Int64]]:
+        """The cache of each member whose store is far away, and which blocks of it ``samples`` (3, n) need."""
+        spans = (
+            (member, member.spans(samples[1, h], samples[2, h], key=key)) for h, member, key in self.parts(samples)
+        )
+        return [found for member, one in spans if (found := member.store.blocks(one.starts, one.lengths))]
+
     def parts(self, samples: Int64) -> Iterator[tuple[Int64, Windows, Key]]:
         """``(which of the samples, their member, its key)`` for each member that is among them."""
         named = list(self.members.items())

@@ -1,0 +1,92 @@
+"""The future of a loader that draws from stores far away, told to their caches.
+
+Guarantee: it changes no batch; a cache that the recipe cannot be read through is an error when the loader is made.
+Cost: the arithmetic of the order and of spans, once more. It does not do: fetching.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from windrow.arrays import Int64
+from windrow.errors import WindrowError
+from windrow.far.ahead import Ahead
+from windrow.far.cache import Cache
+from windrow.loader.recipe import Recipe
+from windrow.order.mixture_order import Order
+from windrow.windows.draw import Draw
+from windrow.windows.windows import Windows
+
+__all__ = ["Following", "caches_of", "require_room"]
+
+_PARTS = 8  # of the windows of a block: how finely the future is told
+_NONE = np.empty(0, np.int64)
+
+
+def caches_of(members: Mapping[str, Windows]) -> dict[str, Cache]:
+    """The cache of each member whose store is far away, by its name."""
+    found = {name: member.store.blocks(_NONE, _NONE) for name, member in members.items()}
+    return {name: held[0] for name, held in found.items() if held}
+
+
+def require_room(recipe: Recipe) -> None:
+    """Raise ``WindrowError`` where what is shuffled together does not fit in the cache it is read through."""
+    taken = dict[int, float]()
+    for name, cache in caches_of(recipe.members).items():
+        if cache.holds_all:
+            continue
+        member, lacks = recipe.members[name], (len(cache.blocks) - cache.num_slots) * cache.nbytes
+        held = f"the cache of {member.store!r} holds {cache.num_slots} of its {len(cache.blocks)} blocks"
+        if member.policy == "pack" or (member.document_order == "epoch" and member.policy != "pad"):
+            raise WindrowError(
+                f"{held}, and the rows of policy={member.policy!r} with documents={member.document_order!r} lie "
+                f"anywhere in the store: each would be fetched again and again. Give {lacks:,} more cache_bytes, or "
+                "windows of the policy 'concat'."
+            )
+        itemsize = member.dtype.itemsize + member.store.has_counts
+        windows = cache.nbytes / itemsize * member.num_samples / member.num_tokens  # in a block
+        block = min(recipe.shuffle_block or member.num_samples, member.num_samples) if recipe.shuffle else 1
+        taken[id(cache)] = taken.get(id(cache), 0) + block / windows + 2  # they begin and end within one
+        if taken[id(cache)] > cache.num_slots:
+            most = int(max(cache.num_slots / len(recipe.members) - 2, 1) * windows)
+            raise WindrowError(
+                f"{held}, and shuffle_block={recipe.shuffle_block} mixes more than that: each would be fetched again "
+                f"and again. Give shuffle_block={most}, or {lacks:,} more cache_bytes."
+            )
+
+
+class Following:
+    """The readers of one iteration over ``recipe`` in ``order``, from ``position`` to ``stop``, one for each cache."""
+
+    def __init__(self, recipe: Recipe, order: Order, position: int, stop: int | None) -> None:
+        caches, self._order, self._draw = caches_of(recipe.members), order, Draw(recipe.members, recipe.seed)
+        number = int.from_bytes(sha256((recipe.to_json() + recipe.data_json()).encode()).digest()[:7]) if caches else 0
+        windows = [
+            cache.nbytes * recipe.members[name].num_samples // recipe.members[name].num_tokens
+            for name, cache in caches.items()
+        ]
+        self._span = max(1, min(windows, default=1) // (_PARTS * self._draw.dtype.itemsize))
+        self._needs = lru_cache(maxsize=16)(self._needed)
+        each = {id(cache): cache for cache in caches.values()}.values()
+        self._ahead = [Ahead(one, number, partial(self._of, one), self._span, position, stop) for one in each]
+
+    def stand(self, position: int) -> None:
+        """All before ``position`` has been read."""
+        for one in self._ahead:
+            one.reader.stand(position)
+
+    def close(self) -> None:
+        """Fetch no more."""
+        for one in self._ahead:
+            one.close()
+
+    def _of(self, cache: Cache, number: int) -> Int64:
+        return np.concatenate([_NONE, *(blocks for held, blocks in self._needs(number) if held is cache)])
+
+    def _needed(self, number: int) -> list[tuple[Any, Int64]]:
+        """The caches and blocks that part ``number`` of the stream needs, over all ranks."""
+        samples = np.stack(self._order.at(number * self._span + np.arange(self._span)))
+        return self._draw.blocks(samples)
