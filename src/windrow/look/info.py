@@ -104,14 +104,13 @@ def _column_facts(column: Column, store: TokenStore) -> dict[str, Any]:
 
 def _tokens_by(store: TokenStore, values_of: Callable[[Int64], NDArray[Any]]) -> list[tuple[Any, int]]:
     """The values of documents, and the tokens of those that have each, the most first; so many at a time."""
-    numbers, tokens = dict[Any, int](), Counter[int]()
+    tokens = Counter[Any]()
     for first in range(0, store.num_documents, _AT_A_TIME):
         documents = np.arange(first, min(first + _AT_A_TIME, store.num_documents))
-        values = values_of(documents).tolist()
-        which = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, len(values))
         lengths = np.diff(store.document_ends(np.append(first - 1, documents)))
-        tokens.update(dict(enumerate(np.bincount(which, lengths).astype(np.int64).tolist())))
-    return sorted(((value, tokens[n]) for value, n in numbers.items()), key=lambda pair: -pair[1])
+        for value, length in zip(values_of(documents).tolist(), lengths.tolist(), strict=True):
+            tokens[value] += length
+    return tokens.most_common()
 
 
 def print_summary(console: "Console", side: str, summary: dict[str, Any]) -> None:
