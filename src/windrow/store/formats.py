@@ -104,7 +104,7 @@ def _olmo(path: Path, asked: str | None, eos_id: int | None) -> TokenFile:
     rows = _with(path, ".csv.gz")
     if not rows.is_file():
         return _headerless(path, asked, eos_id)
-    read = kept_of("rows-v1", rows, make=lambda: _rows(rows))
+    read = kept_of("rows-v1", rows, lambda: _rows(rows))
     ends = _rising(rows, read["ends"])
     dtype = _dtype_by_size(path, ends, asked)
     origins: Int64 = np.stack([read["which"], read["lines"], *np.zeros((2, len(ends)), np.int64)], axis=1)

@@ -72,19 +72,17 @@ def look(path: Path, dtype: np.dtype[Any], offset: int, eos_id: int | None = Non
         found = {"highest": np.array([highest]), "sum": np.frombuffer(content.digest(), np.uint8)}
         return found if eos_id is None else {"places": np.concatenate(places)}
 
-    return kept_of(f"tokens-v1-{dtype.str[1:]}-{offset}-{eos_id}", path, make=make, anew=anew)
+    return kept_of(f"tokens-v1-{dtype.str[1:]}-{offset}-{eos_id}", path, make, anew=anew)
 
 
-def kept_of(what: str, *files: Path, make: Callable[[], Arrays], anew: bool = False) -> Arrays:
-    """What ``make`` makes of ``files``, kept while they are the same."""
-    name = sha256()
-    for path in files:
-        about = path.stat()
-        name.update(json.dumps([str(path.absolute()), about.st_size, about.st_mtime_ns, about.st_ino]).encode())
-        with open(path, "rb") as file:
-            for place in range(0, about.st_size, -(-about.st_size // _BLOCKS) or 1):
-                file.seek(place)
-                name.update(file.read(_BLOCK))
+def kept_of(what: str, path: Path, make: Callable[[], Arrays], *, anew: bool = False) -> Arrays:
+    """What ``make`` makes of the file ``path``, kept while it is the same."""
+    about = path.stat()
+    name = sha256(json.dumps([str(path.absolute()), about.st_size, about.st_mtime_ns, about.st_ino]).encode())
+    with open(path, "rb") as file:
+        for place in range(0, about.st_size, -(-about.st_size // _BLOCKS) or 1):
+            file.seek(place)
+            name.update(file.read(_BLOCK))
     return kept(f"{what}-{name.hexdigest()}", make, anew=anew)
 
 
