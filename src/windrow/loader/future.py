@@ -6,6 +6,7 @@ fields differ, with both values, and where the streams part. Cost: arithmetic on
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,10 @@ def going_on(recipe: Recipe, state: Mapping[str, Any], excluded: Collection[str]
     Of the ``excluded`` members something is excluded. Raises ``ResumeError`` where the past would be another.
     """
     mixture, here = recipe.data, {"recipe": recipe.to_json(), "data": recipe.data_json()}
-    saved = _told(state) if isinstance(mixture, Mixture) and any(state[what] != here[what] for what in here) else None
+    saved: _Told | None = None
+    if any(state[what] != here[what] for what in here):
+        with suppress(ValueError):  # saved by a loader of no mixture, or damaged
+            saved = _Told(state["recipe"], state["data"])
     if saved is None or not isinstance(mixture, Mixture):
         _check_same("recipe", state["recipe"], here["recipe"], "build the loader with the saved recipe")
         _check_same("data", state["data"], here["data"], "open the stores that the state was saved with")
@@ -36,14 +40,6 @@ def going_on(recipe: Recipe, state: Mapping[str, Any], excluded: Collection[str]
     if any(sum(whole_number("samples", n) for n in held.values()) != mixture.block for held in counts.values()):
         raise ValueError(f"its stages do not fill blocks of {mixture.block}")
     return replace(recipe, data=mixture.going_on(counts, saved.epoch_samples), gone=gone), saved.epoch_samples
-
-
-def _told(state: Mapping[str, Any]) -> "_Told | None":
-    """What ``state`` says of a mixture, or None where it was saved by a loader of none, or is damaged."""
-    try:
-        return _Told(state["recipe"], state["data"])
-    except ValueError:
-        return None
 
 
 class _Told:

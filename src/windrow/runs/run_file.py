@@ -141,14 +141,9 @@ def _run_file(file: Path, content: Mapping[str, Any]) -> RunFile:
         mixture["stages"] = {int(position): weights for position, weights in mixture["stages"].items()}
     if arguments.get("epochs") == "endless":
         arguments["epochs"] = None
-    return RunFile(
-        file,
-        found,
-        None if members is None else mixture,
-        arguments,
-        1 if (ranks := content.get("dp_world_size")) is None else ranks,
-        content.get("training") or {},
-    )
+    ranks, training = content.get("dp_world_size"), content.get("training") or {}
+    of = None if members is None else mixture
+    return RunFile(file, found, of, arguments, 1 if ranks is None else ranks, training)
 
 
 def _member(name: str, usual: Mapping[str, Any], table: Any) -> dict[str, Any]:
