@@ -68,10 +68,8 @@ class Boundaries:
 
     def attached(self, batches: Iterable[Batch], held: Held, num_steps: int) -> Iterator[Batch]:
         """``batches`` of ``num_steps`` steps with the outputs asked for, of what their rows hold."""
-        documents: Iterable[Int64 | None] = [None] * num_steps
-        if held.documents is not None:
-            inside = np.ascontiguousarray(held.documents[:, :-1])  # (num_steps * B, L)
-            documents = np.split(inside, num_steps)
+        inside = None if held.documents is None else np.ascontiguousarray(held.documents[:, :-1])  # (num_steps * B, L)
+        documents = [None] * num_steps if inside is None else np.split(inside, num_steps)
         for batch, members, rows in zip(batches, np.split(held.members, num_steps), documents, strict=True):
             outputs = {"member_ids": members} if "member_ids" in self.outputs else {}
             outputs |= {} if rows is None else self._of(rows)
