@@ -62,6 +62,7 @@ def sample(
             "words of the text, or train with vocabulary='tokenizer'."
         )
     generator = torch.Generator(device).manual_seed(whole_number("seed", seed, at_least=None) % 2**64)
+    trainer.model.generate(rows, 0, temperature, top_k)  # raises before anything is told
     yield prompt or _whole(vocabulary.decode(first))
     told = ""
     for _ in range(length):
