@@ -288,7 +288,9 @@ def test_a_file_that_is_wrong_says_where(stores: Path, tmp_path: Path, changed: 
 
 
 def test_no_file_and_no_store_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ResumeError, match="there is no run at"):
+    with pytest.raises(
+        ResumeError, match=r"there is no run at .*Give the folder that train or demo made, or a run file"
+    ):
         open_run(tmp_path)
     for text in ("{", "[" * 100_000, '{"store": ' * 900 + '"x"' + "}" * 900, '{"batch_size": 1}', "\udcff"):
         (tmp_path / "run.json").write_text(text, errors="surrogateescape")

@@ -118,7 +118,10 @@ def read_run(path: str | Path) -> RunFile:
         content = tomllib.loads(text.decode()) if file.suffix == ".toml" else read_json(text, dict)
         return _run_file(file, _of_version_1(content) if content.get("version") == 1 else content)
     except OSError as error:
-        raise ResumeError(f"there is no run at {path}: {file} cannot be read ({error.strerror}).") from error
+        raise ResumeError(
+            f"there is no run at {path}: {file} cannot be read ({error.strerror}). Give "
+            "the folder that train or demo made, or a run file."
+        ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ResumeError(f"{file} is no run of this windrow ({type(error).__name__}: {error}).") from error
 
