@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from windrow import TokenStore, prepare
 from windrow.errors import WindrowError
-from windrow.runs.members import documents_where
+from windrow.runs.members import documents_where, open_described
 
 ROWS: list[dict[str, Any]] = [
     {"text": f"row {n}", "score": n / 7, "n": n, "lang": ["en", "de", "a and b", "x > 1"][n % 4], "ok": n % 3 == 0}
@@ -49,6 +49,12 @@ def test_a_condition_is_what_python_says_of_each_row(
     condition = " and ".join(f"{name}{blank}{sign}{blank}{told(value)}" for (name, value), sign in terms)
     expected = [all(OPERATORS[sign](row[name], value) for (name, value), sign in terms) for row in ROWS]
     assert documents_where(store, condition)[: len(ROWS)].tolist() == expected
+
+
+def test_a_condition_that_no_document_meets_is_an_error(store: TokenStore) -> None:
+    described = {"store": store.path.name, "where": "score > 1e9"}
+    with pytest.raises(WindrowError, match="where is 'score > 1e9', and none of the store's 31 documents is so"):
+        open_described(described, store.path.parent)
 
 
 def test_what_is_missing_compares_as_the_column_has_it(store: TokenStore) -> None:

@@ -50,7 +50,9 @@ def open_described(described: Mapping[str, Any], folder: Path, *, tokenizer: str
     if (fraction := described.get("split")) is not None:
         store = store.split(fraction)[described.get("side") == "valid"]
     if (condition := described.get("where")) is not None:
-        store = store.select(documents_where(store, condition))
+        if not (chosen := documents_where(store, condition)).any():
+            raise WindrowError(f"where is {brief(condition)}, and none of the store's {len(chosen)} documents is so")
+        store = store.select(chosen)
     if (name := described.get("select")) is not None:
         store = store.select(_numbers(folder / name, described.get("select_sha256")))
     saved = described.get("fingerprint")
