@@ -80,6 +80,11 @@ def test_an_export_that_fails_leaves_nothing_and_writes_over_nothing(tmp_path: P
         export_store(wide, tmp_path / "b", "arrow")
 
 
+def test_an_export_makes_its_folder(tmp_path: Path) -> None:
+    files = export_store(store_of(documents()), tmp_path / "new" / "folder" / "a", "megatron")
+    assert sorted(files) == sorted((tmp_path / "new" / "folder").iterdir())
+
+
 def test_an_export_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_module, "_AT_A_TIME", 1 << 14)
     store = TokenStore.from_ids(np.zeros(1 << 22, np.uint16), document_ends=np.arange(8, (1 << 22) + 1, 8))

@@ -40,6 +40,7 @@ def export_store(store: TokenStore, out: str | Path, format: str) -> list[Path]:
     paths = {Path(f"{out}{ending}"): each for ending, each in {".json": iter([about.encode()]), **parts}.items()}
     if there := [path for path in paths if path.exists()]:
         raise StoreError(f"{there[0]} is there already, and nothing is written over. Choose another place.")
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     try:
         for path, pieces in paths.items():
             write_whole(path, lambda file, pieces=pieces: file.writelines(pieces))  # type: ignore[misc]
