@@ -169,7 +169,7 @@ UNSAID: dict[str, tuple[Callable[[Path], object], str, dict[str, Any], str]] = {
         lambda p: (p / "a.bin").write_bytes(b"12"),
         "a.bin",
         {},
-        r"format is \[\], .*of tokens without a header dtype=\"uint16\" and eos_id=50256",
+        r"format is not known, and .*of tokens without a header dtype=\"uint16\" and eos_id=50256",
     ),
     "no eos": (
         lambda p: (p / "a.bin").write_bytes(b"12"),

@@ -44,8 +44,9 @@ def recognised(path: Path, format: str | None, dtype: str | None, eos_id: int | 
         raise StoreError(f'{path} is an array with a header. Give TokenStore.from_ids(np.load(path, mmap_mode="r")).')
     if len(found) != 1 or found[0] not in FORMATS:
         raise StoreError(
-            f"{path}: format is {brief(found)}, and it must be one of {', '.join(FORMATS)}; nothing is guessed. Give "
-            'format=..., and of tokens without a header dtype="uint16" and eos_id=50256, or what they are.'
+            f"{path}: format is {brief(found) if found else 'not known'}, and it must be one of {', '.join(FORMATS)}; "
+            'nothing is guessed. Give format=..., and of tokens without a header dtype="uint16" and eos_id=50256, or '
+            "what they are."
         )
     return found[0], FORMATS[found[0]][1](path, dtype, eos_id)
 
