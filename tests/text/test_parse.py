@@ -49,6 +49,7 @@ def test_invalid_utf8_is_an_error_with_file_line_and_byte(tmp_path: Path) -> Non
 
 
 BAD_LINES = {
+    b'{"text": "x': "not JSON: Unterminated string starting at column 10",
     b'{"text": "x"': "not JSON",
     b'{"text": null}': "'text' is null",
     b'{"text": 7}': "'text' is int",

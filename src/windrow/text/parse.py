@@ -121,7 +121,7 @@ def _looked_at(data: bytes, line: int, start: int, reading: Reading) -> Document
     except UnicodeDecodeError as error:
         return Bad(not_utf8(data, error, start), line, start, stop)
     except json.JSONDecodeError as error:
-        return Bad(f"not JSON: {error.msg} at column {error.colno}", line, start, stop)
+        return Bad(f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}", line, start, stop)
     except RecursionError:
         return Bad("not JSON that can be read: nested too deep", line, start, stop)
     if not isinstance(row, dict):
