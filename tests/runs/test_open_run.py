@@ -194,6 +194,22 @@ def test_a_member_that_is_gone_stays_one_of_the_past(stores: Path, tmp_path: Pat
     assert next(iter(opened)).inputs.tolist() == next(iter(loader)).inputs.tolist()
 
 
+@pytest.mark.parametrize("gone", [False, None])
+def test_a_member_that_says_it_is_not_gone_is_there(stores: Path, tmp_path: Path, gone: bool | None) -> None:
+    members = {name: {"store": str(stores / name / "train"), "gone": gone} for name in ("web", "code")}
+    content = {"max_length": 9, "batch_size": 2, "members": members}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    assert open_run(tmp_path / "run.json").lookup(0)
+    assert sorted(open_run(tmp_path / "run.json").members) == ["code", "web"]
+
+
+def test_what_holds_for_every_member_is_not_that_it_is_gone(stores: Path, tmp_path: Path) -> None:
+    content = {"store": str(stores / "web" / "train"), "max_length": 9, "batch_size": 2, "gone": True}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(ResumeError, match="it has 'gone'"):
+        open_run(tmp_path / "run.json")
+
+
 def test_paths_start_from_the_file_and_absolute_ones_stay(
     stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

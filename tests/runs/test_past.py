@@ -95,3 +95,34 @@ def test_the_state_of_another_run_is_refused(run: Path) -> None:
     as_json({**state, "recipe": str(state["recipe"]).replace('"seed":0', '"seed":1')}, run.with_name("past.json"))
     with pytest.raises(ResumeError, match="seed: saved 1, here 0"):
         open_run(run, run.with_name("past.json"))
+
+
+@pytest.mark.timeout(60)
+def test_a_checkpoint_whose_parts_hold_each_other_is_looked_through_once(run: Path) -> None:
+    round_and_round: dict[str, Any] = {"loader": open_run(run).state_dict()}
+    round_and_round["self"] = many = [round_and_round]
+    for _ in range(60):
+        many = [many, many]  # 2**60 ways to the bottom
+    torch.save({"many": many}, run.with_name("past"))
+    assert read_past(run.with_name("past"))["position"] == 0
+
+
+def test_a_name_that_no_file_can_have_is_no_state_and_no_run() -> None:
+    for name in ("a" * 5000, "a\0b"):
+        with pytest.raises(ResumeError):
+            read_past(name)
+        with pytest.raises(ResumeError):
+            open_run(name)
+
+
+@pytest.mark.parametrize("content", ["3", "[]", "null", '"text"', "[[], {}, [3]]"])
+def test_json_that_holds_nothing_holds_no_state(tmp_path: Path, content: str) -> None:
+    (tmp_path / "past").write_text(content)
+    with pytest.raises(ResumeError):
+        read_past(tmp_path / "past")
+
+
+def test_a_tensor_alone_holds_no_state(tmp_path: Path) -> None:
+    torch.save(torch.zeros(2), tmp_path / "past")
+    with pytest.raises(ResumeError, match="there is no loader state"):
+        read_past(tmp_path / "past")

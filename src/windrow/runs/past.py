@@ -4,6 +4,7 @@ Guarantee: nothing is unpickled but by ``torch.load(weights_only=True)``. Cost: 
 does not do: asking whether the state is of this run (``Loader.load_state_dict`` does).
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from windrow.errors import ResumeError, read_json
 __all__ = ["read_past"]
 
 _MARKS = {"version", "position", "recipe", "data", "segments"}  # by which a state is known, of whatever version
+_HOLDERS = (Mapping, list, tuple)
 
 
 def read_past(given: str | Path) -> Mapping[str, Any]:
@@ -21,7 +23,7 @@ def read_past(given: str | Path) -> Mapping[str, Any]:
     Raises ``ResumeError`` where there is none, and with the keys where there are several.
     """
     path, key = Path(given), ""
-    if not path.exists():
+    if not os.path.exists(path):  # False too for a name that no file can have
         name, _, key = str(given).rpartition(":")
         path = Path(name or given)
     found = {where: state for where, state in _states_in(_content(path)) if key in ("", where)}
@@ -36,16 +38,17 @@ def read_past(given: str | Path) -> Mapping[str, Any]:
     )
 
 
-def _states_in(content: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each state in ``content`` and the key that it lies at, ``""`` for all of it."""
-    parts: Mapping[Any, Any] = dict(enumerate(content)) if isinstance(content, list | tuple) else content
-    if not isinstance(parts, Mapping):
-        return
-    if parts.keys() >= _MARKS:
-        yield where, parts
-        return
-    for name, part in parts.items():
-        yield from _states_in(part, f"{where}.{name}" if where else str(name))
+def _states_in(content: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each state in ``content`` and the key that it lies at, ``""`` for all of it; each part is looked at once."""
+    waiting, seen = [("", content)] * isinstance(content, _HOLDERS), set[int]()
+    for where, part in waiting:  # it grows: parts may hold each other, at any depth
+        parts: Mapping[Any, Any] = dict(enumerate(part)) if isinstance(part, list | tuple) else part
+        if parts.keys() >= _MARKS:
+            yield where, parts
+        elif id(part) not in seen:
+            seen.add(id(part))
+            held = ((name, each) for name, each in parts.items() if isinstance(each, _HOLDERS))
+            waiting += [(f"{where}.{name}" if where else str(name), each) for name, each in held]
 
 
 def _content(path: Path) -> Any:

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def _names(shape: Mapping[str, Any]) -> list[str]:
 _SIDES = ("train", "valid")
 OF_STORE = ["store", *_names(_STORE)]
 OF_WINDOWS = [*_names(_WINDOWS), "phase"]
-OF_MEMBER = [*OF_STORE, *OF_WINDOWS, "weight", "gone"]
+OF_MEMBER = [*OF_STORE, *OF_WINDOWS, "weight"]
 OF_MIXTURE, OF_LOADER = _names(_MIXTURE), [*_names(_LOADER), "epochs"]
 
 
@@ -112,7 +113,7 @@ def open_run(path: str | Path, state: str | Path | None = None, **machine: Any) 
 
 def read_run(path: str | Path) -> RunFile:
     """The run file at ``path``, or in the folder ``path`` as ``run.json``. Raises ``ResumeError`` when it is none."""
-    file = Path(path, RUN) if Path(path).is_dir() else Path(path)
+    file = Path(path, RUN) if isdir(path) else Path(path)
     try:
         text = file.read_bytes()
         content = tomllib.loads(text.decode()) if file.suffix == ".toml" else read_json(text, dict)
@@ -155,7 +156,7 @@ def _member(name: str, usual: Mapping[str, Any], table: Any) -> dict[str, Any]:
     require_shape(table, {"gone?": bool}, what)
     if table.get("gone"):
         return {"gone": True, "weight": table.get("weight", 0.0)}
-    member = {**usual, **table}
+    member = {key: value for key, value in {**usual, **table}.items() if key != "gone"}
     require_shape(member, {**_WINDOWS, "weight?": float}, what)
     if name:
         require_known(member, OF_MEMBER, what)
