@@ -1,6 +1,7 @@
 """The client, and copies, on a real server: faults that are done to it, and what comes of them."""
 
 import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from object_server import Server
 pytest.importorskip("obstore")
 
 from windrow.far.objects import FarError, Objects
+from windrow.store import copying, far_store
 
 AWAY = 8.0  # seconds
 BIG = os.urandom(40 << 20)
@@ -107,3 +109,36 @@ def test_prepare_from_the_server_gives_the_bytes_of_prepare_from_disk_also_when_
     for side in ("train", "valid"):
         for path in (tmp_path / "here" / side).iterdir():
             assert (tmp_path / "far" / side / path.name).read_bytes() == path.read_bytes()
+
+
+def far_rows(loader: wr.Loader, count: int) -> list[bytes]:
+    return [batch.inputs.tobytes() for _, batch in zip(range(count), loader, strict=False)]
+
+
+def test_batches_are_those_from_disk_while_the_server_is_killed_and_frozen(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (copying, far_store):
+        monkeypatch.setattr(module, "BLOCK", 1 << 20)
+    rows = [f"Document {n}. " + "The hay was cut on Monday. " * (n % 500) for n in range(2000)]
+    (tmp_path / "texts.txt").write_text("\n\n".join(rows))
+    wr.prepare(tmp_path / "texts.txt", tmp_path / "corpus", tokenizer="bytes")
+    wr.copy_store(tmp_path / "corpus", "s3://corpora/read")
+    here = wr.open_store(tmp_path / "corpus" / "train")
+    asked = {"seed": 1, "shuffle_block": 500, "epochs": None}
+    wanted = far_rows(wr.Loader(wr.Windows(here, 1024), 64, **asked), 240)
+    far = wr.open_store("s3://corpora/read/train", cache=tmp_path / "cache", cache_bytes=10 << 20)
+    assert b"secret" not in pickle.dumps(far)
+    found, state = list[bytes](), wr.Loader(wr.Windows(here, 1024), 64, **asked).state_dict()
+    for begin, end in [
+        (server.kill_gateway, server.start_gateway),
+        (server.freeze_gateway, server.thaw_gateway),
+        (lambda: None, lambda: None),
+    ]:
+        loader = wr.Loader(wr.Windows(far, 1024), 64, **asked)
+        loader.load_state_dict(state)
+        begin()
+        with after(AWAY, end):
+            found += far_rows(loader, 80)
+        state = loader.state_dict()
+    assert found == wanted
