@@ -6,7 +6,7 @@ the (B, L + 1) places of a batch, no loop over samples, nothing when nothing was
 change, except for the targets that ``mask_targets`` takes out.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -83,18 +83,14 @@ class Boundaries:
         """The outputs of rows (B, L) whose places hold these documents, -1 where there is none."""
         begins = np.ones(documents.shape, dtype=np.bool_)  # a row's first place, and each where the document changes
         begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
-        out: dict[str, Any] = {}
-        if "document_ids" in self.outputs:
-            out["document_ids"] = documents
-        if "position_ids" in self.outputs:
-            place = np.arange(documents.shape[1])
-            out["position_ids"] = place - np.maximum.accumulate(np.where(begins, place, 0), axis=1)
-        edges = np.append(np.flatnonzero(begins), documents.size)
-        if "cu_seqlens" in self.outputs:
-            out["cu_seqlens"] = self._padded(edges, len(documents))
-        if "max_seqlen" in self.outputs:
-            out["max_seqlen"] = int(np.diff(edges).max())
-        return out
+        edges, place = np.append(np.flatnonzero(begins), documents.size), np.arange(documents.shape[1])
+        made: dict[str, Callable[[], Any]] = {
+            "document_ids": lambda: documents,
+            "position_ids": lambda: place - np.maximum.accumulate(np.where(begins, place, 0), axis=1),
+            "cu_seqlens": lambda: self._padded(edges, len(documents)),
+            "max_seqlen": lambda: int(np.diff(edges).max()),
+        }
+        return {name: make() for name, make in made.items() if name in self.outputs}
 
     def _padded(self, edges: Int64, num_rows: int) -> NDArray[np.int32]:
         """Edges of the segments, the last one repeated: one length for every batch of as many rows."""
