@@ -39,14 +39,8 @@ def store_facts(store: TokenStore) -> dict[str, Any]:
         return shared | said | seen
     manifest = store.manifest
     assert manifest is not None
-    return shared | {
-        "num_shards": len(manifest.shards),
-        "tokenizer": dict(manifest.tokenizer),
-        "max_token_id": manifest.max_token_id,
-        "policy": dict(manifest.policy),
-        "ledger": dict(manifest.ledger),
-        "fingerprint": store.fingerprint,
-    }
+    said = {name: getattr(manifest, name) for name in ("tokenizer", "max_token_id", "policy", "ledger")}
+    return shared | said | {"num_shards": len(manifest.shards), "fingerprint": store.fingerprint}
 
 
 def print_stores(console: "Console", facts: dict[str, dict[str, Any]]) -> None:
