@@ -192,9 +192,8 @@ def _dtype_by_size(path: Path, ends: Int64, asked: str | None) -> np.dtype[Any]:
 
 
 def _rising(path: Path, ends: Int64) -> Int64:
-    if len(ends):
-        what = f"{path} is damaged, or has empty documents (prepare leaves those out): its ends"
-        require_rising(what, ends, int(ends[-1]))
+    what = f"{path} is damaged, or has empty documents (prepare leaves those out): its ends"
+    require_rising(what, ends, int(ends[-1]) if len(ends) else 0)
     return ends
 
 
