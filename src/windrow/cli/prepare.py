@@ -17,6 +17,8 @@ from windrow.shown import counted, size, visible
 
 __all__ = ["run_dry", "run_prepare"]
 
+_TOLD = ("text_nbytes", "reused_nbytes", "num_skipped", "skipped", "num_duplicates", "num_marks", "passed_over")
+
 
 def run_prepare(inputs: list[str], dest: Path, *, engine: str, part: str | None, as_json: bool, **options: Any) -> None:
     """Prepare, and say what was made. Raises ``ValueError`` for flags that make no sense."""
@@ -45,7 +47,8 @@ def run_prepare(inputs: list[str], dest: Path, *, engine: str, part: str | None,
         ledger = fact["ledger"]
         longest, shortest = ledger["longest_document_tokens"], ledger["shortest_document_tokens"]
         output_console().print(f"{name}: longest document {longest:,} tokens, shortest {shortest:,}", soft_wrap=True)
-    _print_run(report)
+    for line in _told(report):
+        error_console().print(line, soft_wrap=True)
     error_console().print(f"next: windrow train {visible(str(dest))}", soft_wrap=True)
 
 
@@ -84,27 +87,16 @@ def _executor(engine: str) -> AbstractContextManager[Executor | None]:
 
 
 def _as_dict(report: Report) -> dict[str, Any]:
-    return {
-        "seconds": round(report.seconds, 3),
-        "input_nbytes": report.nbytes,
-        "text_nbytes": report.text_nbytes,
-        "reused_nbytes": report.reused_nbytes,
-        "worker_seconds": {name: round(value, 3) for name, value in report.worker_seconds.items()},
-        "num_skipped": report.num_skipped,
-        "skipped": list(report.skipped),
-        "num_duplicates": report.num_duplicates,
-        "num_marks": report.num_marks,
-        "passed_over": dict(report.passed_over),
-    }
+    worked = {name: round(value, 3) for name, value in report.worker_seconds.items()}
+    told = {"seconds": round(report.seconds, 3), "input_nbytes": report.nbytes, "worker_seconds": worked}
+    return told | {name: getattr(report, name) for name in _TOLD}
 
 
-def _print_run(report: Report | None) -> None:
+def _told(report: Report | None) -> Iterator[str]:
     """What the run did, and what it left out."""
-    for line in ["the store was finished already: verified, nothing done"] if report is None else _told(report):
-        error_console().print(line, soft_wrap=True)
-
-
-def _told(report: Report) -> Iterator[str]:
+    if report is None:
+        yield "the store was finished already: verified, nothing done"
+        return
     reused = f", {size(report.reused_nbytes)} of them done before" if report.reused_nbytes else ""
     rate = size(report.nbytes_per_second)
     yield f"{size(report.nbytes)} in {report.seconds:,.1f} s{reused}: {rate}/s"
