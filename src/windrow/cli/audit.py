@@ -25,7 +25,6 @@ def plan(
     store: o.OptionalStore = None,
     run: o.RunPath = None,
     state: o.State = None,
-    policy: o.Policy = None,
     dp_world_size: o.DpWorldSize = None,
     epochs: o.PlanEpochs = None,
     steps: o.PlanSteps = None,
@@ -45,8 +44,7 @@ def plan(
     from windrow.audit.plan_page import fresh_documents, print_memory, print_plan, print_policies
     from windrow.audit.sizes import plans_by_policy, step_memory, suggest
 
-    given = {**sizes, **({"policy": policy} if policy else {})}
-    chosen = choose(store, run, given, state=state, mask_targets=mask_targets, dp_world_size=dp_world_size)
+    chosen = choose(store, run, sizes, state=state, mask_targets=mask_targets, dp_world_size=dp_world_size)
     until: dict[str, Any] = {"epochs": epochs or 1, "num_steps": steps or (None if epochs else chosen.num_steps)}
     made, num_ranks = plan_of(chosen.loader, **until), chosen.loader.dp_world_size
     options: dict[str, Any] = {"dp_rank": 0, "dp_world_size": num_ranks, "mask_targets": chosen.loader.mask_targets}

@@ -155,16 +155,16 @@ class Drawing(TypedDict, total=False):
 
 
 class ModelSizes(Sizes, total=False):
-    """The flags of sizes, and those that decide how much memory a model takes."""
+    """The flags of sizes, and those that decide which rows there are and how much memory a model takes."""
 
     width: Annotated[int, model("Size of the vector for each token.", "NUMBER", "128")]
     num_layers: Annotated[int, model("Number of transformer blocks.", "NUMBER", "2")]
+    policy: Policy
 
 
 class Training(ModelSizes, total=False):
     """The flags of ``Settings``."""
 
-    policy: Policy
     num_heads: Annotated[int, model("Number of attention heads; must divide the width.", "NUMBER", "4")]
     vocabulary: Annotated[
         Literal["tokenizer", "text"], model("Ids the model knows: all, or those in the text.", None, "tokenizer")
