@@ -45,9 +45,8 @@ def targets_shifted(subject: Subject) -> str:
             expected = _expected(loader, *sample[1:])
             for shift, part in ((0, batch.inputs), (1, batch.targets)):
                 if not np.array_equal(part[row], expected[shift]):
-                    raise Failed(
-                        f"step {step}: {'targets' if shift else 'inputs'} are not the tokens {shift} further on"
-                    )
+                    what = "targets" if shift else "inputs"
+                    raise Failed(f"step {step}: {what} are not the tokens {shift} further on")
         seen += batch.targets.size
     return f"{counted(seen, 'target')}: each is the token after its input, in the store and in the row"
 
@@ -119,14 +118,11 @@ def reshuffled(subject: Subject) -> str:
         if len(windows) < 8 or positions.min() < 0:  # too few to tell, or never drawn
             continue
         first, second = np.argsort(positions)
+        what = f"{name or 'train'}: {len(windows)} samples"
         if np.array_equal(first, second):
-            raise Failed(
-                f"{name or 'train'}: {len(windows)} samples of epoch 1 are those of epoch 0, in the same order"
-            )
+            raise Failed(f"{what} of epoch 1 are those of epoch 0, in the same order")
         if np.array_equal(first, windows):
-            raise Failed(
-                f"{name or 'train'}: {len(windows)} samples come in the order of the text: nothing is shuffled"
-            )
+            raise Failed(f"{what} come in the order of the text: nothing is shuffled")
         same, num = same + int(np.count_nonzero(first == second)), num + len(windows)
     if not num:
         raise NotApplicable(f"{counted(loader.epoch_samples, 'sample')} an epoch are too few to tell")
