@@ -39,6 +39,20 @@ def test_a_file_is_uploaded_whole(there: Objects, tmp_path: Path) -> None:
     assert there.read("up") == b"abc"
 
 
+@pytest.mark.parametrize("folder", ["a b", "a#b", "q?x", "a%20b", "a+b", "干草", "x[1]", "a&b;c=d"])
+def test_a_url_is_a_name_letter_by_letter(tmp_path: Path, folder: str) -> None:
+    assert Objects(f"file://{tmp_path}/{folder}").write(f"in/{folder}", b"hay")
+    assert (tmp_path / folder / "in" / folder).read_bytes() == b"hay"
+    assert [one.name for one in Objects(f"file://{tmp_path}/{folder}").names()] == [f"in/{folder}"]
+    assert Objects(f"file://{tmp_path}").read(f"{folder}/in/{folder}") == b"hay"
+
+
+@pytest.mark.parametrize("name", ["../other", "a/../b", "a//b"])
+def test_what_is_no_name_is_an_error_of_ours(there: Objects, name: str) -> None:
+    with pytest.raises(FarError, match="is no name of an object"):
+        there.write(name, b"x")
+
+
 def test_what_is_to_be_absent_is_never_written_over(there: Objects) -> None:
     assert there.write("one", b"first", only_if_absent=True)
     assert not there.write("one", b"second", only_if_absent=True)

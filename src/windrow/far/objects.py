@@ -59,8 +59,13 @@ class Objects:
     """
 
     def __init__(self, url: str, *, patience: float = PATIENCE, **options: Any) -> None:
+        if not is_far(url):
+            raise FarError(
+                f"{brief(url)} is no URL of a store of objects: those begin with s3://, gs://, az:// or file://."
+            )
         self.url, self.patience = url if url.endswith("://") else url.rstrip("/"), patience
-        self._store = _store_of(self.url, patience, options)
+        root, self._prefix = parted(self.url)
+        self._store = _store_of(root, patience, options)  # the rest of a URL is a name, letter by letter
 
     def __repr__(self) -> str:
         return f"Objects({self.url!r})"
@@ -70,13 +75,14 @@ class Objects:
 
     def head(self, name: str) -> Object:
         """What ``name`` is. Raises ``FarError`` where it is not there."""
-        about = self._asked(name, _obstore().head, name)
+        about = self._asked(name, lambda store: _obstore().head(store, self._below(name)))
         return Object(name, int(about["size"]), _tag(about))
 
     def names(self, prefix: str = "") -> Iterator[Object]:
         """The objects below ``prefix``, a folder's name, sorted."""
-        found = self._asked(prefix, lambda store: [about for some in _obstore().list(store, prefix) for about in some])
-        yield from sorted(Object(about["path"], int(about["size"]), _tag(about)) for about in found)
+        below, skipped = self._below(prefix), len(self._prefix) + bool(self._prefix)
+        found = self._asked(prefix, lambda store: [about for some in _obstore().list(store, below) for about in some])
+        yield from sorted(Object(about["path"][skipped:], int(about["size"]), _tag(about)) for about in found)
 
     def read(self, name: str, start: int = 0, stop: int | None = None, *, etag: str = "") -> bytes:
         """Bytes ``[start, stop)`` of ``name``, all of them, of the version ``etag`` where one is named."""
@@ -86,7 +92,9 @@ class Objects:
         options: dict[str, Any] = {"range": (start, stop), **({"if_match": f'"{etag}"'} if etag else {})}
         got = b""
         for _ in range(2):  # a body that ends early is asked for once more
-            got = bytes(self._asked(name, lambda store: _obstore().get(store, name, options=options).bytes()))
+            got = bytes(
+                self._asked(name, lambda store: _obstore().get(store, self._below(name), options=options).bytes())
+            )
             if len(got) == stop - start:
                 return got
         raise FarError(
@@ -103,18 +111,22 @@ class Objects:
         """Make ``name`` of bytes or of a file, whole or not at all; False where it is there and was to be absent."""
         mode = "create" if only_if_absent else "overwrite"
         try:
-            self._asked(name, lambda store: _obstore().put(store, name, data, mode=mode))
+            self._asked(name, lambda store: _obstore().put(store, self._below(name), data, mode=mode))
         except _Exists:
             return False
         return True
 
-    def _asked(self, name: str, ask: Any, *given: Any) -> Any:
+    def _below(self, name: str) -> str:
+        """The whole name of an object."""
+        return f"{self._prefix}/{name}".strip("/")
+
+    def _asked(self, name: str, ask: Any) -> Any:
         _refuse_fork()
         try:
-            return ask(self._store, *given)
+            return ask(self._store)
         except _obstore().exceptions.AlreadyExistsError as error:
             raise _Exists(name) from error
-        except (_obstore().exceptions.BaseError, OSError) as error:
+        except (_obstore().exceptions.BaseError, OSError, ValueError) as error:
             raise FarError(f"{self.url}/{name}".rstrip("/") + f" {self._said(error)}") from None  # it may quote secrets
 
     def _said(self, error: Exception) -> str:
@@ -127,6 +139,8 @@ class Objects:
             return f"was refused{answer}. The credentials, from the environment or as options, may be wrong or expired."
         if isinstance(error, errors.PreconditionError):
             return "was written over while it was read. Begin again when nothing writes to it."
+        if isinstance(error, ValueError):
+            return "is no name of an object: no part of one is empty, '.' or '..'."
         if isinstance(error, OSError):
             return f"cannot be read or written here: {error.strerror or type(error).__name__}."
         if status:
@@ -174,10 +188,6 @@ def _store_of(url: str, patience: float, options: dict[str, Any]) -> Any:
     """The client for ``url``: bound by time and not by the number of tries, and by what a single answer may take."""
     _refuse_fork()
     scheme, store = url.partition("://")[0], _obstore().store
-    if not is_far(url):
-        raise FarError(
-            f"{brief(url)} is no URL of a store of objects: those begin with s3://, gs://, az:// or file://."
-        )
     retry = {
         "max_retries": 1_000_000,
         "retry_timeout": timedelta(seconds=patience),
@@ -189,7 +199,7 @@ def _store_of(url: str, patience: float, options: dict[str, Any]) -> Any:
     client_options = {**waits, **given, **options.pop("client_options", {})}
     try:
         if scheme == "file":
-            return store.from_url("file:///" if url == "file://" else url, **options)
+            return store.from_url("file:///", **options)
         return store.from_url(url, client_options=client_options, retry_config=retry, **options)
     except (_obstore().exceptions.BaseError, ValueError) as error:
         said = str(error).partition("\n")[0]

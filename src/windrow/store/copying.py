@@ -55,7 +55,7 @@ def copy_store(source: str | Path, dest: str | Path, *, on_copied: OnCopied = la
         found = [""] if (here / MANIFEST).is_file() else [f"{at.parent.name}/" for at in here.glob(f"*/{MANIFEST}")]
         names = sorted(found) or [""]
         read_manifest(here / names[0])  # before a folder is made for it
-        far = Objects(str(dest), **({"mkdir": True} if str(dest).startswith("file://") else {}))
+        far = Objects(str(dest))
         for name in names:
             _upload(here / name, far, name, on_copied)
     return [f"{str(dest).rstrip('/')}/{name}".rstrip("/") for name in names]
