@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import windrow as wr
 
 pytest.importorskip("obstore")
 
+from windrow.audit.check_store import stale_files
 from windrow.errors import StoreError
 from windrow.far.objects import FarError, Objects
 from windrow.store import copying, far_store
@@ -147,6 +149,12 @@ def test_a_pickle_holds_no_token_and_opens_the_same_cache(far: wr.TokenStore) ->
     pickled = pickle.dumps(far)
     assert len(pickled) < 2000
     assert pickle.loads(pickled).tokens(5, 50).tolist() == far.tokens(5, 50).tolist()
+
+
+def test_check_reads_all_of_it_and_keeps_no_more_than_it_may(corpus: Path, far: wr.TokenStore) -> None:
+    subject: Any = SimpleNamespace(whole={"train": far}, tokenizer=far.tokenizer)
+    assert "files and the tokenizer's fingerprint" in stale_files(subject)
+    assert not [*(corpus / "cache").rglob("tokens-*")]
 
 
 def test_the_cache_is_never_larger_than_it_may_be(corpus: Path, tmp_path: Path) -> None:

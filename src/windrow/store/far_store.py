@@ -102,7 +102,11 @@ def far_line(url: str, cache: str | Path | None, cache_bytes: int | None) -> tup
     place: Any = FarFolder(far, folder, manifest.sums)
     tokens = [one[shard.file] for one, shard in zip(sums, manifest.shards, strict=True)]
     counts = [one[shard.counts] for one, shard in zip(sums, manifest.shards, strict=True) if shard.counts]
-    small = sum(file.nbytes for one in sums for file in one.values()) - sum(file.nbytes for file in tokens + counts)
+    small = (
+        far.head(manifest.sources["file"]).nbytes
+        + sum(file.nbytes for one in sums for file in one.values())
+        - sum(file.nbytes for file in tokens + counts)
+    )
     blocks = [block for file in tokens + counts for block in _blocks_of(file)]
     num_slots = min((whole_number("cache_bytes", cache_bytes) - small) // BLOCK, max(len(blocks), _LEAST))
     if num_slots < _LEAST:
