@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import typer
 
 from windrow.cli import options as o
-from windrow.cli.choose import choose, require_one
+from windrow.cli.choose import by_purpose, choose, require_one
 from windrow.cli.terminal import command, output_console
 from windrow.shown import visible
 
@@ -83,8 +83,6 @@ def check(
     store: o.CheckStore = None,
     run: o.RunPath = None,
     tokenizer: o.CheckTokenizer = None,
-    dtype: o.Dtype = None,
-    eos_id: o.EosId = None,
     verbose: o.Verbose = False,
     as_json: o.AsJson = False,
     **sizes: Unpack[o.Sizes],
@@ -104,9 +102,10 @@ def check(
     from windrow.audit.sizes import RunSizes
 
     require_one(store, run, sizes)
-    meant, parts = RunSizes(**sizes), dict[str, Any]()
+    kind, given = by_purpose(sizes)
+    meant, parts = RunSizes(**given), dict[str, Any]()
     if store:
-        made = certify(store, meant, tokenizer=tokenizer, dtype=dtype, eos_id=eos_id)
+        made = certify(store, meant, tokenizer=tokenizer, **kind)
     else:
         chosen = choose(None, run, sizes, tokenizer=tokenizer)
         loader, valid, meant = chosen.loader, chosen.run.valid_loader(), chosen.run.settings

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from windrow.cli.options import TokenKind
 from windrow.shown import visible
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from windrow.store.store import TokenStore
     from windrow.training.run import Run
 
-__all__ = ["Chosen", "choose", "require_one"]
+__all__ = ["Chosen", "by_purpose", "choose", "require_one"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ def choose(
         meant = open_run(run)
     else:
         assert store is not None
-        options = {"epochs": 1, **_given(mask_targets=mask_targets)}
-        meant = run_of_store(store, Path(), Settings(**sizes), valid_fraction=0.0, **options)
+        kind, given = by_purpose(sizes)
+        options: dict[str, Any] = {"epochs": 1, "kind": kind, **_given(mask_targets=mask_targets)}
+        meant = run_of_store(store, Path(), Settings(**given), valid_fraction=0.0, **options)
     loader = meant.loader(tokenizer=tokenizer, outputs=(), **{"dp_rank": 0, **_given(**ranks)})
     past = read_past(state) if state else meant.state
     if past:
@@ -89,6 +91,12 @@ def choose(
     to_come = (num_steps - loader.step) * loader.sizes.global_batch if num_steps else 0
     num_epochs = max(1, math.ceil((loader.position + to_come) / loader.epoch_samples))
     return Chosen(meant, loader, num_steps, num_epochs, python if run else python_line(loader))
+
+
+def by_purpose(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of ``flags`` those that say what token files are, and the others: fields of ``Settings``."""
+    kind = {name: value for name, value in flags.items() if name in TokenKind.__annotations__}
+    return kind, {name: value for name, value in flags.items() if name not in kind}
 
 
 def require_one(store: Path | None, run: Path | None, recipe: Mapping[str, Any]) -> None:

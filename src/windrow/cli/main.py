@@ -260,10 +260,10 @@ def train(
     from windrow.training.ranks import joined
 
     with joined(device) as ranks:
+        options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
         if resume:
-            trainer = resumed(store, text, out, flags, ranks, valid_fraction=valid_fraction)
+            trainer = resumed(store, text, out, flags, ranks, **options)
         else:
-            options: dict[str, Any] = {"tokenizer": tokenizer, "valid_fraction": valid_fraction}
             trainer = new_run(store, text, run, out, flags, ranks, **options)
         train_on(trainer)
 

@@ -112,23 +112,26 @@ PlanSteps = Annotated[int | None, batches("Number of steps, instead of epochs.",
 CheckStore = Annotated[Path | None, Argument(metavar="STORE", help="A store, a folder with several, or token files.")]
 CheckTokenizer = Annotated[str | None, inputs("Tokenizer; token files need one.", "NAME", "the store's own")]
 _DTYPE = inputs("Type of tokens, if the files do not say: uint16, uint32 or int32.", "DTYPE", "what the files say")
-Dtype = Annotated[str | None, _DTYPE]
-EosId = Annotated[int | None, inputs("Id between documents, if the files do not say.", "ID", "the tokenizer's", min=0)]
 Verbose = Annotated[bool, output("Print what each check saw.", flag="--verbose -v")]
 
 # -- flags that a command unpacks as one, of which it has those that were given ------------------------------------
 
 
-class TokenFiles(TypedDict, total=False):
+class TokenKind(TypedDict, total=False):
     """What token files of other tools may not say themselves."""
 
-    dtype: Dtype
-    eos_id: EosId
+    dtype: Annotated[str, _DTYPE]
+    eos_id: Annotated[int, inputs("Id between documents, if the files do not say.", "ID", "the tokenizer's", min=0)]
+
+
+class TokenFiles(TokenKind, total=False):
+    """And how their ids read."""
+
     tokenizer: Annotated[str, inputs("Tokenizer of the ids.", "NAME", "the store's own")]
 
 
-class Sizes(TypedDict, total=False):
-    """The flags of ``RunSizes``."""
+class Sizes(TokenKind, total=False):
+    """And the flags of ``RunSizes``."""
 
     max_length: Annotated[int, batches("Number of inputs in a window.", "TOKENS", "256 tokens")]
     stride: Annotated[int, batches("Tokens from one window's start to the next.", "TOKENS", "half of max-length: 128")]

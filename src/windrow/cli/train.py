@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.audit.sizes import recipe_line
+from windrow.cli.choose import by_purpose
 from windrow.cli.terminal import error_console, output_console, preparing_progress, say, training_progress
 from windrow.errors import WindrowError
 from windrow.shown import counted, pairs, visible
@@ -47,13 +48,14 @@ def new_run(
 
     ``given`` are settings, ``options`` those of ``run_of_text``.
     """
-    settings = Settings(**given)
+    kind, given = by_purpose(given)
+    settings, kind = Settings(**given), kind and {**kind, "tokenizer": options["tokenizer"]}
 
     def build(folder: Path) -> Run:
         if file is not None:
             run = run_of_file(file, folder, given)
         elif store is not None:
-            run = run_of_store(store, folder, settings, valid_fraction=options["valid_fraction"])
+            run = run_of_store(store, folder, settings, valid_fraction=options["valid_fraction"], kind=kind)
         else:
             assert text is not None
             with preparing_progress() as on_report:
@@ -69,19 +71,21 @@ def new_run(
 
 
 def resumed(
-    store: Path | None, text: Path | None, out: Path, given: Mapping[str, Any], ranks: Ranks, *, valid_fraction: float
+    store: Path | None, text: Path | None, out: Path, given: Mapping[str, Any], ranks: Ranks, **options: Any
 ) -> Trainer:
     """The trainer of the run in ``out``, at its checkpoint; flags that were ``given`` replace the saved ones.
 
+    ``options`` are those of ``new_run``.
     ``epochs`` undoes ``steps``. A run that is complete stays as it is. Raises ``ResumeError`` when data or recipe are
     not those of the run.
     """
-    before = (run := open_run(out)).settings
+    before, (kind, given) = (run := open_run(out)).settings, by_purpose(given)
     run = run.changed(**({"steps": None, **given} if "epochs" in given else given))
     if text is not None:
         check_text(run, text)
     if store is not None:
-        other = run_of_store(store, out, run.settings, valid_fraction=valid_fraction)
+        kind = kind and {**kind, "tokenizer": options["tokenizer"]}
+        other = run_of_store(store, out, run.settings, valid_fraction=options["valid_fraction"], kind=kind)
         training = {**run.file.training, "valid": other.file.training["valid"]}
         run = replace(run, file=replace(other.file, training=training))
     trainer = Trainer(run, ranks)

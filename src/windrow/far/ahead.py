@@ -20,7 +20,7 @@ import numpy as np
 from windrow.arrays import Int64, Mask
 from windrow.errors import WindrowError
 from windrow.far.cache import Cache
-from windrow.far.slots import NEVER, needed_last
+from windrow.far.slots import NEVER, Reader, needed_last
 
 __all__ = ["Ahead"]
 
@@ -40,7 +40,7 @@ class Ahead:
     def __init__(
         self, cache: Cache, recipe: int, needs: Callable[[int], Int64], span: int, position: int, stop: int | None
     ) -> None:
-        self.reader = cache.slots.enter(recipe, position)
+        self.reader: Reader = cache.slots.enter(recipe, position)
         self._cache, self._recipe, self._needs, self._span, self._stop = cache, recipe, needs, span, stop
         self._first, self._known = 0, deque[Int64]()  # what is needed from part number ``first`` of the stream on
         self._turn, self._gone = Lock(), Event()

@@ -44,7 +44,9 @@ class Cache:
     """``blocks`` of ``far``, each of ``nbytes`` at most, ``num_slots`` of them at a time in ``folder``."""
 
     def __init__(self, far: Objects, folder: Path, blocks: Sequence[FarBlock], num_slots: int, nbytes: int) -> None:
-        self.blocks, self.num_slots, self.nbytes = blocks, num_slots, nbytes
+        self.blocks: Sequence[FarBlock] = blocks
+        self.num_slots: int = num_slots
+        self.nbytes: int = nbytes
         self.slots: Slots = Slots(folder, num_slots, nbytes, len(blocks))
         self.owner: Reader = self.slots.enter()
         self._far, self._fetched, self._hits, self._waits = far, 0, 0, 0

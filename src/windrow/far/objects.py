@@ -63,7 +63,8 @@ class Objects:
             raise FarError(
                 f"{brief(url)} is no URL of a store of objects: those begin with s3://, gs://, az:// or file://."
             )
-        self.url, self.patience = url if url.endswith("://") else url.rstrip("/"), patience
+        self.url: str = url if url.endswith("://") else url.rstrip("/")
+        self.patience: float = patience
         root, self._prefix = parted(self.url)
         self._store = _store_of(root, patience, options)  # the rest of a URL is a name, letter by letter
 

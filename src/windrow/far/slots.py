@@ -36,7 +36,8 @@ class Slots:
     """
 
     def __init__(self, folder: Path, num_slots: int, nbytes: int, num_blocks: int) -> None:
-        self.folder, self._nbytes, self._head = folder, nbytes, [num_slots, nbytes, num_blocks]
+        self.folder: Path = folder
+        self._nbytes, self._head = nbytes, [num_slots, nbytes, num_blocks]
         users = _opened(folder / "users")
         finalize(self, os.close, users)
         with self.locked():
@@ -214,8 +215,9 @@ class Reader:
     """One that reads, until ``close()`` or for as long as its process lives."""
 
     def __init__(self, readers: Any, number: int, lock: int) -> None:
-        self.number, self._row = number, readers[number : number + 1]
-        self.close = finalize(self, os.close, lock)
+        self.number: int = number
+        self._row = readers[number : number + 1]
+        self.close: finalize[..., Any] = finalize(self, os.close, lock)
 
     def stand(self, position: int) -> None:
         """All before ``position`` has been read."""

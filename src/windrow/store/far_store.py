@@ -32,7 +32,8 @@ class FarFolder:
 
     def __init__(self, far: Objects, here: Path, sums: dict[str, str]) -> None:
         self._far, self._here, self._sums, self._brought = far, here, sums, set[str]()
-        self.name, self.parts = PurePosixPath(far.url).name, PurePosixPath(far.url).parts
+        self.name: str = PurePosixPath(far.url).name
+        self.parts: tuple[str, ...] = PurePosixPath(far.url).parts
 
     def __str__(self) -> str:
         return self._far.url

@@ -279,12 +279,21 @@ def run_of_text(
     return run_of_store(data, folder, settings, valid_fraction=0.0)
 
 
-def run_of_store(store: Path, folder: Path, settings: Settings, *, valid_fraction: float, **more: Any) -> Run:
+def run_of_store(
+    store: Path,
+    folder: Path,
+    settings: Settings,
+    *,
+    valid_fraction: float,
+    kind: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Run:
     """A run over a prepared store: ``DEST`` with its train and valid, or one store, cut at ``valid_fraction``.
 
-    ``more`` are further arguments of ``Loader``; it is endless unless they say otherwise.
+    ``kind`` is what ``open_store`` is told of token files; ``more`` are further arguments of ``Loader``, which is
+    endless unless they say otherwise.
     """
-    train: dict[str, Any] = {"store": str(store)}
+    train: dict[str, Any] = {"store": str(store), **(kind or {})}
     valid: dict[str, Any] = {}
     if (store / "train" / MANIFEST).is_file():
         train["store"] = str(store / "train")
