@@ -33,6 +33,10 @@ def test_what_is_prepared_from_blobs_copied_there_and_back_is_the_same(
             wr.prepare(given, tmp_path / name, tokenizer="bytes", workers=1)
         wr.copy_store(tmp_path / "far", "az://corpora/copied")
         wr.copy_store("az://corpora/copied", tmp_path / "back")
+        far = wr.open_store("az://corpora/copied/train", cache=tmp_path / "cache", cache_bytes=80 << 20)
+        here = wr.open_store(tmp_path / "far" / "train")
+        streams = (wr.Loader(wr.Windows(store, 32), 4, seed=7) for store in (here, far))
+        assert all((ours.inputs == theirs.inputs).all() for ours, theirs in zip(*streams, strict=True))
         assert not Objects("az://corpora/copied").write("train/manifest.json", b"x", only_if_absent=True)
     for path in (tmp_path / "here" / "train").iterdir():
         assert (tmp_path / "far" / "train" / path.name).read_bytes() == path.read_bytes()

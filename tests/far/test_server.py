@@ -142,3 +142,21 @@ def test_batches_are_those_from_disk_while_the_server_is_killed_and_frozen(
             found += far_rows(loader, 80)
         state = loader.state_dict()
     assert found == wanted
+
+
+def test_credentials_that_expire_are_one_clear_error_and_what_is_here_is_still_read(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (copying, far_store):
+        monkeypatch.setattr(module, "BLOCK", 1 << 16)
+    wr.prepare((f"Document {n}. " * 5000 for n in range(20)), tmp_path / "corpus", tokenizer="bytes")
+    wr.copy_store(tmp_path / "corpus", "s3://corpora/expiring")
+    far = wr.open_store("s3://corpora/expiring/train", cache=tmp_path / "cache", cache_bytes=1 << 20)
+    first = far.tokens(0, 1000)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "expired")
+    again = pickle.loads(pickle.dumps(Objects("s3://corpora/expiring", patience=5.0)))  # made of the environment now
+    with pytest.raises(FarError, match="was refused"):
+        again.read("train/manifest.json")
+    with pytest.raises(FarError, match="was refused"):
+        wr.open_store("s3://corpora/expiring/train", cache=tmp_path / "cache", cache_bytes=1 << 20)
+    assert far.tokens(0, 1000).tolist() == first.tolist()
