@@ -118,7 +118,10 @@ Verbose = Annotated[bool, output("Print what each check saw.", flag="--verbose -
 
 
 class TokenKind(TypedDict, total=False):
-    """What token files of other tools may not say themselves."""
+    """What token files of other tools may not say themselves, and what a store that is far away is read through."""
+
+    cache: Annotated[str, inputs("Folder to read a store at a URL through.", "DIR", "none")]
+    cache_bytes: Annotated[int, inputs("How large it may become.", "BYTES", "none", min=1)]
 
     dtype: Annotated[str, _DTYPE]
     eos_id: Annotated[int, inputs("Id between documents, if the files do not say.", "ID", "the tokenizer's", min=0)]

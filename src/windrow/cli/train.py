@@ -49,7 +49,7 @@ def new_run(
     ``given`` are settings, ``options`` those of ``run_of_text``.
     """
     kind, given = by_purpose(given)
-    settings, kind = Settings(**given), kind and {**kind, "tokenizer": options["tokenizer"]}
+    settings, kind = Settings(**given), _with_tokenizer(kind, options)
 
     def build(folder: Path) -> Run:
         if file is not None:
@@ -70,6 +70,11 @@ def new_run(
     return Trainer(open_run(out), ranks)
 
 
+def _with_tokenizer(kind: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``open_store`` is told: of token files also the tokenizer."""
+    return {**kind, **({"tokenizer": options["tokenizer"]} if {"dtype", "eos_id"} & {*kind} else {})}
+
+
 def resumed(
     store: Path | None, text: Path | None, out: Path, given: Mapping[str, Any], ranks: Ranks, **options: Any
 ) -> Trainer:
@@ -84,7 +89,7 @@ def resumed(
     if text is not None:
         check_text(run, text)
     if store is not None:
-        kind = kind and {**kind, "tokenizer": options["tokenizer"]}
+        kind = _with_tokenizer(kind, options)
         other = run_of_store(store, out, run.settings, valid_fraction=options["valid_fraction"], kind=kind)
         training = {**run.file.training, "valid": other.file.training["valid"]}
         run = replace(run, file=replace(other.file, training=training))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from windrow.distribution import install_line
 from windrow.errors import WindrowError, brief, whole_number
 
-__all__ = ["CHUNK", "FarError", "Object", "Objects", "is_far", "parted"]
+__all__ = ["CHUNK", "FarError", "Object", "Objects", "far_url", "is_far", "parted"]
 
 CHUNK = 16 << 20  # bytes of a request for a long stretch
 PATIENCE = 60.0  # seconds
@@ -40,6 +40,14 @@ class Object(NamedTuple):
 def is_far(path: object) -> bool:
     """Whether ``path`` is a URL of a store of objects (s3://, gs://, az://) or of files in the same way (file://)."""
     return isinstance(path, str) and path.partition("://")[0] in _SCHEMES and "://" in path
+
+
+def far_url(path: object) -> str:
+    """The URL that ``path`` is, "" if it is none; a ``Path`` of a URL has lost a slash."""
+    scheme, slash, rest = str(path).partition(":/") if isinstance(path, str | Path) else ("", "", "")
+    if not slash or scheme not in _SCHEMES or not (is_far(path) or isinstance(path, Path)):
+        return ""
+    return f"{scheme}://{'/' * (scheme == 'file')}{rest.lstrip('/')}"
 
 
 def parted(url: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.errors import StoreError, brief, whole_number
-from windrow.far.objects import is_far
+from windrow.far.objects import far_url
 from windrow.store.far_store import far_line
 from windrow.store.foreign import read_foreign, token_paths
 from windrow.store.line import Line
@@ -51,8 +51,8 @@ def open_store(
     """
     if not isinstance(path, str | PathLike | list | tuple) or path in ([], ()):
         raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
-    if is_far(path):
-        return _far(str(path), tokenizer, cache, cache_bytes)
+    if url := far_url(path):
+        return _far(url, tokenizer, cache, cache_bytes)
     place, asked = Path(path[0] if isinstance(path, list | tuple) else path), (format, dtype, eos_id)
     if (is_prepared := (place / MANIFEST).is_file()) and isinstance(path, list | tuple) and len(path) > 1:
         raise StoreError(f"{place} is a prepared store, and those are opened one at a time. Make a Mixture of them.")

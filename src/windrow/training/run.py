@@ -25,6 +25,7 @@ import numpy as np
 from windrow.arrays import Int64
 from windrow.audit.sizes import RunSizes, loader_of
 from windrow.errors import LARGEST, NotEnoughTokensError, PrepareError, ResumeError, require_shape, whole_number
+from windrow.far.objects import far_url
 from windrow.loader.loader import Loader
 from windrow.loader.run_file import described
 from windrow.preparing.prepare import prepare
@@ -293,7 +294,7 @@ def run_of_store(
     ``kind`` is what ``open_store`` is told of token files; ``more`` are further arguments of ``Loader``, which is
     endless unless they say otherwise.
     """
-    train: dict[str, Any] = {"store": str(store), **(kind or {})}
+    train: dict[str, Any] = {"store": far_url(store) or str(store), **(kind or {})}
     valid: dict[str, Any] = {}
     if (store / "train" / MANIFEST).is_file():
         train["store"] = str(store / "train")
