@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fault_helpers import FAULTS, prepare_two
 from windrow import Loader, Mixture, TokenStore, Windows, open_store
-from windrow.audit.check import CHECKS, Certificate, certify_loader, print_certificate
+from windrow.audit.check import CHECKS, Certificate, certify, certify_loader, print_certificate
 from windrow.errors import StoreError
 from windrow.order.exchange import Exchange
 from windrow.windows.windows import POLICIES
@@ -107,3 +107,12 @@ def test_pieces_of_a_packing_that_were_to_change_places_and_stay_are_found(tmp_p
     monkeypatch.setattr(Exchange, "inverse", stay)
     loader = Loader(Windows(store, 50, policy="pack", documents="epoch"), 4)
     assert certify_loader(loader).findings[16].status == "failed"
+
+
+def test_what_cannot_be_opened_has_a_certificate_without_a_fingerprint(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    made = certify(tmp_path / "nothing")
+    print_certificate(console, made, 3)
+    assert isinstance(console.file, io.StringIO)
+    assert not made.ok
+    assert "fingerprint" not in console.file.getvalue()

@@ -167,7 +167,8 @@ def print_certificate(console: "Console", certificate: Certificate, batch_size: 
 def _print_verdict(console: "Console", certificate: Certificate, batch_size: int) -> None:
     subject = f"{visible(certificate.subject)}, {counted(certificate.num_tokens, 'token')}"
     console.print(f"windrow {certificate.version}: {subject}", soft_wrap=True)
-    console.print(f"fingerprint {visible(certificate.fingerprint)}", soft_wrap=True)
+    if certificate.fingerprint:  # of what could be opened
+        console.print(f"fingerprint {visible(certificate.fingerprint)}", soft_wrap=True)
     if recipe := certificate.recipe:
         console.print(f"recipe: {visible(recipe_line(recipe, batch_size))}", soft_wrap=True)
     failed = sum(finding.status == "failed" for finding in certificate.findings)
