@@ -11,6 +11,9 @@ import pytest
 from conftest import STORY
 from prepare_helpers import snapshot
 
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("WINDROW_EXHAUSTIVE"), reason="half a minute; set WINDROW_EXHAUSTIVE to run it"
+)
 ELSEWHERE = Path(__file__).parents[1] / "elsewhere"
 TINY = "--max-length 16 --batch-size 2 --width 16 --num-heads 2 --num-layers 1"
 PREPARE = "prepare in corpus --tokenizer bytes --split tail --valid-fraction 0.1 --workers 2 --keep lang"
