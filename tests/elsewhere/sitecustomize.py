@@ -84,7 +84,9 @@ def refusing(real: Callable[..., Any], *, renames: bool) -> Callable[..., Any]:
         onto = args[0] if renames else path
         if held := held_below(path) or held_below(onto):
             sys.stderr.write(f"refused: {held} is open\n")
-            raise PermissionError(13, "Permission denied", path)
+            refused: Any = PermissionError(13, "Permission denied", path)
+            refused.winerror = 32  # as only Windows says it
+            raise refused
         if renames and os.path.isdir(path) and os.path.isdir(onto):
             sys.stderr.write(f"refused: {onto} is there\n")
             raise PermissionError(13, "Permission denied", path)

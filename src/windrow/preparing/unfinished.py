@@ -182,6 +182,8 @@ def remove_work(dest: Path) -> None:
         os.replace(dest / _WORK, gone)
     except FileNotFoundError:
         return
-    except PermissionError:  # Windows renames no folder of files that are open, as the lock is: it stays
-        gone = dest / _WORK
+    except PermissionError as error:
+        if not hasattr(error, "winerror"):
+            raise
+        gone = dest / _WORK  # Windows renames no folder of files that are open, as the lock is: it stays
     shutil.rmtree(gone, ignore_errors=True)
