@@ -65,7 +65,8 @@ def job(
         if not shutil.which("strace"):
             pytest.skip("strace is not installed (apt-get install strace)")
         command = ["strace", "-f", "-o", str(log), *inject, *command]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}  # whose files would be renamed in the first run only
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
 
 
 @pytest.fixture(scope="module")
