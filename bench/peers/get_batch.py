@@ -28,4 +28,4 @@ def drawn(source: measure.Source, max_length: int, batch_size: int) -> Iterator[
 
 
 if __name__ == "__main__":
-    measure.main({"": batches})
+    measure.main({"": batches}, replacement=True)

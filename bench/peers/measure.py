@@ -89,8 +89,13 @@ def speed(batches: Iterator[Pair], setting: Setting, seconds: float, warm_second
     return {"tokens_per_second": num_targets / took, "batches": num_batches}
 
 
-def check(batches: Iterator[Pair], source: Source, setting: Setting, num_batches: int) -> dict[str, Any]:
-    """Raises AssertionError unless the rows are windows of the file, each once, and not in the file's order."""
+def check(
+    batches: Iterator[Pair], source: Source, setting: Setting, num_batches: int, *, replacement: bool = False
+) -> dict[str, Any]:
+    """Raises AssertionError unless the rows are windows of the file, each once, and not in the file's order.
+
+    A window may come twice where windows are drawn with ``replacement``.
+    """
     rows = []
     for inputs, targets in itertools.islice(batches, num_batches):
         shape = (setting.batch_size, setting.max_length)
@@ -103,7 +108,7 @@ def check(batches: Iterator[Pair], source: Source, setting: Setting, num_batches
     with open(source.tokens, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tokens:
         starts = [find(tokens, row) for row in rows]
     steps = np.diff(starts)
-    assert len(set(starts)) == len(starts), "a window came twice"
+    assert replacement or len(set(starts)) == len(starts), "a window came twice"
     assert len(set(steps.tolist())) > 1, "the windows came in the order of the file"
     return {"rows": len(rows), "aligned": all(start % setting.stride == 0 for start in starts)}
 
@@ -180,8 +185,12 @@ def main(
     package: str = "",
     prepare: Callable[[Source, Setting], None] | None = None,
     resumes: Callable[[Source, Setting, int], Iterator[Pair]] | None = None,
+    replacement: bool = False,
 ) -> None:
-    """``prepare`` makes the contender's own copy of the tokens, once; ``resumes`` starts at a step of the epoch."""
+    """``prepare`` makes the contender's own copy of the tokens, once; ``resumes`` starts at a step of the epoch.
+
+    ``replacement`` says that the contender may draw a window twice.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["speed", "check", "prepare", "first", "resume"])
     parser.add_argument("--tokens", type=Path, required=True)
@@ -216,7 +225,7 @@ def main(
             else:
                 stream = batches(source, setting, given.workers)
                 if given.what == "check":
-                    row |= check(stream, source, setting, given.batches)
+                    row |= check(stream, source, setting, given.batches, replacement=replacement)
                 else:
                     row |= speed(stream, setting, given.seconds, min(0.5, given.seconds))
                 del stream

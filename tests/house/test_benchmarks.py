@@ -114,6 +114,7 @@ def test_the_check_finds_wrong_batches(wrong: str, bench: ModuleType, tokens: Pa
         measure.check(batches(starts.get(wrong, shuffled)), source, setting, 2)
     wrong = "nothing"
     assert measure.check(batches(shuffled), source, setting, 2) == {"rows": 8, "aligned": True}
+    assert measure.check(batches(starts["twice"]), source, setting, 2, replacement=True)["rows"] == 8
 
 
 def test_a_ratio_is_of_one_round_and_the_median_is_of_ratios(bench: ModuleType) -> None:
