@@ -1,11 +1,13 @@
 """What the order costs: nanoseconds per position, time and memory to make a loader, time to resume.
 
-Run: make bench-order        (writes bench/results/order.json; a minute)
+Run: make bench-order        (writes bench/results/order.json; a minute or two)
 Beside it, in the same run and interleaved: ``torch.randperm(n).tolist()``, which a map-style loader's sampler makes
 once an epoch, and Grain's ``index_shuffle``, called position by position as its sampler does.
 """
 
+import itertools
 import json
+import operator
 import platform
 import resource
 import statistics
@@ -13,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from windrow import Loader, Windows, open_store, prepare
+from windrow import Loader, Mixture, Windows, open_store, prepare
 from windrow.order.permutation import Permutation
 from windrow.store.manifest import MANIFEST
 
@@ -27,10 +31,10 @@ RESULTS = Path(__file__).parent / "results" / "order.json"
 ROUNDS = 7
 
 
-def nanoseconds(work: Callable[[], Any], count: int) -> float:
-    started = time.perf_counter()
+def nanoseconds(work: Callable[[], Any], count: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    started = clock()
     work()
-    return (time.perf_counter() - started) / count * 1e9
+    return (clock() - started) / count * 1e9
 
 
 def permutation(num: int, count: int) -> Callable[[], Any]:
@@ -112,6 +116,22 @@ def in_processes(num_windows: int) -> dict[str, float]:
     return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
 
+def of_blocks(batches: int = 8192) -> dict[str, float]:
+    """Processor time of a batch of a mixture of two members, (8, 1024), over that with the usual block."""
+    blocks = (1 << 16, 1 << 12, 1 << 8)
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [open_store(sparse_store(Path(folder) / name, 2**27)) for name in "ab"]
+        members = {name: (Windows(store, 1024), 1.0) for name, store in zip("ab", stores, strict=True)}
+        times: dict[int, list[float]] = {block: [] for block in blocks}
+        for _, block in itertools.product(range(ROUNDS), blocks):
+            made = Loader(Mixture(members, block=block), 8)  # anew: one goes on where it stood, to pages not yet read
+            work = partial(deque, itertools.islice(made, batches), 0)
+            times[block].append(nanoseconds(work, batches, time.process_time))
+    return {
+        str(block): statistics.median(map(operator.truediv, times[block], times[blocks[0]])) for block in blocks[1:]
+    }
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--construct"]:
         print(json.dumps(constructing(sys.argv[2])))
@@ -121,6 +141,7 @@ def main() -> None:
         "rounds": ROUNDS,
         "nanoseconds_per_position": per_position(),
         "loader": {f"10^{e}": in_processes(10**e) for e in (6, 9, 12)},
+        "blocks": of_blocks(),
     }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     json.dump(results, sys.stdout, indent=1)
