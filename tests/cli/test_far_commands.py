@@ -51,3 +51,4 @@ def test_a_run_over_a_far_store_trains_and_resumes(there: list[str], tmp_path: P
 def test_without_a_cache_the_error_says_what_to_give(there: list[str]) -> None:
     said = " ".join(ran("info", there[0], code=1).split())
     assert "is far away, and is read through a cache" in said
+    assert "--cache cache and --cache-bytes 64000000000." in said

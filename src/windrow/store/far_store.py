@@ -90,8 +90,8 @@ def far_line(url: str, cache: str | Path | None, cache_bytes: int | None) -> tup
     """The line of the store at ``url``, its manifest, and its place. Raises ``StoreError`` and ``FarError``."""
     if cache is None or cache_bytes is None:
         raise StoreError(
-            f"{url} is far away, and is read through a cache. Give a folder and its size: "
-            f'open_store("{url}", cache="cache", cache_bytes=64 * 2**30).'
+            f"{url} is far away, and is read through a cache. Give a folder for it and the most it may take, in bytes: "
+            'cache="cache" and cache_bytes=64000000000.'
         )
     far = Objects(url)
     raw = far.read(MANIFEST)
