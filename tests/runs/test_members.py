@@ -1,8 +1,10 @@
 """A condition over columns chooses the documents that Python would choose, and what is no condition is refused."""
 
 import operator
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,15 @@ def test_a_condition_is_what_python_says_of_each_row(
     condition = " and ".join(f"{name}{blank}{sign}{blank}{told(value)}" for (name, value), sign in terms)
     expected = [all(OPERATORS[sign](row[name], value) for (name, value), sign in terms) for row in ROWS]
     assert documents_where(store, condition)[: len(ROWS)].tolist() == expected
+
+
+def test_a_column_may_begin_with_the_word_that_joins() -> None:
+    columns = {"and-x": np.arange(5), "x": np.arange(5)[::-1], "and": np.arange(5)}
+    store: Any = SimpleNamespace(columns=dict.fromkeys(columns, "int64"), column=columns.__getitem__)
+    assert documents_where(store, "and-x > 2").tolist() == [False, False, False, True, True]
+    assert documents_where(store, "x > 0 and and-x > 2 and and > 0").tolist() == [False, False, False, True, False]
+    with pytest.raises(WindrowError, match="where is 'x > 0 and-x > 2'"):
+        documents_where(store, "x > 0 and-x > 2")
 
 
 def test_a_condition_that_no_document_meets_is_an_error(store: TokenStore) -> None:

@@ -77,12 +77,12 @@ def documents_where(store: TokenStore, condition: str) -> Mask:
 
     Raises ``WindrowError`` for what is no condition, and for a value that its column cannot be compared with.
     """
-    if not re.fullmatch(rf"{_TERM}(?:\band\b{_TERM})*", condition):
+    if not re.fullmatch(rf"{_TERM}(?:\band(?=\s){_TERM})*", condition):
         raise WindrowError(
             f"where is {brief(condition)}, and it is comparisons of a column with a number or a text in quotes, joined "
             "by and: where = \"score > 0.8 and lang == 'en'\"."
         )
-    terms = re.findall(rf"(?:\band\b)?{_TERM}", condition)
+    terms = re.findall(rf"(?:\band(?=\s))?{_TERM}", condition)
     held: Mask = np.logical_and.reduce([_compared(store, *term) for term in terms])
     return held
 
