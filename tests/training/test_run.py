@@ -161,3 +161,18 @@ def test_a_store_that_is_too_short_names_no_flags_where_a_file_says_the_sizes(co
     with pytest.raises(NotEnoughTokensError, match=r"Use max_length <= \d+"):
         start_run(corpus.parent / "out", lambda folder: run_of_file(file, folder, {}))
     assert not (corpus.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("lr = 2020-01-01", "lr is datetime.date(2020, 1, 1), and it must be a number"),
+        ("epochs = 'two'", "epochs is 'two', and it must be a number"),
+        ("vocabulary = 'texts'", "vocabulary is 'texts', and it must be 'tokenizer' or 'text'"),
+    ],
+)
+def test_a_setting_of_a_file_that_is_wrong_is_named(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "run.toml").write_text(f"store = 'corpus'\nmax_length = 16\nbatch_size = 2\n[training]\n{line}\n")
+    with pytest.raises(ResumeError) as error:
+        open_run(tmp_path / "run.toml")
+    assert said in str(error.value)

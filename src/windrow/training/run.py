@@ -24,7 +24,7 @@ import numpy as np
 
 from windrow.arrays import Int64
 from windrow.audit.sizes import RunSizes, loader_of
-from windrow.errors import LARGEST, NotEnoughTokensError, PrepareError, ResumeError, require_shape, whole_number
+from windrow.errors import LARGEST, NotEnoughTokensError, PrepareError, ResumeError, brief, require_shape, whole_number
 from windrow.far.objects import far_url
 from windrow.loader.loader import Loader
 from windrow.loader.run_file import described
@@ -81,8 +81,11 @@ class Settings(RunSizes):
             if (value := getattr(self, name)) is not None:
                 whole_number(name, value)
         for name, example in (("epochs", "1"), ("lr", "1e-3")):
-            if not 0 < (value := getattr(self, name)) < float("inf"):
+            require_shape(value := getattr(self, name), float, name)
+            if not 0 < value < float("inf"):
                 raise ValueError(f"{name} is {value}, and it must be above 0, for example {example}")
+        if self.vocabulary not in ("tokenizer", "text"):
+            raise ValueError(f"vocabulary is {brief(self.vocabulary)}, and it must be 'tokenizer' or 'text'")
 
 
 _OF_TRAINING = [field.name for field in fields(Settings) if field.name not in _OF_BATCHES]
