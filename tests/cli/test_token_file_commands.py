@@ -40,14 +40,25 @@ def test_info_says_what_token_files_are() -> None:
     wide = json.loads(ran("info", "wide", "--json", "--eos-id", str(EOS)))["wide"]
     assert (wide["format"], wide["dtype"], wide["boundary"], wide["tokenizer"]) == ("megatron", "uint32", "eos", None)
     assert wide["max_token_id"] == max(token for each in documents(dtype="int32") for token in each)
-    printed = ran("info", "flat.dat", "--dtype", "uint16", "--tokenizer", "gpt2")
+    printed = ran("info", "flat.dat", "--dtype", "uint16", "--eos-id", str(EOS))
     assert f"{EOS}, ends documents" in printed
     assert "not known: the files do not say" in printed
+
+
+def test_info_names_the_tokenizer_that_it_is_told() -> None:
+    printed = ran("info", "flat.dat", "--dtype", "uint16", "--tokenizer", "gpt2")
+    assert f"{EOS}, ends documents" in printed
+    assert [line.split()[1:] for line in printed.splitlines() if "tokenizer" in line] == [["gpt2"]]
+    assert json.loads(ran("info", "a_train_*.bin", "--tokenizer", "r50k_base", "--json"))["a_train_*.bin"]["tokenizer"]
+    unknown = ran("info", "flat.dat", "--dtype", "uint16", "--eos-id", str(EOS), "--tokenizer", "gpt-2", code=1)
+    assert "'gpt-2'" in unknown
 
 
 def test_what_is_missing_is_asked_for_by_its_flags() -> None:
     asked = ran("info", "flat.dat", "--dtype", "uint16", code=1)
     assert "Give --dtype uint16 and --eos-id 50256, or what they are" in " ".join(asked.split())
+    misspelt = ran("info", "flat.dat", "--dtype", "u16", code=1)
+    assert "--dtype is 'u16', and tokens of uint16, uint32, int32 can be mapped" in " ".join(misspelt.split())
 
 
 def test_all_commands_work_on_files_that_say_what_they_are(tmp_path: Path) -> None:

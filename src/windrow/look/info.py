@@ -35,7 +35,9 @@ def store_facts(store: TokenStore) -> dict[str, Any]:
     shared |= {"path": str(store.path), "dtype": store.dtype.name, "nbytes": store.num_tokens * store.dtype.itemsize}
     if foreign := store.foreign:
         seen = {"boundary": store.boundary, "max_token_id": max(file.highest() for file in foreign.files)}
-        said = {"format": foreign.format, "num_shards": len(foreign.files), "tokenizer": foreign.files[0].tokenizer}
+        is_told = store.reopen and store.reopen.keywords["tokenizer"]
+        name = getattr(store.tokenizer, "name", None) if is_told else foreign.files[0].tokenizer
+        said = {"format": foreign.format, "num_shards": len(foreign.files), "tokenizer": name}
         return shared | said | seen
     manifest = store.manifest
     assert manifest is not None

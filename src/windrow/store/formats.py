@@ -38,6 +38,8 @@ _LLMC_HEAD = 1024  # bytes
 
 def recognised(path: Path, format: str | None, dtype: str | None, eos_id: int | None) -> tuple[str, TokenFile]:
     """The format of the file ``path``, and what is there. Raises ``StoreError``."""
+    if dtype not in (None, *_MAPPED):
+        raise StoreError(f"dtype is {brief(dtype)}, and tokens of {', '.join(_MAPPED)} can be mapped.")
     found = [format] if format else [name for name, (fits, _) in FORMATS.items() if fits(require_file(path))]
     found = found or ["nanogpt"] * (dtype is not None)
     if _begins(path, _NUMPY):
