@@ -1,5 +1,6 @@
 """``windrow sample``, and the sample that ``train`` ends with."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_each_piece_is_printed_as_it_is_drawn(run: Path, monkeypatch: pytest.Mon
     [
         (["--temperature", "nan"], "error: --temperature is nan"),
         (["--prompt", "zebra"], "error: --prompt is 'zebra', and"),
+        (["--prompt", "zebra"], "or train with --vocabulary tokenizer."),
         (["--tokenizer", "bytes"], "was made with tokenizer 'gpt2'"),
         (["--run", "nowhere"], "there is no run at nowhere"),
     ],
@@ -54,6 +56,18 @@ def test_what_cannot_be_sampled_is_one_message(run: Path, flags: list[str], mess
     assert result.exit_code == 1
     assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+
+
+def test_without_a_name_it_takes_the_run_of_train_and_else_that_of_the_demo(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nothing = CliRunner().invoke(app, ["sample"])
+    assert "there is no run at windrow-run" in nothing.stderr
+    shutil.copytree(run, "windrow-demo")
+    assert CliRunner().invoke(app, ["sample", "--length", "1"]).exit_code == 0
+    Path("windrow-run").mkdir()
+    assert "there is no run at windrow-run" in CliRunner().invoke(app, ["sample"]).stderr
 
 
 def test_training_ends_well_where_the_tokenizer_is_not_at_hand(

@@ -270,7 +270,7 @@ def train(
 
 @app.command()
 @command(interrupted="nothing was changed.")
-def sample(run: o.TrainedRun = Path("windrow-run"), **drawing: Unpack[o.Drawing]) -> None:
+def sample(run: o.TrainedRun = None, **drawing: Unpack[o.Drawing]) -> None:
     """Write text with a trained model.
 
     \b
@@ -279,6 +279,7 @@ def sample(run: o.TrainedRun = Path("windrow-run"), **drawing: Unpack[o.Drawing]
     """
     from windrow.training import sample as writing
 
-    for text in writing.sample(writing.trained(run), **drawing):
+    usual = [Path("windrow-run"), Path("windrow-demo")]
+    for text in writing.sample(writing.trained(run or next(filter(Path.exists, usual), usual[0])), **drawing):
         typer.echo(visible(text, keep="\n\t"), nl=False)  # which flushes
     typer.echo()

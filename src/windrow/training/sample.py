@@ -59,7 +59,7 @@ def sample(
         strange = vocabulary.decode([token for token, is_unknown in zip(first, unknown, strict=True) if is_unknown])
         raise ValueError(
             f"prompt is {brief(prompt)}, and the run's text, all that its model knows, has no {brief(strange)}. Use "
-            "words of the text, or train with vocabulary='tokenizer'."
+            "words of the text, or train with --vocabulary tokenizer."
         )
     generator = torch.Generator(device).manual_seed(whole_number("seed", seed, at_least=None) % 2**64)
     trainer.model.generate(rows, 0, temperature, top_k)  # raises before anything is told
