@@ -48,6 +48,10 @@ def test_a_folder_is_all_below_it_and_not_what_only_begins_so(texts: Path) -> No
     assert [path.removeprefix(f"file://{texts}/") for path in found] == ["in/a.txt", "in/b.jsonl", "in/deep/a.txt"]
 
 
+def test_an_object_of_exactly_that_name_is_taken_before_those_that_a_glob_matches(texts: Path) -> None:
+    assert find_far(f"file://{texts}/x[1].txt") == ([f"file://{texts}/x[1].txt"], False)
+
+
 def test_what_is_not_there_is_an_error(texts: Path, tmp_path: Path) -> None:
     with pytest.raises(FarError, match="is not there"):
         wr.prepare(f"file://{texts}/nothing.txt", tmp_path / "corpus", tokenizer="bytes")

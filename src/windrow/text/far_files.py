@@ -20,19 +20,17 @@ class FarPath(str):
 
 
 def find_far(url: str) -> tuple[list[FarPath], bool]:
-    """The objects that ``url`` names, sorted, and whether it is a folder: one object, a folder, or a glob."""
+    """The objects that ``url`` names, sorted, and whether it is a folder: one object, else a glob, else a folder."""
     root, name = parted(url)
     is_glob = any(letter in name for letter in "*?[")
     folder = name if not is_glob else _fixed(name)
-    found = [_path(root, one) for one in Objects(root).names(folder)]
-    if is_glob:
-        return [path for path in found if _matches(parted(path)[1], name)], False
+    found = [_path(root, one) for one in Objects(root).names(folder) if not is_glob or _matches(one.name, name)]
     try:
         return [_path(root, about_far(url)._replace(name=name))], False
     except FarError:
-        if not found:
+        if not (found or is_glob):
             raise
-        return found, True
+        return found, not is_glob
 
 
 def about_far(url: str) -> Object:
