@@ -1,6 +1,7 @@
 """A run that is written and opened again has the same batches; what a file cannot say, or says wrongly, is refused."""
 
 import json
+import pickle
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,18 @@ def test_paths_start_from_the_file_and_absolute_ones_stay(
     assert json.loads(Path("runs/absolute.json").read_text())["store"] == str(stores / "web/train")
     monkeypatch.chdir(tmp_path)
     same(open_run(stores / "runs" / "given.json"), given)
+
+
+def test_a_store_lies_where_it_was_opened_when_the_working_folder_is_another(
+    stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stores)
+    loader = Loader(Windows(open_store("web/train"), 9), 2)
+    monkeypatch.chdir(tmp_path)
+    loader.write_run(stores / "runs-of-elsewhere.json")
+    assert json.loads((stores / "runs-of-elsewhere.json").read_text())["store"] == "web/train"
+    same(open_run(stores / "runs-of-elsewhere.json"), loader)
+    assert pickle.loads(pickle.dumps(loader.members[""].store)).fingerprint == loader.members[""].store.fingerprint
 
 
 def test_every_rank_of_a_run_can_be_opened(stores: Path, tmp_path: Path) -> None:

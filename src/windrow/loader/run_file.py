@@ -102,23 +102,19 @@ def _opened_by(store: TokenStore, folder: Path, name: str) -> dict[str, Any]:
             f"the store of {name} is in memory, and a file cannot say what it holds. Make it with prepare, and give "
             "open_store(path)."
         )
-    (path,), given = store.reopen.args, store.reopen.keywords
-    paths = [_from(folder, each) for each in (path if isinstance(path, list | tuple) else [path])]
+    (path,), given, stays = store.reopen.args, store.reopen.keywords, os.path.isabs(str(store.path))
+    paths = [_from(folder, each, stays=stays) for each in (path if isinstance(path, list) else [path])]
     told = {key: given.get(key) for key in OF_FILES}
     options = {k: str(v) if isinstance(v, Path) else v for k, v in told.items() if isinstance(v, str | int | Path)}
-    files: dict[str, Any] = {"store": paths if isinstance(path, list | tuple) else paths[0]}
+    files: dict[str, Any] = {"store": paths if isinstance(path, list) else paths[0]}
     return {"store": files | options} if options else files
 
 
-def _from(folder: Path, given: str | Path) -> str:
-    """A path as it was given; one that starts from the working folder, or leads into ``folder``, starts there."""
-    if is_far(given):
-        return str(given)
-    path = Path(given)
-    there, here = path.absolute(), folder.resolve()
-    if path.is_absolute() and not there.is_relative_to(here):
+def _from(folder: Path, path: Any, *, stays: bool) -> str:
+    """``path`` as it is, if it is far or ``stays`` absolute, and leads not into ``folder``; else from there on."""
+    if is_far(path) or (stays and not path.is_relative_to(folder.resolve())):
         return str(path)
-    return Path(os.path.relpath(there, here)).as_posix()
+    return Path(os.path.relpath(path, folder.resolve())).as_posix()
 
 
 def _numbers_in(folder: Path, store: TokenStore) -> dict[str, str]:

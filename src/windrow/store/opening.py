@@ -61,7 +61,8 @@ def open_store(
     paths = [] if is_prepared else token_paths(path, asked=any(each is not None for each in asked))
     given: dict[str, Any] = {"tokenizer": tokenizer, "format": format, "dtype": dtype, "eos_id": eos_id}
     store = _of_files(paths, **given) if paths else _prepared(place, tokenizer)
-    store.path, store.reopen = place, partial(open_store, path, **given)
+    whole = [Path(each).absolute() for each in path] if isinstance(path, list | tuple) else Path(path).absolute()
+    store.path, store.reopen = place, partial(open_store, whole, **given)
     return store
 
 
