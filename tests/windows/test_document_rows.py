@@ -18,7 +18,8 @@ from windrow.errors import NotEnoughTokensError
 from windrow.store.cache import cache_folder
 from windrow.testing import assert_covers, assert_elastic, assert_resumes
 from windrow.text.demo import demo_documents
-from windrow.windows.document_rows import Pieces
+from windrow.windows import document_rows
+from windrow.windows.document_rows import LongDocuments, Pieces
 from windrow.windows.windows import Policy
 
 OTHERS: list[Policy] = ["pad", "pack", "bos"]
@@ -207,6 +208,46 @@ def test_evaluation_refuses_rows_and_says_how_to_score_them() -> None:
         Loader.evaluation(windows, 2)
     scored = sum(batch.num_targets for batch in Loader(windows, 2, shuffle=False, drop_last=False))
     assert scored == sum(LENGTHS) - len(LENGTHS)
+
+
+# -- few, long documents -------------------------------------------------------------------------------------------
+
+
+def kept_long(store: TokenStore, max_length: int, policy: Policy) -> Windows:
+    """What a store of a million rows and more would have."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(document_rows, "_MANY", 0)
+        patched.setattr(document_rows, "_LONG", 0)
+        patched.setattr(document_rows, "_AT_A_TIME", 3)
+        windows = Windows(store, max_length, policy=policy)
+    assert isinstance(windows.layout, LongDocuments)
+    return windows
+
+
+@given(corpora(), st.sampled_from(["pad", "pack"]), st.data())
+def test_rows_of_long_documents_are_those_of_their_pieces(corpus: Any, policy: Policy, data: Any) -> None:
+    store, _, max_length = corpus
+    windows, pieces = kept_long(store, max_length, policy), Windows(store, max_length, policy=policy)
+    assert isinstance(pieces.layout, Pieces)
+    assert len(windows) == len(pieces)
+    assert windows.max_documents == pieces.max_documents
+    ids = np.array(data.draw(st.lists(st.integers(0, len(pieces) - 1), max_size=9)), dtype=np.int64)
+    for found, wanted in zip(windows.spans(ids), pieces.spans(ids), strict=True):
+        assert np.array_equal(found, wanted)
+    start, stop = sorted(data.draw(st.lists(st.integers(0, store.num_tokens), min_size=2, max_size=2, unique=True)))
+    (rows, spans, in_row), wanted = (one.layout.between(start, stop, 0, key=(0, "")) for one in (windows, pieces))
+    for found, one in zip((rows, *spans, in_row), (wanted[0], *wanted[1], wanted[2]), strict=True):
+        assert np.array_equal(found, one)
+
+
+@pytest.mark.parametrize(("policy", "num_heads"), [("pad", 5), ("pack", 4)])
+def test_the_index_of_long_documents_does_not_grow_with_their_tokens(policy: Policy, num_heads: int) -> None:
+    ends = np.cumsum([1_200_002, 1_200_002, 1_200_001, 1])  # two of them with two tokens beyond what fills rows
+    store = TokenStore.from_ids(np.zeros(ends[-1], np.uint16), document_ends=ends)
+    layout = Windows(store, 3, policy=policy).layout
+    assert isinstance(layout, LongDocuments)
+    assert (layout.heads.num_rows, layout.num_rows) == (num_heads, 3 * 400_000 + num_heads - 3)
+    assert isinstance(Windows(store, 4, policy=policy).layout, Pieces)  # fewer than a million rows
 
 
 # -- the index and its cache ---------------------------------------------------------------------------------------

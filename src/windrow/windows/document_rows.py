@@ -8,8 +8,9 @@ the documents, ten million of them in seconds. Knows no order.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,12 @@ from windrow.windows.best_fit import best_fit_decreasing
 from windrow.windows.epoch_documents import remembered
 from windrow.windows.spans import Key, Spans
 
-__all__ = ["INDEX_VERSION", "Exchanged", "Pieces", "find_pieces", "pack"]
+__all__ = ["INDEX_VERSION", "DocumentRows", "Exchanged", "LongDocuments", "Pieces", "find_rows", "pack"]
 
 INDEX_VERSION = 1
 _MOST_KEPT = 1 << 20  # pieces
 _AT_A_TIME = 1 << 17  # documents
+_MANY, _LONG = 1 << 20, 4  # rows of so many pieces, of documents of so many each, are kept as ``LongDocuments``
 
 
 class Pieces(NamedTuple):
@@ -92,6 +94,48 @@ class Pieces(NamedTuple):
         return places[self.starts[places] + self.lengths[places] > start]
 
 
+@dataclass(frozen=True)
+class LongDocuments:
+    """The rows of few, long documents, in memory that grows with the documents and not with their tokens.
+
+    Row r of ``heads`` is rows ``first[r]`` to ``first[r + 1]``; where they are several, they are the pieces of one
+    document that fill a row each, from the one in ``heads`` on, ``step`` tokens apart.
+    """
+
+    heads: Pieces
+    first: Int64  # (heads.num_rows + 1,)
+    step: int
+    may_mask: ClassVar[bool] = True
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all."""
+        return int(self.first[-1])
+
+    @property
+    def most_in_a_row(self) -> int:
+        """The most pieces in a row."""
+        return self.heads.most_in_a_row
+
+    def spans(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Spans:
+        """The pieces of rows ``ids`` (B,)."""
+        head = np.searchsorted(self.first, ids, side="right") - 1
+        spans = self.heads.spans(head, epoch, key=key)
+        return spans._replace(starts=spans.starts + ((ids - self.first[head]) * self.step)[spans.row])
+
+    def between(self, start: int, stop: int, epoch: int, *, key: Key) -> tuple[Int64, Spans, Int64]:
+        """The pieces that hold one of the tokens ``[start, stop)``, rising: their rows (K,), spans, places in a row."""
+        begins, lengths, edges = self.heads
+        begun = np.maximum((start - begins - lengths) // self.step + 1, 0)  # the first of each that reaches ``start``
+        most = np.repeat(np.diff(self.first), np.diff(edges))
+        num = np.maximum(np.minimum(-((begins - stop) // self.step), most) - begun, 0)
+        order = np.argsort(begins)
+        pieces, further = order.repeat(num[order]), runs(begun[order], num[order])
+        head, spans, in_row = self.heads.placed(pieces, pieces)
+        rows, row = np.unique(self.first[head][spans.row] + further, return_inverse=True)
+        return rows, spans._replace(starts=spans.starts + further * self.step, row=row), in_row
+
+
 class Exchanged:
     """Rows in which pieces of one length change places from epoch to epoch; which lengths a row holds stays.
 
@@ -101,7 +145,7 @@ class Exchanged:
     may_mask = True
 
     def __init__(self, store: TokenStore, max_length: int) -> None:
-        self._pieces = find_pieces(store, max_length, "pack")
+        self._pieces = _find_pieces(store, max_length, "pack")
         self._counts = np.bincount(self._pieces.lengths)  # of each length
         self._before = np.cumsum(self._counts) - self._counts
         places = _kept(store, f"exchange-v{INDEX_VERSION}-{max_length}", self._all_places)
@@ -154,8 +198,36 @@ class Exchanged:
         return places_there
 
 
-def find_pieces(store: TokenStore, max_length: int, policy: str) -> Pieces:
+DocumentRows = Pieces | LongDocuments | Exchanged
+
+
+def find_rows(store: TokenStore, max_length: int, policy: str) -> Pieces | LongDocuments:
     """The rows of ``store`` under ``policy``: "pad", "pack" or "bos"; a row has at most ``max_length + 1`` tokens."""
+    if policy == "bos" or store.num_tokens < max_length * max(_MANY, _LONG * store.num_documents):
+        return _find_pieces(store, max_length, policy)
+    name = f"{policy}-long-v{INDEX_VERSION}-{max_length}"
+    found = _kept(store, name, lambda: _long(store, max_length, policy))
+    return LongDocuments(Pieces(found["starts"], found["lengths"], found["edges"]), found["first"], max_length)
+
+
+def _long(store: TokenStore, max_length: int, policy: str) -> Arrays:
+    """The fields of ``LongDocuments``: a document is the pieces that fill a row, as one, and what is left of it."""
+    parts = [np.empty((3, 0), np.int64)]
+    for edges in _document_edges(store):
+        full, rest = np.divmod(np.diff(edges) - 1, max_length)
+        starts = [edges[:-1], edges[:-1] + full * max_length]
+        units = np.array([starts, [np.full_like(rest, max_length + 1), rest + 1], [full, rest > 0]]).transpose(0, 2, 1)
+        parts.append(units[:, units[2] > 0])
+    starts, lengths, counts = np.concatenate(parts, axis=1)
+    edges = np.arange(len(starts) + 1)
+    if policy == "pack":
+        order, edges = _packed(lengths, max_length)
+        starts, lengths, counts = starts[order], lengths[order], counts[order]
+    first = np.append(0, np.cumsum(counts[edges[:-1]]))
+    return {"starts": starts, "lengths": lengths.astype(np.int32), "edges": edges, "first": first}
+
+
+def _find_pieces(store: TokenStore, max_length: int, policy: str) -> Pieces:
     make = {"pad": _pad, "pack": lambda *of: pack(*_cut(*of), max_length), "bos": _bos}[policy]
     return Pieces(**_kept(store, f"{policy}-v{INDEX_VERSION}-{max_length}", lambda: make(store, max_length)._asdict()))
 
@@ -173,10 +245,14 @@ def _pad(store: TokenStore, max_length: int) -> Pieces:
 
 def pack(starts: Int64, lengths: NDArray[np.int32], max_length: int) -> Pieces:
     """The pieces in rows, rows numbered by their first piece, pieces within a row in the order given."""
-    row = best_fit_decreasing(lengths, max_length + 1)  # (P,)
-    edges = np.append(0, np.cumsum(np.bincount(row)))
-    order = np.argsort(row, kind="stable")
+    order, edges = _packed(lengths, max_length)
     return Pieces(starts[order], lengths[order], edges)
+
+
+def _packed(lengths: NDArray[Any], max_length: int) -> tuple[Int64, Int64]:
+    """The pieces (P,) as they stand in the rows, and the edges of the rows: (num_rows + 1,)."""
+    row = best_fit_decreasing(lengths, max_length + 1)  # (P,)
+    return np.argsort(row, kind="stable"), np.append(0, np.cumsum(np.bincount(row)))
 
 
 def _bos(store: TokenStore, max_length: int) -> Pieces:
