@@ -34,7 +34,7 @@ def windrow(lengths: Any) -> int:
     from windrow.windows.document_rows import pack
 
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    return pack(starts, lengths, MAX_LENGTH).num_rows
+    return pack(lambda: [(starts, lengths)], MAX_LENGTH).num_rows
 
 
 def trl(lengths: Any) -> int:

@@ -1,5 +1,6 @@
 """How documents become rows: the policies against plain loops, and the promises that hold for each of them."""
 
+import tracemalloc
 from bisect import bisect_left, insort
 from collections import Counter
 from itertools import pairwise
@@ -208,6 +209,18 @@ def test_evaluation_refuses_rows_and_says_how_to_score_them() -> None:
         Loader.evaluation(windows, 2)
     scored = sum(batch.num_targets for batch in Loader(windows, 2, shuffle=False, drop_last=False))
     assert scored == sum(LENGTHS) - len(LENGTHS)
+
+
+@pytest.mark.parametrize(("policy", "nbytes"), [("pad", 20), ("pack", 25)])
+def test_an_index_of_short_documents_is_made_in_few_bytes_a_piece(policy: Policy, nbytes: int) -> None:
+    ends = np.cumsum(np.arange(2_000_000) % 20 + 2)
+    store = TokenStore.from_ids(np.zeros(ends[-1], np.uint16), document_ends=ends)
+    tracemalloc.start()
+    windows = Windows(store, 256, policy=policy)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(windows.layout.starts) == 2_000_000
+    assert peak < nbytes * 2_000_000
 
 
 # -- few, long documents -------------------------------------------------------------------------------------------

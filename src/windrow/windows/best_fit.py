@@ -1,8 +1,8 @@
 """Best-fit-decreasing bin packing of pieces into rows, a length class at a time.
 
 Guarantee: the rows are those of the textbook algorithm: pieces from the longest to the shortest, each into the fullest
-row that it still fits into, among equals the oldest one. The answer is a function of the lengths alone. Cost: one sort
-and a few array operations for each length that occurs; ten million pieces in a second or two and a few hundred MB.
+row that it still fits into, among equals the oldest one. The answer is a function of the lengths alone. Cost: a few
+array operations for each length that occurs, and for each part of the pieces; ten million in a second and 130 MB.
 
 All pieces of a length go into one class of rows (those with the same space left) before the next, and a row of that
 class takes as many as fit: after one piece it is the fullest row, so the next piece of that length follows it. (Johnson
@@ -15,20 +15,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windrow.arrays import Int64
+from windrow.arrays import Int64, runs
 
-__all__ = ["best_fit_decreasing"]
+__all__ = ["best_fit_decreasing", "next_places"]
+
+_AT_A_TIME = 1 << 17  # pieces
 
 
 def best_fit_decreasing(lengths: NDArray[np.int32], capacity: int) -> NDArray[Any]:
     """The row (P,) of each piece (P,) of 1 .. ``capacity`` tokens; rows are numbered by their first piece."""
     row: NDArray[Any] = np.empty(len(lengths), dtype=np.int32 if len(lengths) < 2**31 else np.int64)
-    order, space = _decreasing(lengths, capacity), _Space()
-    first = 0
-    for size, count in _classes(lengths):
-        row[order[first : first + count]] = space.place(size, count, capacity)
-        first += count
+    parts = [slice(first, first + _AT_A_TIME) for first in range(0, len(row), _AT_A_TIME)]
+    counts = sum((np.bincount(lengths[part], minlength=capacity + 1) for part in parts), np.zeros(1, np.int64))
+    by_length, space, end = np.empty_like(row), _Space(), 0
+    for size in np.flatnonzero(counts)[::-1].tolist():
+        begin, end = end, end + int(counts[size])
+        by_length[begin:end] = space.place(size, end - begin, capacity)
+    following = len(row) - np.cumsum(counts)  # the longest first
+    for part in parts:
+        row[part] = by_length[next_places(lengths[part], following)]
     return _renumbered(row)
+
+
+def next_places(keys: NDArray[Any], following: Int64) -> Int64:
+    """Where each of ``keys`` (n,) goes, ``following[key]`` being where the next one does, which is moved on: (n,)."""
+    narrow = keys.astype(np.min_scalar_type(keys.max(initial=0)))  # 16 bits: a radix sort
+    order, places = np.argsort(narrow, kind="stable"), np.empty(len(keys), dtype=np.int64)
+    ordered = keys[order]
+    heads = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(keys)])
+    num, kinds = np.diff(heads, append=len(keys)), ordered[heads]
+    places[order] = runs(following[kinds], num)
+    following[kinds] += num
+    return places
 
 
 class _Space:
@@ -79,19 +97,6 @@ class _Space:
         if space and len(rows):
             self._rows[space].append(rows)
             self._there |= 1 << space
-
-
-def _decreasing(lengths: NDArray[np.int32], capacity: int) -> Int64:
-    """The pieces from the longest to the shortest, equals in their own order."""
-    short = capacity - lengths
-    return np.argsort(short.astype(np.uint16) if capacity <= 2**16 else short, kind="stable")  # 16 bits: a radix sort
-
-
-def _classes(lengths: NDArray[np.int32]) -> list[tuple[int, int]]:
-    """``(length, how many)`` of the lengths that occur, falling."""
-    counts = np.bincount(lengths)
-    present = np.flatnonzero(counts)[::-1]
-    return list(zip(present.tolist(), counts[present].tolist(), strict=True))
 
 
 def _renumbered(row: NDArray[Any]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ index gives it, in the store's order, then eos; no target counts across two piec
 the documents, ten million of them in seconds. Knows no order.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -19,7 +19,7 @@ from windrow.arrays import Int64, grouped, runs
 from windrow.order.exchange import Exchange
 from windrow.store.cache import Arrays, kept
 from windrow.store.store import TokenStore
-from windrow.windows.best_fit import best_fit_decreasing
+from windrow.windows.best_fit import best_fit_decreasing, next_places
 from windrow.windows.epoch_documents import remembered
 from windrow.windows.spans import Key, Spans
 
@@ -39,7 +39,7 @@ class Pieces(NamedTuple):
 
     starts: Int64  # (P,)
     lengths: NDArray[np.int32]  # (P,)
-    edges: Int64  # (num_rows + 1,)
+    edges: NDArray[Any]  # (num_rows + 1,) int64, or int32 where that will do
 
     @property
     def num_rows(self) -> int:
@@ -219,16 +219,15 @@ def _long(store: TokenStore, max_length: int, policy: str) -> Arrays:
         units = np.array([starts, [np.full_like(rest, max_length + 1), rest + 1], [full, rest > 0]]).transpose(0, 2, 1)
         parts.append(units[:, units[2] > 0])
     starts, lengths, counts = np.concatenate(parts, axis=1)
-    edges = np.arange(len(starts) + 1)
+    order, edges = np.arange(len(starts)), np.arange(len(starts) + 1)
     if policy == "pack":
-        order, edges = _packed(lengths, max_length)
-        starts, lengths, counts = starts[order], lengths[order], counts[order]
-    first = np.append(0, np.cumsum(counts[edges[:-1]]))
-    return {"starts": starts, "lengths": lengths.astype(np.int32), "edges": edges, "first": first}
+        order, _, edges = pack(lambda: [(order, lengths)], max_length)
+    first = np.append(0, np.cumsum(counts[order][edges[:-1]]))
+    return {"starts": starts[order], "lengths": lengths[order].astype(np.int32), "edges": edges, "first": first}
 
 
 def _find_pieces(store: TokenStore, max_length: int, policy: str) -> Pieces:
-    make = {"pad": _pad, "pack": lambda *of: pack(*_cut(*of), max_length), "bos": _bos}[policy]
+    make = {"pad": _pad, "pack": lambda *of: pack(partial(_cut, *of), max_length), "bos": _bos}[policy]
     return Pieces(**_kept(store, f"{policy}-v{INDEX_VERSION}-{max_length}", lambda: make(store, max_length)._asdict()))
 
 
@@ -239,20 +238,28 @@ def _kept(store: TokenStore, name: str, make: Callable[[], Arrays]) -> Arrays:
 
 def _pad(store: TokenStore, max_length: int) -> Pieces:
     """A row for each piece."""
-    starts, lengths = _cut(store, max_length)
-    return Pieces(starts, lengths, np.arange(len(starts) + 1))
+    most, end = store.num_documents + store.num_tokens // max_length, 0
+    starts, lengths = np.empty(most, np.int64), np.empty(most, np.int32)
+    for part in _cut(store, max_length):
+        here = slice(end, end := end + len(part[0]))
+        starts[here], lengths[here] = part
+    return Pieces(starts[:end], lengths[:end], np.arange(end + 1, dtype=np.int32 if end < 2**31 else np.int64))
 
 
-def pack(starts: Int64, lengths: NDArray[np.int32], max_length: int) -> Pieces:
-    """The pieces in rows, rows numbered by their first piece, pieces within a row in the order given."""
-    order, edges = _packed(lengths, max_length)
-    return Pieces(starts[order], lengths[order], edges)
+def pack(parts: Callable[[], Iterable[tuple[Int64, NDArray[Any]]]], max_length: int) -> Pieces:
+    """The pieces in rows, rows numbered by their first piece, pieces within a row in the order given.
 
-
-def _packed(lengths: NDArray[Any], max_length: int) -> tuple[Int64, Int64]:
-    """The pieces (P,) as they stand in the rows, and the edges of the rows: (num_rows + 1,)."""
-    row = best_fit_decreasing(lengths, max_length + 1)  # (P,)
-    return np.argsort(row, kind="stable"), np.append(0, np.cumsum(np.bincount(row)))
+    ``parts`` gives starts and lengths, (n,) each, of some pieces after the other, twice the same.
+    """
+    lengths = np.concatenate([np.empty(0, np.int32), *(part[1] for part in parts())])
+    row, end = best_fit_decreasing(lengths, max_length + 1), 0  # (P,)
+    edges = np.append(0, np.cumsum(np.bincount(row)))
+    starts, following = np.empty(len(row), np.int64), edges[:-1].copy()
+    for part in parts():
+        places = next_places(row[end : end + len(part[0])], following)
+        starts[places], lengths[places] = part
+        end += len(places)
+    return Pieces(starts, lengths, edges)
 
 
 def _bos(store: TokenStore, max_length: int) -> Pieces:
@@ -275,15 +282,12 @@ def _document_edges(store: TokenStore) -> Iterator[Int64]:
         yield store.document_ends(np.arange(first - 1, min(first + _AT_A_TIME, store.num_documents)))
 
 
-def _cut(store: TokenStore, max_length: int) -> tuple[Int64, NDArray[np.int32]]:
-    """All pieces of all documents, in the store's order: starts and lengths (P,); so many documents at a time."""
-    starts, lengths = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+def _cut(store: TokenStore, max_length: int) -> Iterator[tuple[Int64, NDArray[np.int32]]]:
+    """All pieces of all documents, in the store's order: starts and lengths, (n,) each, of so many documents a time."""
     for edges in _document_edges(store):
         num = -(-(np.diff(edges) - 1) // max_length)
         begins = edges[:-1].repeat(num) + runs(np.zeros_like(num), num) * max_length
-        starts.append(begins)
-        lengths.append(np.minimum(max_length + 1, edges[1:].repeat(num) - begins).astype(np.int32))
-    return np.concatenate(starts), np.concatenate(lengths)
+        yield begins, np.minimum(max_length + 1, edges[1:].repeat(num) - begins).astype(np.int32)
 
 
 def _chain(following: Int64, first: int) -> Int64:
