@@ -53,7 +53,8 @@ State = Annotated[
     str | None, inputs("Its state, as JSON or in a checkpoint: FILE or FILE:KEY.", "FILE", "what PATH says")
 ]
 Member = Annotated[str | None, inputs("Member of the mixture.", "NAME", "the only one")]
-TrainedRun = Annotated[Path | None, inputs("A run of train or demo.", "PATH", "windrow-run, -demo", flag="--run")]
+_RUNS = "windrow-run, else windrow-demo"
+TrainedRun = Annotated[Path | None, inputs("A run made by train or demo.", "PATH", _RUNS, flag="--run")]
 TrainText = Annotated[Path | None, inputs("Train on this text file instead of a store.", "FILE")]
 DemoText = Annotated[Path | None, inputs("Text file to train on.", "FILE", "the reference that comes with Python")]
 Out = Annotated[Path, output("Folder for everything that is written.", "DIR")]
