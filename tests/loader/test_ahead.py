@@ -3,6 +3,8 @@
 import os
 import pickle
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,26 @@ def test_nothing_is_fetched_for_what_comes_after_the_epoch(
         settle(idle)
     last = set(uses_of(loader, 1)[-60:])
     assert set(fetched) <= last
+
+
+def test_a_program_ends_also_while_a_thread_of_it_looks_ahead(url: str, tmp_path: Path) -> None:
+    script = (
+        "import gc, sys, threading, time, types, windrow as wr\n"
+        "from windrow.store import copying, far_store\n"
+        f"copying.BLOCK = far_store.BLOCK = {BLOCK}\n"
+        "from windrow.far.ahead import Ahead\n"
+        "begun = threading.Event()\n"
+        "Ahead._claimed = lambda self: (begun.set(), time.sleep(3600))\n"
+        "store = wr.open_store(sys.argv[1], cache=sys.argv[2], cache_bytes=100 << 20)\n"
+        "batches = iter(wr.Loader(wr.Windows(store, 15), 2))\n"
+        "next(batches)\n"
+        "begun.wait()\n"
+        "gc.collect()\n"
+        "cycle = types.SimpleNamespace(batches=batches)\n"
+        "cycle.itself = cycle\n"
+        "del cycle, batches\n"  # collected when the threads are gone
+    )
+    subprocess.run([sys.executable, "-c", script, url, str(tmp_path / "cache")], timeout=60, check=True)
 
 
 def test_members_of_a_mixture_and_evaluations_are_read_ahead_too(url: str, tmp_path: Path) -> None:

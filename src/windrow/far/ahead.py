@@ -50,12 +50,14 @@ class Ahead:
             thread.start()
 
     def close(self) -> None:
-        """Fetch no more, and read no more."""
+        """Fetch no more, and read no more; without ``_turn``, which a thread may hold that ended with the program."""
         self._gone.set()
         self.reader.close()
-        with self._turn:
-            if self._lead:
-                self._lead()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        if self._lead:
+            self._lead()
 
     def _work(self) -> None:
         while not self._gone.is_set():
@@ -64,6 +66,7 @@ class Ahead:
             except (WindrowError, OSError):  # who reads that block meets it too, and is the one to tell
                 pause = _AFTER_ERROR
             self._gone.wait(pause)
+        self._give_up()
 
     def _has_fetched(self) -> bool:
         with self._turn:
