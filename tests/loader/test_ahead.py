@@ -150,6 +150,17 @@ def test_nothing_is_fetched_for_what_comes_after_the_epoch(
     assert set(fetched) <= last
 
 
+def test_what_the_end_of_an_epoch_needs_is_fetched_ahead_too(url: str, tmp_path: Path, idle: threading.Event) -> None:
+    (loader,) = loaders(opened(url, tmp_path / "cache"), batch_size=1, shuffle_block=400)
+    loader.skip(loader.epoch_samples - 2)
+    last_two = iter(loader)
+    next(last_two)
+    settle(idle)
+    before = loader.stats()["waits"]
+    assert len(list(last_two)) == 1
+    assert loader.stats()["waits"] == before
+
+
 def test_a_program_ends_also_while_a_thread_of_it_looks_ahead(url: str, tmp_path: Path) -> None:
     script = (
         "import gc, sys, threading, time, types, windrow as wr\n"

@@ -69,9 +69,10 @@ class Following:
             for name, cache in caches.items()
         ]
         self._span = max(1, min(windows, default=1) // (_PARTS * self._draw.dtype.itemsize))
-        self._needs = lru_cache(maxsize=16)(self._needed)
+        self._needs, self._stop = lru_cache(maxsize=16)(self._needed), stop or 0
         each = {id(cache): cache for cache in caches.values()}.values()
-        self._ahead = [Ahead(one, number, partial(self._of, one), self._span, position, stop) for one in each]
+        until = stop and -(-stop // self._span) * self._span  # the end of the part that it lies in
+        self._ahead = [Ahead(one, number, partial(self._of, one), self._span, position, until) for one in each]
 
     def stand(self, position: int) -> None:
         """All before ``position`` has been read."""
@@ -87,6 +88,8 @@ class Following:
         return np.concatenate([_NONE, *(blocks for held, blocks in self._needs(number) if held is cache)])
 
     def _needed(self, number: int) -> list[tuple[Any, Int64]]:
-        """The caches and blocks that part ``number`` of the stream needs, over all ranks."""
-        samples = np.stack(self._order.at(number * self._span + np.arange(self._span)))
+        """The caches and blocks that part ``number`` of the stream needs, over all ranks, up to ``stop``."""
+        left = self._stop - number * self._span
+        num_samples = left if 0 < left < self._span else self._span
+        samples = np.stack(self._order.at(number * self._span + np.arange(num_samples)))
         return self._draw.blocks(samples)
