@@ -101,7 +101,7 @@ def test_secrets_stand_in_no_pickle_error_or_repr() -> None:
 
 def test_unknown_options_are_an_error() -> None:
     with pytest.raises(FarError, match="cannot be opened"):
-        Objects("s3://bucket", colour="red")
+        Objects("s3://bucket", colour="red").read("x")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")

@@ -160,3 +160,31 @@ def test_credentials_that_expire_are_one_clear_error_and_what_is_here_is_still_r
     with pytest.raises(FarError, match="was refused"):
         wr.open_store("s3://corpora/expiring/train", cache=tmp_path / "cache", cache_bytes=1 << 20)
     assert far.tokens(0, 1000).tolist() == first.tolist()
+
+
+def test_credentials_given_as_options_stand_in_nothing_that_is_written_and_a_pickle_needs_the_environment(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (copying, far_store):
+        monkeypatch.setattr(module, "BLOCK", 1 << 16)
+    told = {name.removeprefix("AWS_").lower(): value for name, value in server.environment.items()}
+    options = {**told, "client_options": {"allow_http": told.pop("allow_http") == "true"}, "patience": 1.0}
+    del options["allow_http"]
+    for name in server.environment:
+        monkeypatch.delenv(name)
+    wr.prepare((f"Document {n}. " * 5000 for n in range(20)), tmp_path / "corpus", tokenizer="bytes")
+    wr.copy_store(tmp_path / "corpus", "s3://corpora/told", options=options)
+    room = {"cache": tmp_path / "cache", "cache_bytes": 1 << 20}
+    far = wr.open_store("s3://corpora/told/train", **room, options=options)
+    loader = wr.Loader(wr.Windows(far, 64), 4, shuffle_block=50)
+    next(iter(loader))
+    loader.write_run(tmp_path / "run.json")
+    again = pickle.loads(pickle.dumps(far))
+    assert far.tokens(0, 100).tolist() == again.tokens(0, 100).tolist()  # what is here needs no client
+    with pytest.raises(FarError, match="needs credentials, and there are none") as caught:
+        again.tokens()
+    with pytest.raises(FarError, match=r"was refused.*pickled") as wrong:
+        wr.open_store("s3://corpora/told/train", **room, options={**options, "secret_access_key": "windrow-wrong"})
+    written = [repr(far), repr(loader), repr(loader.state_dict()), (tmp_path / "run.json").read_text()]
+    written += [repr(pickle.dumps(far)), repr(pickle.dumps(loader)), str(caught.value), str(wrong.value)]
+    assert not [text for text in written if "windrow-key" in text or "windrow-secret" in text or "-wrong" in text]

@@ -24,6 +24,7 @@ class Steps(Protocol):
 
     @property
     def is_far(self) -> bool: ...
+    def be_led(self) -> None: ...
     def __len__(self) -> int: ...
     def to_come(self) -> Iterator[tuple[int, int]]: ...
     def batch_at(self, position: int) -> Batch: ...
@@ -33,10 +34,14 @@ class Steps(Protocol):
 
 
 class _Positions(Dataset[Batch]):
-    """The batch of the step at a position, for a worker."""
+    """The batch of the step at a position, for a worker; what is far away is fetched by the process it comes from."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._steps.be_led()
 
     def __getitem__(self, position: int) -> Batch:
         return self._steps.batch_at(position)

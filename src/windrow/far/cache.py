@@ -1,8 +1,8 @@
 """Blocks of objects that are far away, read through a folder on this machine.
 
 Guarantee: no byte is given before the sum of its block was checked; a sum that is wrong twice is an error that names
-the block. Cost: a block is fetched once for all processes of the machine, and again only after another took its slot.
-It does not do: choosing what to fetch before it is asked for.
+the block; nobody waits for another longer than a server may be away. Cost: a block is fetched once for all processes of
+the machine, and again only after another took its slot. It does not do: choosing what to fetch before it is asked for.
 """
 
 import time
@@ -21,6 +21,7 @@ from windrow.far.slots import Reader, Slots
 __all__ = ["Cache", "FarBlock", "Traffic"]
 
 _LOOK = 0.001  # seconds between two looks at whether another has fetched a block
+_LED = 10.0  # seconds that who is led waits for its leader to begin
 
 
 class FarBlock(NamedTuple):
@@ -49,6 +50,7 @@ class Cache:
         self.nbytes: int = nbytes
         self.slots: Slots = Slots(folder, num_slots, nbytes, len(blocks))
         self.owner: Reader = self.slots.enter()
+        self.is_led: bool = False  # whether another process fetches what is read here, as long as it does
         self._far, self._fetched, self._hits, self._waits = far, 0, 0, 0
 
     @property
@@ -68,20 +70,27 @@ class Cache:
             self._hits += 1
             return found
         parts = [b""] * len(blocks)
+        self._waits += 1
         for block, which in grouped(blocks):  # one by one: together they may be more than there are slots
+            asked = time.monotonic()
             while (some := self.slots.read(blocks[which], starts[which], stops[which])) is None:
-                self._waits += 1
-                self.bring(block)
+                self.bring(block, time.monotonic() - asked)
             edges = np.cumsum(stops[which] - starts[which])[:-1]
             for here, part in zip(which.tolist(), np.split(np.frombuffer(some, np.uint8), edges), strict=True):
                 parts[here] = part.tobytes()
         return b"".join(parts)
 
-    def bring(self, block: int) -> None:
-        """Fetch a block, or wait a moment where another does. Raises what ``fill`` raises."""
-        slot = self.slots.claim(block, self.owner)
+    def bring(self, block: int, waited: float = 0.0) -> None:
+        """Fetch a block, or wait a moment where another does; ``waited`` are the seconds so far.
+
+        Raises what ``fill`` raises, and ``FarError`` where another has tried for as long as a server may be away.
+        """
+        slot = None if self.is_led and waited < _LED else self.slots.claim(block, self.owner)
         if slot is None:
             time.sleep(_LOOK)
+        elif waited > self._far.patience:
+            self.slots.release(slot)
+            raise self._far.silent(self.blocks[block].name)
         else:
             self.fill(block, slot)
 

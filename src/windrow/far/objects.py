@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,10 @@ __all__ = ["CHUNK", "FarError", "Object", "Objects", "far_url", "is_far", "parte
 CHUNK = 16 << 20  # bytes of a request for a long stretch
 PATIENCE = 60.0  # seconds
 _SCHEMES = ("s3", "gs", "az", "file")
+_LONGER = 'or wait longer: options={{"patience": SECONDS}}.'
+_SILENT = f"did not answer in {{:g}} seconds. Look at the network and the endpoint, {_LONGER}"
+_BUSY = f"had only the answer {{}} for {{:g}} seconds: it is overloaded or broken. Try again later, {_LONGER}"
+_ROLES = ("http://169.254.", "metadata.google")  # where machines of a cloud ask for credentials when none are given
 _STATUS = re.compile(r"status code: (\d{3}[ A-Za-z]*)")
 _HERE = os.getpid()  # a process that is forked off has another, and the client's threads are gone in it
 
@@ -62,25 +66,31 @@ class Objects:
 
     ``options`` are what the store's client takes beside the environment: ``endpoint``, ``access_key_id``, say. They
     are not pickled: in another process the environment says them. ``patience``: seconds that a server may be away for.
+    The client is made when first needed: who only reads what others fetched has none.
 
-    Raises ``FarError`` for a URL of no known kind, a missing package, options that are none, and in a forked process.
+    Raises ``FarError`` for a URL of no known kind; and, when first asked, for a missing package, options that are none,
+    and in a forked process.
     """
 
-    def __init__(self, url: str, *, patience: float = PATIENCE, **options: Any) -> None:
+    def __init__(self, url: str, /, *, patience: float = PATIENCE, **options: Any) -> None:
         if not is_far(url):
             raise FarError(
                 f"{brief(url)} is no URL of a store of objects: those begin with s3://, gs://, az:// or file://."
             )
         self.url: str = url if url.endswith("://") else url.rstrip("/")
         self.patience: float = patience
-        root, self._prefix = parted(self.url)
-        self._store = _store_of(root, patience, options)  # the rest of a URL is a name, letter by letter
+        self._root, self._prefix = parted(self.url)  # the rest of a URL is a name, letter by letter
+        self._options = options
 
     def __repr__(self) -> str:
         return f"Objects({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.url, self.patience)
+
+    @cached_property
+    def _store(self) -> Any:
+        return _store_of(self._root, self.patience, {**self._options})
 
     def head(self, name: str) -> Object:
         """What ``name`` is. Raises ``FarError`` where it is not there."""
@@ -125,14 +135,19 @@ class Objects:
             return False
         return True
 
+    def silent(self, name: str) -> FarError:
+        """The error of who has waited for ``name`` as long as a server may be away."""
+        return FarError(f"{self.url}/{name} {_SILENT.format(self.patience)}")
+
     def _below(self, name: str) -> str:
         """The whole name of an object."""
         return f"{self._prefix}/{name}".strip("/")
 
     def _asked(self, name: str, ask: Any) -> Any:
         _refuse_fork()
+        store = self._store
         try:
-            return ask(self._store)
+            return ask(store)
         except _obstore().exceptions.AlreadyExistsError as error:
             raise _Exists(name) from error
         except (_obstore().exceptions.BaseError, OSError, ValueError) as error:
@@ -145,19 +160,26 @@ class Objects:
         if isinstance(error, FileNotFoundError | errors.NotFoundError):
             return f"is not there{answer}. Look at the name; a bucket that is not there answers so too."
         if isinstance(error, errors.PermissionDeniedError | errors.UnauthenticatedError):
-            return f"was refused{answer}. The credentials, from the environment or as options, may be wrong or expired."
+            return (
+                f"was refused{answer}. The credentials may be wrong or expired: those in options, or, also of what was "
+                "pickled, in the environment."
+            )
         if isinstance(error, errors.PreconditionError):
             return "was written over while it was read. Begin again when nothing writes to it."
         if isinstance(error, ValueError):
             return "is no name of an object: no part of one is empty, '.' or '..'."
         if isinstance(error, OSError):
             return f"cannot be read or written here: {error.strerror or type(error).__name__}."
+        if any(place in str(error) for place in _ROLES):
+            return (
+                "needs credentials, and there are none: not in the environment (AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, say), not in options, and this machine has no role in a cloud that says them."
+            )
+        if status and status[1][0] == "5":
+            return _BUSY.format(status[1].strip(), self.patience)
         if status:
             return f"cannot be had{answer}. Look at the bucket, the name and the endpoint."
-        return (
-            f"did not answer in {self.patience:g} seconds. Look at the network and the endpoint, or wait longer: "
-            "patience=SECONDS."
-        )
+        return _SILENT.format(self.patience)
 
 
 def _tag(about: Mapping[str, Any]) -> str:
@@ -210,6 +232,6 @@ def _store_of(url: str, patience: float, options: dict[str, Any]) -> Any:
         if scheme == "file":
             return store.from_url("file:///", **options)
         return store.from_url(url, client_options=client_options, retry_config=retry, **options)
-    except (_obstore().exceptions.BaseError, ValueError) as error:
+    except (_obstore().exceptions.BaseError, ValueError, TypeError) as error:
         said = str(error).partition("\n")[0]
         raise FarError(f"{brief(url)} cannot be opened: {brief(said)}.") from None

@@ -145,6 +145,11 @@ class Stream:
         """Whether some of the data is far away, whose client no fork survives."""
         return bool(caches_of(self.recipe.members))
 
+    def be_led(self) -> None:
+        """Leave it to the process that iterates to fetch what is far away."""
+        for cache in caches_of(self.recipe.members).values():
+            cache.is_led = True
+
     def state_dict(self) -> dict[str, int | str]:
         """Where the stream stands, as a flat dict."""
         return dump_state(self.position, self.recipe, self.segments, self.excluded)

@@ -8,11 +8,11 @@ Beside the files of shard N lies ``blocks-NNNNN.sha256``: for each file a line `
 (hex) of each of its blocks of 16 MiB, a line each. So a reader far away can check a block without the rest.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from windrow.errors import StoreError
 from windrow.far.objects import CHUNK, Objects, is_far
@@ -35,9 +35,16 @@ class Sums(NamedTuple):
     blocks: tuple[str, ...]
 
 
-def copy_store(source: str | Path, dest: str | Path, *, on_copied: OnCopied = lambda nbytes: None) -> list[str]:
+def copy_store(
+    source: str | Path,
+    dest: str | Path,
+    *,
+    on_copied: OnCopied = lambda nbytes: None,
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Copy a store, or a folder of stores, to a URL (s3://, gs://, az://, file://) or from one; the stores' places.
 
+    ``options`` are those of ``open_store``.
     Raises ``StoreError`` if there is no store, or another one is at ``dest``; ``FarError`` for faults of the far side.
     """
     if is_far(source) == is_far(dest):
@@ -46,7 +53,7 @@ def copy_store(source: str | Path, dest: str | Path, *, on_copied: OnCopied = la
             "one URL: s3://, gs://, az:// or file://."
         )
     if is_far(source):
-        far, here = Objects(str(source)), Path(dest)
+        far, here = Objects(str(source), **(options or {})), Path(dest)
         names = [one.name.removesuffix(MANIFEST) for one in far.names() if one.name.rpartition("/")[2] == MANIFEST]
         for name in _some(names, source):
             _download(far, name, here / name, on_copied)
@@ -55,7 +62,7 @@ def copy_store(source: str | Path, dest: str | Path, *, on_copied: OnCopied = la
         found = [""] if (here / MANIFEST).is_file() else [f"{at.parent.name}/" for at in here.glob(f"*/{MANIFEST}")]
         names = sorted(found) or [""]
         read_manifest(here / names[0])  # before a folder is made for it
-        far = Objects(str(dest))
+        far = Objects(str(dest), **(options or {}))
         for name in names:
             _upload(here / name, far, name, on_copied)
     return [f"{str(dest).rstrip('/')}/{name}".rstrip("/") for name in names]
@@ -163,8 +170,8 @@ def _download(far: Objects, name: str, folder: Path, on_copied: OnCopied) -> Non
 
 def fetch_file(far: Objects, name: str, path: Path, wanted: str, on_copied: OnCopied = lambda nbytes: None) -> None:
     """Have the object ``name`` in ``path``, with the sha256 that is ``wanted``, or raise ``StoreError``."""
-    about = far.head(name)
-    if not (path.is_file() and path.stat().st_size == about.nbytes and _sum_of(path) == wanted):
+    if not (path.is_file() and _sum_of(path) == wanted):
+        about = far.head(name)
 
         def write(file: BinaryIO) -> None:
             whole = sha256()
@@ -174,7 +181,7 @@ def fetch_file(far: Objects, name: str, path: Path, wanted: str, on_copied: OnCo
             _require_sum(f"{far.url}/{name}", whole.hexdigest(), wanted)
 
         write_whole(path, write)
-    on_copied(about.nbytes)
+    on_copied(path.stat().st_size)
 
 
 def _sum_of(path: Path) -> str:

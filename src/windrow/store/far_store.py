@@ -4,12 +4,12 @@ Guarantee: the same tokens, boundaries and origins as of the store on disk; each
 used. Cost: opening reads the manifest and the sums of blocks; then see ``far.cache``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from windrow.store.copying import BLOCK, Sums, fetch_file, parse_sums, sums_name
 from windrow.store.line import Line, unread_ends
 from windrow.store.manifest import MANIFEST, Manifest, files_of, parse_manifest
 
-__all__ = ["FarFolder", "FarLine", "far_line"]
+__all__ = ["FarFolder", "FarIndex", "FarLine", "far_index", "far_line"]
 
 _LEAST = 4  # blocks
 _AT_ONCE = 8  # lists of sums on their way
@@ -86,28 +86,34 @@ class FarLine(Line):
         return self._cache, found[np.sort(np.unique(found, return_index=True)[1])]
 
 
-def far_line(url: str, cache: str | Path | None, cache_bytes: int | None) -> tuple[FarLine, Manifest, Any]:
-    """The line of the store at ``url``, its manifest, and its place. Raises ``StoreError`` and ``FarError``."""
-    if cache is None or cache_bytes is None:
-        raise StoreError(
-            f"{url} is far away, and is read through a cache. Give a folder for it and the most it may take, in bytes: "
-            'cache="cache" and cache_bytes=64000000000.'
-        )
-    far = Objects(url)
+class FarIndex(NamedTuple):
+    """What opening a far store reads: with it, and a cache that holds what is needed, nothing far away is asked."""
+
+    far: Objects
+    manifest: Manifest
+    folder: str  # the name of its part of the cache
+    sums: list[dict[str, Sums]]  # of the files of each shard
+    sources_nbytes: int
+
+
+def far_index(url: str, options: Mapping[str, Any] | None = None) -> FarIndex:
+    """What is at ``url``; ``options`` are those of ``Objects``. Raises ``StoreError`` and ``FarError``."""
+    far = Objects(url.rstrip("/"), **(options or {}))
     raw = far.read(MANIFEST)
-    manifest = parse_manifest(raw, url)
+    manifest = parse_manifest(raw, far.url)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         sums = [*pool.map(partial(_sums_of, far, manifest), range(len(manifest.shards)))]
-    folder = Path(cache) / sha256(url.encode() + raw).hexdigest()[:32]
-    folder.mkdir(parents=True, exist_ok=True)
-    place: Any = FarFolder(far, folder, manifest.sums)
+    folder = sha256(far.url.encode() + raw).hexdigest()[:32]
+    return FarIndex(far, manifest, folder, sums, far.head(manifest.sources["file"]).nbytes)
+
+
+def far_line(index: FarIndex, cache: str | Path, cache_bytes: int) -> tuple[FarLine, Any]:
+    """The line of a store, and its place. Raises ``StoreError`` for a cache that is too small."""
+    far, manifest, name, sums, sources_nbytes = index
     tokens = [one[shard.file] for one, shard in zip(sums, manifest.shards, strict=True)]
     counts = [one[shard.counts] for one, shard in zip(sums, manifest.shards, strict=True) if shard.counts]
-    small = (
-        far.head(manifest.sources["file"]).nbytes
-        + sum(file.nbytes for one in sums for file in one.values())
-        - sum(file.nbytes for file in tokens + counts)
-    )
+    nbytes = sources_nbytes + sum(file.nbytes for one in sums for file in one.values())
+    small = nbytes - sum(file.nbytes for file in tokens + counts)
     blocks = [block for file in tokens + counts for block in _blocks_of(file)]
     num_slots = min((whole_number("cache_bytes", cache_bytes) - small) // BLOCK, max(len(blocks), _LEAST))
     if num_slots < _LEAST:
@@ -115,12 +121,15 @@ def far_line(url: str, cache: str | Path | None, cache_bytes: int | None) -> tup
             f"cache_bytes is {cache_bytes:,}, and this store needs {small + _LEAST * BLOCK:,} at least: {small:,} for "
             f"boundaries and origins, and {_LEAST} blocks of {BLOCK:,}."
         )
+    folder = Path(cache) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    place: Any = FarFolder(far, folder, manifest.sums)
     held, sizes = Cache(far, folder, blocks, num_slots, BLOCK), [shard.num_tokens for shard in manifest.shards]
     line = FarLine(held, 0, sizes, unread_ends(place, manifest), np.dtype(manifest.dtype))
     if counts:
         line.counts = FarLine(held, sum(len(file.blocks) for file in tokens), sizes, (), np.dtype(np.uint8))
         line.has_counts = True
-    return line, manifest, place
+    return line, place
 
 
 def _sums_of(far: Objects, manifest: Manifest, number: int) -> dict[str, Sums]:

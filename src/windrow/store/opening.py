@@ -4,7 +4,7 @@ Guarantee: what is opened is whole as its manifest, or its format, says. Cost: a
 only where nothing else says where documents end, once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from windrow.errors import StoreError, brief, whole_number
 from windrow.far.objects import far_url
-from windrow.store.far_store import far_line
+from windrow.store.far_store import FarIndex, far_index, far_line
 from windrow.store.foreign import read_foreign, token_paths
 from windrow.store.line import Line
 from windrow.store.manifest import MANIFEST, read_manifest
@@ -32,6 +32,7 @@ def open_store(
     eos_id: int | None = None,
     cache: str | Path | None = None,
     cache_bytes: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> TokenStore:
     """Open a prepared store (``corpus/train``, not ``corpus``), or token files of other tools: docs/formats.md.
 
@@ -46,13 +47,21 @@ def open_store(
             tokenizer's.
         cache: For a URL, the folder on this machine through which blocks of the store are read: docs/far.md.
         cache_bytes: Limit for this store's part of the folder: at least four blocks of 16 MiB and the boundaries.
+        options: For a URL, what its client is told beside the environment: ``{"endpoint": ..., "access_key_id": ...}``,
+            and ``"patience"``, the seconds that a server may be away for, 60 by default. In no pickle and no run file:
+            there, the environment says them.
 
     Raises ``StoreError`` for a store that is incomplete or not what it says, ``FarError`` if it cannot be reached.
     """
     if not isinstance(path, str | PathLike | list | tuple) or path in ([], ()):
         raise StoreError(f'the path of a store is {brief(path)}. Give its folder: open_store("corpus/train").')
     if url := far_url(path):
-        return _far(url, tokenizer, cache, cache_bytes)
+        if cache is None or cache_bytes is None:
+            raise StoreError(
+                f"{url} is far away, and is read through a cache. Give a folder for it and the most it may take, in "
+                'bytes: cache="cache" and cache_bytes=64000000000.'
+            )
+        return _far(url, tokenizer=tokenizer, cache=cache, cache_bytes=cache_bytes, index=far_index(url, options))
     place, asked = Path(path[0] if isinstance(path, list | tuple) else path), (format, dtype, eos_id)
     if (is_prepared := (place / MANIFEST).is_file()) and isinstance(path, list | tuple) and len(path) > 1:
         raise StoreError(f"{place} is a prepared store, and those are opened one at a time. Make a Mixture of them.")
@@ -74,11 +83,13 @@ def _prepared(folder: Path, tokenizer: str | Tokenizer | None) -> TokenStore:
     return store
 
 
-def _far(url: str, tokenizer: str | Tokenizer | None, cache: str | Path | None, cache_bytes: int | None) -> TokenStore:
-    line, manifest, place = far_line(url.rstrip("/"), cache, cache_bytes)
+def _far(url: str, *, tokenizer: str | Tokenizer | None, index: FarIndex, **room: Any) -> TokenStore:
+    """The store of ``index``, read through a cache with ``room``."""
+    line, place = far_line(index, **room)
+    manifest = index.manifest
     store = TokenStore(line, eos_id=manifest.eos_id, tokenizer=tokenizer, fingerprint=manifest.fingerprint)
     store.manifest, store.path = manifest, place
-    store.reopen = partial(open_store, url, tokenizer=tokenizer, cache=cache, cache_bytes=cache_bytes)
+    store.reopen = partial(_far, url, tokenizer=tokenizer, index=index, **room)
     return store
 
 
