@@ -310,6 +310,18 @@ def test_a_process_killed_while_it_fetches_leaves_no_wrong_byte_and_no_lock(
     assert store.tokens(0, 1000).tolist() == here.tokens(0, 1000).tolist()
 
 
+def test_who_has_waited_for_another_as_long_as_a_server_may_be_away_does_not_begin_again(
+    corpus: Path, tmp_path: Path
+) -> None:
+    store = wr.open_store(url_of(corpus), cache=tmp_path, cache_bytes=ROOM, options={"patience": 5})
+    cache = cache_of(store)
+    with pytest.raises(FarError, match=r"tokens-00000.bin did not answer in 5 seconds"):
+        cache.bring(3, waited=5.1)
+    assert cache.traffic.bytes_fetched == 0
+    cache.bring(3, waited=4.9)  # it was given back
+    assert cache.traffic.bytes_fetched == BLOCK
+
+
 def test_processes_fetch_what_another_has_fetched_only_once(corpus: Path, tmp_path: Path) -> None:
     store = wr.open_store(url_of(corpus), cache=tmp_path, cache_bytes=ROOM)
     cache = cache_of(store)

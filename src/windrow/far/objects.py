@@ -22,7 +22,7 @@ CHUNK = 16 << 20  # bytes of a request for a long stretch
 PATIENCE = 60.0  # seconds
 _SCHEMES = ("s3", "gs", "az", "file")
 _LONGER = 'or wait longer: options={{"patience": SECONDS}}.'
-_SILENT = f"did not answer in {{:g}} seconds. Look at the network and the endpoint, {_LONGER}"
+_SILENT = f"did not answer{{}} in {{:g}} seconds. Look at the network and the endpoint, {_LONGER}"
 _BUSY = f"had only the answer {{}} for {{:g}} seconds: it is overloaded or broken. Try again later, {_LONGER}"
 _ROLES = ("http://169.254.", "metadata.google")  # where machines of a cloud ask for credentials when none are given
 _STATUS = re.compile(r"status code: (\d{3}[ A-Za-z]*)")
@@ -137,7 +137,7 @@ class Objects:
 
     def silent(self, name: str) -> FarError:
         """The error of who has waited for ``name`` as long as a server may be away."""
-        return FarError(f"{self.url}/{name} {_SILENT.format(self.patience)}")
+        return FarError(f"{self.url}/{name} {_SILENT.format('', self.patience)}")
 
     def _below(self, name: str) -> str:
         """The whole name of an object."""
@@ -179,7 +179,7 @@ class Objects:
             return _BUSY.format(status[1].strip(), self.patience)
         if status:
             return f"cannot be had{answer}. Look at the bucket, the name and the endpoint."
-        return _SILENT.format(self.patience)
+        return _SILENT.format(" in full" * ("body error" in str(error)), self.patience)
 
 
 def _tag(about: Mapping[str, Any]) -> str:
