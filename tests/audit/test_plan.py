@@ -149,6 +149,7 @@ def test_a_plan_is_the_same_however_much_is_looked_at_at_a_time(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("windrow.audit.plan._WINDOWS_AT_A_TIME", at_a_time)
         patch.setattr("windrow.audit.plan._DOCUMENTS_AT_A_TIME", at_a_time)
+        patch.setattr("windrow.audit.plan._SPANS_AT_A_TIME", data.draw(st.integers(1, 5)))
         assert plan(loader, epochs=epochs) == made
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from windrow.arrays import Int64, Mask
-from windrow.audit.coverage import Coverage
+from windrow.audit.coverage import Coverage, summed
 from windrow.audit.draw_counts import DrawCounts, counted_epochs
 from windrow.errors import WindrowError, whole_number
 from windrow.loader.loader import Loader
@@ -26,7 +26,7 @@ from windrow.windows.windows import Windows
 __all__ = ["MemberPlan", "Plan", "plan"]
 
 _AT_A_TIME = 1 << 22  # tokens
-_WINDOWS_AT_A_TIME, _DOCUMENTS_AT_A_TIME, _MOST_DROPPED = 1 << 15, 1 << 19, 1 << 22
+_WINDOWS_AT_A_TIME, _DOCUMENTS_AT_A_TIME, _SPANS_AT_A_TIME, _MOST_DROPPED = 1 << 15, 1 << 19, 1 << 15, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -199,20 +199,28 @@ def _member_plan(drawn: DrawCounts) -> MemberPlan:
 def _stretch_by_stretch(drawn: DrawCounts, documents: "_Documents") -> Iterator[Counter[Any]]:
     """What is counted in one stretch of the store after another; of windows that slide, what is alike once."""
     windows, known = drawn.windows, dict[object, Counter[Any]]()
-    slides = isinstance(windows.layout, Sliding) and windows.document_order == "store"
-    may_differ = not slides or windows.may_mask or windows.moves or drawn.masks_edges
+    may_differ = not isinstance(windows.layout, Sliding) or windows.may_mask or drawn.masks_edges
     for begin, stop in pairwise(_edges(windows)):
-        groups = (documents.seen(_spans(drawn, begin, stop, *epochs)) for epochs in drawn.groups())
-        if may_differ:
-            yield _counted(drawn, documents, groups, begin, stop)
+        groups = (_spans(drawn, begin, stop, *epochs) for epochs in drawn.groups())
+        if windows.moves:
+            yield _counted(drawn, documents, map(documents.seen, groups), begin, stop)
             continue
-        (spans,) = groups
-        times, first = np.unique(spans.times).tolist(), (spans.starts[:1] - begin).tolist()
-        alike = len(times) == 1 and not spans.excluded.any()
-        key = (stop - begin, len(spans.starts), *first, *times) if alike else None
-        if key is None or key not in known:
-            known[key] = _counted(drawn, documents, [spans], begin, stop)
-        yield known[key]
+        for spans, first, end in _parts(next(groups), begin, stop):
+            documents.seen(spans)
+            times, head = np.unique(spans.times).tolist(), (spans.starts[:1] - first).tolist()
+            alike = not may_differ and len(times) == 1 and not spans.excluded.any()
+            key = (end - first, len(spans.starts), *head, *times) if alike else None
+            if key is None or key not in known:
+                known[key] = _counted(drawn, documents, [spans], first, end)
+            yield known[key]
+
+
+def _parts(spans: _Drawn, begin: int, stop: int) -> Iterator[tuple[_Drawn, int, int]]:
+    """``spans`` of a stretch, neither of whose ends ever falls, so many at a time, and the stretch of each part."""
+    edges = sorted({begin, *spans.starts[_SPANS_AT_A_TIME::_SPANS_AT_A_TIME].clip(begin).tolist(), stop})
+    for first, end in pairwise(edges):
+        here = slice(np.searchsorted(spans.stops, first, side="right"), np.searchsorted(spans.starts, end))
+        yield _Drawn._make(field[here] for field in spans), first, end
 
 
 def _edges(windows: Windows) -> list[int]:
@@ -261,8 +269,7 @@ def _counted(
     for places in _never_targets(store, firsts, begin, stop):
         times = targets.at(places)
         found["never"] += int(times.sum())
-        levels, counts = np.unique(times, return_counts=True)
-        found.subtract(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
+        found.subtract(summed(times))
         found[0] += len(times)
         found["only masked"] += int(np.count_nonzero((times > 0) & (inputs.at(places) == 0)))
     return found

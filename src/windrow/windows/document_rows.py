@@ -76,8 +76,8 @@ class Pieces(NamedTuple):
     def placed(self, places: Int64, pieces: Int64) -> tuple[Int64, Spans, Int64]:
         """``between`` of these ``pieces`` (n,), where they stand at these ``places`` (n,) of the rows."""
         order = np.argsort(self.starts[pieces], kind="stable")
-        held = np.searchsorted(self.edges, places, side="right") - 1
-        rows, row = np.unique(held[order], return_inverse=True)
+        rows, row = np.unique(np.searchsorted(self.edges, places, side="right") - 1, return_inverse=True)
+        row = row[order]
         here = np.stack([self.edges[rows][row], places[order]])  # the first of the row, and the piece itself
         head, begin = np.cumsum(self.lengths, dtype=np.uint32)[here] - self.lengths[here].astype(np.uint32)
         starts, lengths = self.starts[pieces[order]], self.lengths[here[1]].astype(np.int64)
