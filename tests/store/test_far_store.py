@@ -167,7 +167,7 @@ def test_the_cache_is_never_larger_than_it_may_be(corpus: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("given", [{}, {"cache": "c"}, {"cache_bytes": 10**6}])
 def test_a_url_without_a_cache_is_an_error_that_says_how(corpus: Path, given: dict[str, Any]) -> None:
-    with pytest.raises(StoreError, match=r'cache="cache", cache_bytes='):
+    with pytest.raises(StoreError, match=r'cache="cache" and cache_bytes='):
         wr.open_store(url_of(corpus), **given)
 
 
