@@ -23,6 +23,16 @@ def test_a_broken_executor_says_so_and_the_next_run_goes_on(
     assert snapshot(tmp_path) == undisturbed
 
 
+def test_small_stores_are_written_without_a_process_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr("windrow.preparing.workers.subprocess.Popen", lambda *words, **_: started.append(words))
+    stores = prepare(iter([f"text {n}" for n in range(300)]), tmp_path, tokenizer="bytes", valid_fraction=0.1)
+    assert not started
+    assert stores["train"].num_documents + stores["valid"].num_documents == 300
+
+
 class Job:
     """What submitit gives: no Future, and nothing to wait on."""
 

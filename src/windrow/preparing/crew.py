@@ -55,11 +55,11 @@ class Crew(AbstractContextManager["Crew"]):
         if self._own and num_tasks > 1:
             self._own.start(num_tasks)
 
-    def map(self, call: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[int, T, R]]:
-        """``(number, task, call(task))`` for each task, as they get done."""
+    def map(self, call: Callable[[T], R], tasks: Iterable[T], *, small: bool = False) -> Iterator[tuple[int, T, R]]:
+        """``(number, task, call(task))`` for each task, as they get done; ``small`` ones start no process."""
         iterator = iter(tasks)
         first = list(islice(iterator, 2))
-        executor = self._executor or (self._own if len(first) == 2 else None) or Here()
+        executor = self._executor or (self._own if len(first) == 2 and not small else None) or Here()
         in_flight = 1 if isinstance(executor, Here) else 2 * self.num_workers + 1
         return run(executor, call, chain(first, iterator), in_flight)
 

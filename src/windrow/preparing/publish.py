@@ -25,6 +25,7 @@ from windrow.tokens.protocol import Tokenizer, bos_id_of, token_dtype
 __all__ = ["Publisher"]
 
 SHARD_TOKENS, MOST_SHARDS = 1 << 27, 384  # of a store of more tokens the shards are larger: a process opens 1024 files
+_SMALL = 1 << 20  # tokens, written before a process has started
 _LEFT_OVER = re.compile(r"(tokens|counts|documents|origins|column-\d+)-\d+\.(bin|npy)(\.tmp)?")
 
 
@@ -48,7 +49,8 @@ class Publisher:
             for number, taken in enumerate(_shards(parts))
         ]
         first, step = part or (1, 1)
-        found = {task.key: done for _, task, done in crew.map(write_shard, tasks[first - 1 :: step])}
+        is_small = sum(part.stop - part.start for parts in sides.values() for part in parts) < _SMALL
+        found = {task.key: done for _, task, done in crew.map(write_shard, tasks[first - 1 :: step], small=is_small)}
         for name, parts in {} if part else sides.items():
             shards = [found[task.key] for task in tasks if task.folder.name == name]
             num_tokens = _num_whole(self.folder / name, parts, shards)
