@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 import object_server
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of a thousand processes compiles what it imports
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads, waiting for each other on busy cores, take minutes
 
