@@ -44,7 +44,8 @@ def seed_plus_epoch(num: int, seed: int, epoch: int) -> Values:
 @pytest.mark.parametrize("shuffle", [ours, fisher_yates])
 @pytest.mark.parametrize("num", SIZES)
 def test_every_statistic_is_that_of_a_random_permutation(num: int, shuffle: Shuffle) -> None:
-    for seed in range(2 if num > 10**5 else 5):
+    seeds = 1 if shuffle is fisher_yates else 2 if num > 10**5 else 5  # one shows that the measure is right
+    for seed in range(seeds):
         for name, z in figures(shuffle, num, seed):
             assert abs(z) < 5, (name, seed)
 

@@ -29,17 +29,18 @@ class BytesOfWindows:
     LK_NBLCK = 2
 
     def __init__(self) -> None:
-        self.holders: dict[int, int] = {}
+        self.holders: list[tuple[range, int]] = []
 
     def locking(self, descriptor: int, mode: int, nbytes: int) -> None:
         assert mode == self.LK_NBLCK
         start = os.lseek(descriptor, 0, os.SEEK_CUR)
-        if not self.holders.keys().isdisjoint(range(start, start + nbytes)):
+        wanted = range(start, start + nbytes)
+        if any(held.start < wanted.stop and wanted.start < held.stop for held, _ in self.holders):
             raise PermissionError(13, "Permission denied")
-        self.holders |= dict.fromkeys(range(start, start + nbytes), descriptor)
+        self.holders.append((wanted, descriptor))
 
     def gives_back(self, descriptor: int) -> None:
-        self.holders = {byte: holder for byte, holder in self.holders.items() if holder != descriptor}
+        self.holders = [(held, holder) for held, holder in self.holders if holder != descriptor]
 
 
 @pytest.fixture(params=["flock", "bytes"])

@@ -51,7 +51,7 @@ def test_a_run_nested_too_deep_is_none(tmp_path: Path) -> None:
         (lambda run: run["training"].update(valid=3), "training.valid is 3, and it must be an object"),
         (lambda run: run["training"].update(valid={"store": 3}), "training.valid.store is 3"),
         (lambda run: run["training"].update(step=3), "training has 'step', .* did you mean 'steps'"),
-        (lambda run: run["training"].update(lr="high"), "'<' not supported"),
+        (lambda run: run["training"].update(lr="high"), "lr is 'high', and it must be a number"),
     ],
 )
 def test_a_run_of_other_types_is_none(tmp_path: Path, change: Any, message: str) -> None:

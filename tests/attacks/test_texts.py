@@ -2,16 +2,16 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from prepare_helpers import same_ids, zst
 from windrow import open_store, prepare
+from windrow.cli.main import app
 from windrow.errors import SourceError
 
 BOM = b"\xef\xbb\xbf"
@@ -96,10 +96,9 @@ def test_json_on_standard_input_is_not_taken_for_text_unless_asked(tmp_path: Pat
 
 
 def windrow(dest: Path, data: bytes, *flags: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "windrow", "prepare", "-", str(dest), "--tokenizer", "bytes", *flags]
-    done = subprocess.run(command, input=data, capture_output=True, timeout=60)
-    assert done.returncode == code, done.stderr
-    return " ".join(done.stderr.decode().split())
+    done = CliRunner().invoke(app, ["prepare", "-", str(dest), "--tokenizer", "bytes", *flags], input=data)
+    assert done.exit_code == code, done.output
+    return " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])

@@ -1,7 +1,11 @@
-"""The ledger: every figure against a count over all batches, and always in balance."""
+"""The ledger: every figure against a count over all batches, and always in balance.
+
+A thousand ledgers when WINDROW_EXHAUSTIVE is set (as in .ci/run).
+"""
 
 import io
 import json
+import os
 import re
 import tracemalloc
 import warnings
@@ -31,6 +35,7 @@ from windrow.gpt import GPT, GPTConfig
 from windrow.windows.windows import POLICIES, Policy
 
 OTHER_POLICIES: Any = [(policy, None, None) for policy in ("pad", "pack", "bos")]
+LEDGERS = 1000 if os.environ.get("WINDROW_EXHAUSTIVE") else 100
 LENGTHS = [1, 3, 11, 2, 30, 5, 5, 1, 17, 8, 9, 4, 26, 2, 2]
 
 
@@ -106,7 +111,7 @@ def recipes(draw: Any) -> tuple[Windows, dict[str, Any]]:
 
 
 @given(recipes(), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.data())
-@settings(max_examples=250)
+@settings(max_examples=LEDGERS)
 def test_ledger(recipe: Any, batch_size: int, world: int, epochs: int, data: Any) -> None:
     """It balances, and is what a count over all batches finds, for every policy, stride, tail, phase, size and mask."""
     windows, options = recipe

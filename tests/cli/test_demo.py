@@ -106,7 +106,7 @@ class Machine:
         self.now += num_tokens * self.seconds_a_token * (self.load if self.now >= self.since else 1)
 
 
-@pytest.mark.parametrize("seconds", [20, 60, 120])
+@pytest.mark.parametrize("seconds", [20, 120])
 @pytest.mark.parametrize(
     ("seconds_a_step", "load", "since"), [(0.25, 1, 0), (1, 1, 0), (2, 1, 0), (0.25, 3, 0.3), (0.5, 2, 0.6)]
 )

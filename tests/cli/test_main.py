@@ -502,7 +502,7 @@ main()
 def test_ctrl_c_and_sigterm_save_a_checkpoint_and_the_resumed_run_equals_one_that_never_stopped(
     tmp_path: Path, corpus: Path, name: str
 ) -> None:
-    flags = [*TINY, "--steps", 100, "--eval-every", 50]
+    flags = [*TINY, "--steps", 40, "--eval-every", 25]
     whole = invoke("train", corpus, "--out", tmp_path / "whole", *flags)
     assert whole.exit_code == 0, whole.stderr
     command = [
@@ -514,7 +514,7 @@ def test_ctrl_c_and_sigterm_save_a_checkpoint_and_the_resumed_run_equals_one_tha
     cut = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=100)
     assert cut.returncode == 130, cut.stderr
     assert "finishing step 21; again to stop now\n" in cut.stderr
-    assert "stopped after step 21 of 100; its checkpoint is saved. Go on with:" in cut.stderr
+    assert "stopped after step 21 of 40; its checkpoint is saved. Go on with:" in cut.stderr
     assert "--resume" in cut.stderr
     assert "Traceback" not in cut.stderr
     assert "<p>stopped</p>" in (tmp_path / "cut" / "train.html").read_text()

@@ -11,8 +11,11 @@ from windrow import prepare
 from windrow.errors import SourceError
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-@pytest.mark.parametrize("form", ["parquet", "arrow", "stream", "dictionary"])
+@pytest.mark.parametrize(
+    ("form", "suffix"),
+    [(form, "") for form in ("parquet", "arrow", "stream", "dictionary")]
+    + [("parquet", ".gz"), ("parquet", ".zst"), ("stream", ".gz"), ("arrow", ".zst")],
+)
 def test_a_row_of_a_table_is_a_document(tmp_path: Path, form: str, suffix: str) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -1,12 +1,11 @@
 """What ``inputs`` may be: files, folders, links, patterns, standard input, iterables; their order and their names."""
 
 import gzip
+import io
 import json
 import ntpath
 import os
 import posixpath
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,10 @@ def test_an_iterable_holds_documents(tmp_path: Path, documents: list[Any]) -> No
     same_ids(prepare(iter(documents), tmp_path)["train"], TEXTS)
 
 
-def test_standard_input_is_one_text_and_with_any_text_key_or_a_form_it_is_that(tmp_path: Path) -> None:
-    ways: list[tuple[dict[str, str], bytes, list[str]]] = [
+def test_standard_input_is_one_text_and_with_any_text_key_or_a_form_it_is_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways: list[tuple[dict[str, Any], bytes, list[str]]] = [
         ({}, b"one\ntwo\n", ["one\ntwo\n"]),
         ({}, b'"{text}" is no object', ['"{text}" is no object']),
         ({}, b"{text} is no object\n", ["{text} is no object\n"]),
@@ -38,8 +39,8 @@ def test_standard_input_is_one_text_and_with_any_text_key_or_a_form_it_is_that(t
     ]
     for number, (options, data, texts) in enumerate(ways):
         dest = tmp_path / str(number)
-        code = f"import windrow; windrow.prepare('-', {str(dest)!r}, **{options})"
-        subprocess.run([sys.executable, "-c", code], input=data, check=True, timeout=60)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        prepare("-", dest, **options)
         same_ids(open_store(dest / "train"), texts)
 
 

@@ -20,10 +20,9 @@ MB = 1_000_000
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
-@pytest.mark.parametrize("lost", [1, 4, 1000])
-@pytest.mark.parametrize("size", [100_000, 30_000_000], ids=["small", "large"])
+@pytest.mark.parametrize(("size", "lost"), [(100_000, 1), (100_000, 4), (100_000, 1000), (30_000_000, 4)])
 def test_a_truncated_stream_is_an_error_and_never_half_a_corpus(
-    tmp_path: Path, suffix: str, lost: int, size: int
+    tmp_path: Path, suffix: str, size: int, lost: int
 ) -> None:
     text = "".join(real_texts(50 * MB))[:size]
     data = gzip.compress(text.encode(), 1) if suffix == ".gz" else zst(text.encode())

@@ -23,7 +23,7 @@ from windrow.testing import assert_elastic, assert_resumes
 from windrow.windows import document_rows, epoch_documents
 
 KEY = (7, "web")
-STREAMS = 2_000 if os.environ.get("WINDROW_EXHAUSTIVE") else 100
+STREAMS = 2_000 if os.environ.get("WINDROW_EXHAUSTIVE") else 40
 
 
 @pytest.fixture(autouse=True)
