@@ -1,6 +1,10 @@
-"""``windrow check --run``: a mixture with pack on four ranks passes, and each of the eighteen faults is found."""
+"""``windrow check --run``: a mixture with pack on four ranks passes, and the faults of some checks are found.
+
+Of each of the eighteen when WINDROW_EXHAUSTIVE is set (as in .ci/run); ``make test`` finds all by the loader.
+"""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +59,7 @@ def test_the_run_of_a_mixture_with_pack_on_four_ranks_has_its_certificate(folder
     assert "4 ranks of 3 samples read disjoint parts" in findings[2]["evidence"]
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_each_of_eighteen_faults_is_found_through_the_run_file(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+@pytest.mark.parametrize("name", [*CHECKS][:: 1 if os.environ.get("WINDROW_EXHAUSTIVE") else 4])
+def test_a_fault_is_found_through_the_run_file(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     FAULTS[name](folder, monkeypatch)
     assert name in [finding["name"] for finding in checked(folder, 1)["findings"] if finding["status"] == "failed"]

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from prepare_helpers import real_texts, same_ids, snapshot
 from windrow import open_store
+from windrow.cli.main import app
 from windrow.cli.terminal import progress_text
 from windrow.preparing.tally import Report
 
 
-def windrow(*arguments: Any, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-W", "error", "-m", "windrow", "prepare", *map(str, arguments)]
-    out = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert out.returncode == code, out.stderr
+def windrow(*arguments: Any, code: int = 0) -> Result:
+    out = CliRunner().invoke(app, ["prepare", *map(str, arguments)])
+    assert out.exit_code == code, out.output
     return out
 
 

@@ -6,10 +6,12 @@ from signal import SIGTERM
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from rank_helpers import assert_is_stream, run_noted, said_once
 from trainer_helpers import try_ranks
 from windrow import Windows, open_store
+from windrow.cli.main import app
 from windrow.training.ranks import Ranks, joined
 from windrow.training.run import open_run
 
@@ -80,8 +82,9 @@ def test_two_ranks_train_as_one_does_stop_together_at_a_signal_to_one_and_go_on_
     assert done.returncode == 0, done.stderr
     assert min(after) == 7
     assert_is_stream(Windows(open_store("run/data/train"), 16, 8), 0, before, after)
-    whole, _ = run_noted(1, "windrow", "train", "--text", text, "--out", "one", *TINY, "--batch-size", 4, "--steps", 12)
-    assert whole.returncode == 0, whole.stderr
+    flags = ["--text", text, "--out", "one", *TINY, "--batch-size", 4, "--steps", 12]
+    whole = CliRunner().invoke(app, ["train", *map(str, flags)])
+    assert whole.exit_code == 0, whole.stderr
     for name in ("step", "loss", "lr"):
         assert [row[name] for row in log_of("run")] == pytest.approx([row[name] for row in log_of("one")], rel=1e-5)
     valid = [row["valid_loss"] for row in log_of("run") if "valid_loss" in row]
