@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from windrow.order import permutation
 from windrow.order.mixture_order import MixtureOrder
 from windrow.order.order import MemberOrder, PlainOrder
 from windrow.order.permutation import MAX_SAMPLES, Permutation, keyed_integers
@@ -41,6 +42,33 @@ def test_a_value_does_not_depend_on_its_neighbours(num: int, seed: int, data: st
     together = permutation.forward(positions)
     assert together.tolist() == [int(permutation.forward(positions[i : i + 1])[0]) for i in range(len(positions))]
     assert np.array_equal(permutation.inverse(together), positions)
+
+
+SIZES = st.one_of(st.integers(1, 9), st.sampled_from([*POWERS, *FERMAT]), st.integers(1, MAX_SAMPLES))
+CHOICES = st.fixed_dictionaries({"shuffle": st.booleans(), "shuffle_block": st.sampled_from([None, None, 4])})
+
+
+@given(st.lists(SIZES, min_size=1, max_size=9), st.data())
+def test_samples_of_many_members_are_those_of_each_by_itself(sizes: list[int], data: st.DataObject) -> None:
+    choice = {"shuffle": True} if data.draw(st.booleans()) else data.draw(CHOICES)
+    members = [MemberOrder(num, seed=3, name=str(number), **choice) for number, num in enumerate(sizes)]
+    drawn = st.tuples(st.integers(0, len(sizes) - 1), st.integers(0, MAX_SAMPLES))
+    number, indices = np.array(data.draw(st.lists(drawn, min_size=1, max_size=30)), dtype=np.int64).T
+    window, epoch = MemberOrder.at_each(members, number, indices)
+    for i, (which, index) in enumerate(zip(number.tolist(), indices.tolist(), strict=True)):
+        assert [window[i : i + 1], epoch[i : i + 1]] == list(members[which].at(np.array([index])))
+
+
+def test_more_members_take_no_more_passes_over_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at, network = list[int](), permutation._network
+    monkeypatch.setattr(permutation, "_network", lambda *of: looked_at.append(len(of[0])) or network(*of))
+    counts, indices = [], np.arange(40_000)
+    for num_members in (3, 500):
+        members = [MemberOrder(2**17 - number, seed=1, name=str(number)) for number in range(num_members)]
+        looked_at.clear()
+        MemberOrder.at_each(members, indices % num_members, indices)
+        counts.append(len(looked_at))
+    assert counts[1] < 2 * counts[0]
 
 
 def assert_uniform(rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> None:

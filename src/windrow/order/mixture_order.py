@@ -80,15 +80,13 @@ class MixtureOrder:
             table = self._table(one)
             member[here] = table.member[slot[here]]
             index[here] = self._before_block(one)[member[here]] + table.rank[slot[here]]
-        number, window, epoch = self._number[member], np.empty_like(positions), np.empty_like(positions)
-        for one, here in grouped(number):
-            if one < 0:
-                raise WindrowError(
-                    f"position {positions[here[0]]} is drawn from {self._names[member[here[0]]]!r}, a member whose "
-                    "windows are not given. Give them in the Mixture, (windows, weight) in place of (None, weight)."
-                )
-            window[here], epoch[here] = self.members[one].at(index[here])
-        return number, window, epoch
+        number = self._number[member]
+        if (gone := np.flatnonzero(number < 0)).size:
+            raise WindrowError(
+                f"position {positions[gone[0]]} is drawn from {self._names[member[gone[0]]]!r}, a member whose "
+                "windows are not given. Give them in the Mixture, (windows, weight) in place of (None, weight)."
+            )
+        return number, *MemberOrder.at_each(self.members, number, index)
 
     def positions_of(self, member: int, window: Int64, epoch: Int64) -> Int64:
         """Where ``window`` (B,) of ``member`` comes in its ``epoch`` (B,): undoes ``at``; -1 where it never does."""

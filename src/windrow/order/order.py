@@ -5,7 +5,7 @@ of samples, the same numbers on every platform. Cost: tens of nanoseconds a posi
 a time. Knows no files, ranks or batches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -39,6 +39,19 @@ class MemberOrder:
         """``(window, epoch)``, each (B,) int64, of the member's samples number ``indices`` (B,) int64."""
         epoch, index = np.divmod(indices, self.num_samples)
         return self.window_at(index, epoch), epoch
+
+    @staticmethod
+    def at_each(members: "Sequence[MemberOrder]", number: Int64, indices: Int64) -> tuple[Int64, Int64]:
+        """``(window, epoch)``, each (B,), of samples ``indices`` (B,) of members ``number`` (B,)."""
+        present, which = np.unique(number, return_inverse=True)
+        those = [members[one] for one in present.tolist()]
+        epoch, index = np.divmod(indices, np.array([one.num_samples for one in those])[which])
+        shuffles = [one._shuffle for one in those if isinstance(one._shuffle, Permutation)]
+        if len(shuffles) == len(those) > 2:  # of so few each by itself costs no more
+            return Permutation.forward_each(shuffles, which, index, epoch), epoch
+        for one, here in grouped(which):
+            index[here] = those[one].window_at(index[here], epoch[here])
+        return index, epoch
 
     def window_at(self, index: Int64, epoch: Int64) -> Int64:
         """The window (B,) that is sample ``index`` (B,) of its ``epoch`` (B,)."""

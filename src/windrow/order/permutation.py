@@ -12,6 +12,7 @@ domains" (2002).
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -51,51 +52,72 @@ class Permutation:
         self.num: int = whole_number("num", num)
         bits = (self.num - 1).bit_length()
         rounds = _ROUNDS_SMALL if self.num < 2**16 else _ROUNDS_LARGE
-        self._low_bits = np.uint64(bits // 2)
-        self._masks = (np.uint64((1 << (bits - bits // 2)) - 1), np.uint64((1 << (bits // 2)) - 1))
-        self._tweak_key, *self._keys = keyed_integers(rounds + 1, *key)
+        low_bits, keys = bits // 2, keyed_integers(rounds + 1, *key)
+        made = [self.num, low_bits, (1 << (bits - low_bits)) - 1, (1 << low_bits) - 1]  # masks: high half, low half
+        self._made: UInt64 = np.append(np.array(made, dtype=np.uint64), keys)[:, None]  # (5 + rounds, 1)
 
     def forward(self, indices: Int64, *tweaks: Tweak) -> Int64:
         """Where each of ``indices`` (B,) int64 goes: (B,) int64."""
-        return self._walk(indices, absorbed(self._tweak_key, tweaks), range(len(self._keys)))
+        return _walked(self._made, indices, tweaks)
 
     def inverse(self, values: Int64, *tweaks: Tweak) -> Int64:
         """Where each of ``values`` (B,) int64 came from: (B,) int64."""
-        return self._walk(values, absorbed(self._tweak_key, tweaks), range(len(self._keys) - 1, -1, -1))
+        return _walked(self._made, values, tweaks, step=-1)
 
-    def _walk(self, values: Int64, tweak: UInt64, rounds: Sequence[int]) -> Int64:
-        out = np.array(values, dtype=np.uint64)  # (B,) a copy: worked on in place
-        for first in range(0, len(out), _SLICE):
-            part = out[first : first + _SLICE]
-            own = tweak[first : first + _SLICE] if tweak.ndim else tweak
-            self._network(part, own, rounds)
-            outside = np.flatnonzero(part >= self.num)
-            while len(outside):
-                again = part[outside]
-                self._network(again, own[outside] if own.ndim else own, rounds)
-                part[outside] = again
-                outside = outside[again >= self.num]
-        return out.view(np.int64)
-
-    def _network(self, values: UInt64, tweak: UInt64, rounds: Sequence[int]) -> None:
-        halves = (values >> self._low_bits, values & self._masks[1])  # high half, low half
-        mixed, shifted = np.empty_like(values), np.empty_like(values)
-        for r in rounds:
-            target, other = halves[r % 2], halves[1 - r % 2]
-            np.bitwise_xor(other, self._keys[r] ^ tweak, out=mixed)
-            np.multiply(mixed, _MIX_1, out=mixed)
-            np.right_shift(mixed, _HALF, out=shifted)
-            np.bitwise_xor(mixed, shifted, out=mixed)
-            np.multiply(mixed, _MIX_2, out=mixed)
-            np.right_shift(mixed, _HALF, out=mixed)
-            np.bitwise_and(mixed, self._masks[r % 2], out=mixed)
-            np.bitwise_xor(target, mixed, out=target)
-        np.left_shift(halves[0], self._low_bits, out=values)
-        np.bitwise_or(values, halves[1], out=values)
+    @classmethod
+    def forward_each(cls, permutations: Sequence[Self], which: Int64, indices: Int64, tweak: Int64) -> Int64:
+        """Where each of ``indices`` (B,) goes by its own, ``which`` (B,), of ``permutations``, all at once: (B,)."""
+        out, num_rows = np.empty_like(indices), np.array([len(one._made) for one in permutations])
+        for num in np.unique(num_rows).tolist():
+            mine, here = np.flatnonzero(num_rows == num), np.flatnonzero(num_rows[which] == num)
+            made = np.concatenate([permutations[one]._made for one in mine.tolist()], axis=1)
+            for part in (here[first : first + _SLICE] for first in range(0, len(here), _SLICE)):
+                out[part] = _walked(made[:, np.searchsorted(mine, which[part])], indices[part], [tweak[part]])
+        return out
 
 
-def absorbed(key: np.uint64, tweaks: Sequence[Tweak]) -> UInt64:
-    """``key`` and the tweaks as one 64-bit number, or one for each value: () or (B,)."""
+def _walked(made: UInt64, values: Int64, tweaks: Sequence[Tweak], step: int = 1) -> Int64:
+    """Each of ``values`` (B,) permuted by what a permutation is ``made`` of, (n, 1), or each by its own, (n, B)."""
+    out = np.array(values, dtype=np.uint64)  # (B,) a copy: worked on in place
+    tweak = absorbed(made[4], tweaks)
+    for first in range(0, len(out), _SLICE):
+        here = slice(first, first + _SLICE)
+        part, own, by = out[here], _of(tweak, here), _of(made, here)
+        _network(part, own, by, step)
+        outside = np.flatnonzero(part >= by[0])
+        while len(outside):
+            again, by_these = part[outside], _of(by, outside)
+            _network(again, _of(own, outside), by_these, step)
+            part[outside] = again
+            outside = outside[again >= by_these[0]]
+    return out.view(np.int64)
+
+
+def _of(numbers: UInt64, here: slice | Int64) -> UInt64:
+    """Those of the values ``here``, where not one number serves all."""
+    return numbers if numbers.shape[-1] == 1 else numbers[..., here]
+
+
+def _network(values: UInt64, tweak: UInt64, made: UInt64, step: int) -> None:
+    _, low_bits, *masks = made[:4]
+    halves = (values >> low_bits, values & masks[1])  # high half, low half
+    mixed, shifted = np.empty_like(values), np.empty_like(values)
+    for r in range(len(made) - 5)[::step]:
+        target, other = halves[r % 2], halves[1 - r % 2]
+        np.bitwise_xor(other, made[5 + r] ^ tweak, out=mixed)
+        np.multiply(mixed, _MIX_1, out=mixed)
+        np.right_shift(mixed, _HALF, out=shifted)
+        np.bitwise_xor(mixed, shifted, out=mixed)
+        np.multiply(mixed, _MIX_2, out=mixed)
+        np.right_shift(mixed, _HALF, out=mixed)
+        np.bitwise_and(mixed, masks[r % 2], out=mixed)
+        np.bitwise_xor(target, mixed, out=target)
+    np.left_shift(halves[0], low_bits, out=values)
+    np.bitwise_or(values, halves[1], out=values)
+
+
+def absorbed(key: UInt64 | np.uint64, tweaks: Sequence[Tweak]) -> UInt64:
+    """``key`` and the tweaks as one 64-bit number, or one for each value: (), (1,) or (B,)."""
     mixed: UInt64 = np.array(key)
     for tweak in tweaks:
         row = np.asarray(tweak, dtype=np.int64)
