@@ -241,7 +241,7 @@ def kept_long(store: TokenStore, max_length: int, policy: Policy) -> Windows:
 def test_rows_of_long_documents_are_those_of_their_pieces(corpus: Any, policy: Policy, data: Any) -> None:
     store, _, max_length = corpus
     windows, pieces = kept_long(store, max_length, policy), Windows(store, max_length, policy=policy)
-    assert isinstance(pieces.layout, Pieces)
+    assert type(pieces.layout) is Pieces
     assert len(windows) == len(pieces)
     assert windows.max_documents == pieces.max_documents
     ids = np.array(data.draw(st.lists(st.integers(0, len(pieces) - 1), max_size=9)), dtype=np.int64)
@@ -253,14 +253,14 @@ def test_rows_of_long_documents_are_those_of_their_pieces(corpus: Any, policy: P
         assert np.array_equal(found, one)
 
 
-@pytest.mark.parametrize(("policy", "num_heads"), [("pad", 5), ("pack", 4)])
-def test_the_index_of_long_documents_does_not_grow_with_their_tokens(policy: Policy, num_heads: int) -> None:
+@pytest.mark.parametrize(("policy", "num_kept"), [("pad", 5), ("pack", 4)])
+def test_the_index_of_long_documents_does_not_grow_with_their_tokens(policy: Policy, num_kept: int) -> None:
     ends = np.cumsum([1_200_002, 1_200_002, 1_200_001, 1])  # two of them with two tokens beyond what fills rows
     store = TokenStore.from_ids(np.zeros(ends[-1], np.uint16), document_ends=ends)
     layout = Windows(store, 3, policy=policy).layout
     assert isinstance(layout, LongDocuments)
-    assert (layout.heads.num_rows, layout.num_rows) == (num_heads, 3 * 400_000 + num_heads - 3)
-    assert isinstance(Windows(store, 4, policy=policy).layout, Pieces)  # fewer than a million rows
+    assert (len(layout.first) - 1, layout.num_rows) == (num_kept, 3 * 400_000 + num_kept - 3)
+    assert type(Windows(store, 4, policy=policy).layout) is Pieces  # fewer than a million rows
 
 
 # -- the index and its cache ---------------------------------------------------------------------------------------

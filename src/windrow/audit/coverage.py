@@ -8,7 +8,7 @@ import numpy as np
 
 from windrow.arrays import Int64
 
-__all__ = ["Coverage", "summed"]
+__all__ = ["Coverage"]
 
 
 class Coverage:
@@ -41,7 +41,9 @@ class Coverage:
 
     def histogram(self) -> dict[int, int]:
         """``{times: how many tokens are covered so often}``, 0 among them, rising."""
-        return {0: 0} | summed(self._levels, self._widths())
+        levels, where = np.unique(self._levels, return_inverse=True)
+        tokens = np.bincount(where, self._widths()).astype(np.int64)
+        return {0: 0} | {level: n for level, n in zip(levels.tolist(), tokens.tolist(), strict=True) if n}
 
     @property
     def num_covered(self) -> int:
@@ -51,15 +53,6 @@ class Coverage:
     def _widths(self) -> Int64:
         """From each place to the next, the count is one and the same."""
         return np.diff(self._places, append=self._stop)
-
-
-def summed(levels: Int64, weights: Int64 | None = None) -> dict[int, int]:
-    """``{level: sum of its weights}`` of ``levels`` (n,), rising, without sums of 0; no ``weights``: each is 1."""
-    few = levels.max(initial=0) <= len(levels)  # then they need no sort
-    known, which = (np.arange(len(levels) + 1), levels) if few else np.unique(levels, return_inverse=True)
-    sums = np.bincount(which, weights).astype(np.int64)
-    held = np.flatnonzero(sums)
-    return dict(zip(known[held].tolist(), sums[held].tolist(), strict=True))
 
 
 def _joined(starts: Int64, stops: Int64) -> tuple[Int64, Int64]:

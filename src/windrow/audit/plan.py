@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from windrow.arrays import Int64, Mask
-from windrow.audit.coverage import Coverage, summed
+from windrow.audit.coverage import Coverage
 from windrow.audit.draw_counts import DrawCounts, counted_epochs
 from windrow.errors import WindrowError, whole_number
 from windrow.loader.loader import Loader
@@ -269,7 +269,8 @@ def _counted(
     for places in _never_targets(store, firsts, begin, stop):
         times = targets.at(places)
         found["never"] += int(times.sum())
-        found.subtract(summed(times))
+        levels, counts = np.unique(times, return_counts=True)
+        found.subtract(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
         found[0] += len(times)
         found["only masked"] += int(np.count_nonzero((times > 0) & (inputs.at(places) == 0)))
     return found

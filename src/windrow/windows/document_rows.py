@@ -8,9 +8,8 @@ the documents, ten million of them in seconds. Knows no order.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,9 @@ from windrow.store.cache import Arrays, kept
 from windrow.store.store import TokenStore
 from windrow.windows.best_fit import best_fit_decreasing, next_places
 from windrow.windows.epoch_documents import remembered
-from windrow.windows.spans import Key, Spans
+from windrow.windows.spans import Key, Spans, document_bounds
 
-__all__ = ["INDEX_VERSION", "DocumentRows", "Exchanged", "LongDocuments", "Pieces", "find_rows", "pack"]
+__all__ = ["INDEX_VERSION", "Exchanged", "LongDocuments", "Pieces", "find_pieces", "pack"]
 
 INDEX_VERSION = 1
 _MOST_KEPT = 1 << 20  # pieces
@@ -94,45 +93,35 @@ class Pieces(NamedTuple):
         return places[self.starts[places] + self.lengths[places] > start]
 
 
-@dataclass(frozen=True)
-class LongDocuments:
-    """The rows of few, long documents, in memory that grows with the documents and not with their tokens.
+class LongDocuments(Pieces):
+    """Few, long documents: where pieces of one fill a row each, only the first of them is kept, for a row of many.
 
-    Row r of ``heads`` is rows ``first[r]`` to ``first[r + 1]``; where they are several, they are the pieces of one
-    document that fill a row each, from the one in ``heads`` on, ``step`` tokens apart.
+    What is kept as row r is rows ``first[r]`` to ``first[r + 1]``, each ``step`` tokens after the one before.
     """
 
-    heads: Pieces
-    first: Int64  # (heads.num_rows + 1,)
+    first: Int64  # (rows kept + 1,)
     step: int
-    may_mask: ClassVar[bool] = True
 
     @property
     def num_rows(self) -> int:
         """Rows in all."""
         return int(self.first[-1])
 
-    @property
-    def most_in_a_row(self) -> int:
-        """The most pieces in a row."""
-        return self.heads.most_in_a_row
-
     def spans(self, ids: Int64, epoch: Int64 | int, *, key: Key) -> Spans:
         """The pieces of rows ``ids`` (B,)."""
-        head = np.searchsorted(self.first, ids, side="right") - 1
-        spans = self.heads.spans(head, epoch, key=key)
-        return spans._replace(starts=spans.starts + ((ids - self.first[head]) * self.step)[spans.row])
+        held = np.searchsorted(self.first, ids, side="right") - 1
+        spans = super().spans(held, epoch, key=key)
+        return spans._replace(starts=spans.starts + ((ids - self.first[held]) * self.step)[spans.row])
 
     def between(self, start: int, stop: int, epoch: int, *, key: Key) -> tuple[Int64, Spans, Int64]:
         """The pieces that hold one of the tokens ``[start, stop)``, rising: their rows (K,), spans, places in a row."""
-        begins, lengths, edges = self.heads
-        begun = np.maximum((start - begins - lengths) // self.step + 1, 0)  # the first of each that reaches ``start``
-        most = np.repeat(np.diff(self.first), np.diff(edges))
-        num = np.maximum(np.minimum(-((begins - stop) // self.step), most) - begun, 0)
-        order = np.argsort(begins)
+        begun = np.maximum((start - self.starts - self.lengths) // self.step + 1, 0)  # those that end before ``start``
+        most = np.repeat(np.diff(self.first), np.diff(self.edges))
+        num = np.maximum(np.minimum(-((self.starts - stop) // self.step), most) - begun, 0)
+        order = np.argsort(self.starts)
         pieces, further = order.repeat(num[order]), runs(begun[order], num[order])
-        head, spans, in_row = self.heads.placed(pieces, pieces)
-        rows, row = np.unique(self.first[head][spans.row] + further, return_inverse=True)
+        held, spans, in_row = self.placed(pieces, pieces)
+        rows, row = np.unique(self.first[held][spans.row] + further, return_inverse=True)
         return rows, spans._replace(starts=spans.starts + further * self.step, row=row), in_row
 
 
@@ -145,7 +134,7 @@ class Exchanged:
     may_mask = True
 
     def __init__(self, store: TokenStore, max_length: int) -> None:
-        self._pieces = _find_pieces(store, max_length, "pack")
+        self._pieces = find_pieces(store, max_length, "pack", each=True)
         self._counts = np.bincount(self._pieces.lengths)  # of each length
         self._before = np.cumsum(self._counts) - self._counts
         places = _kept(store, f"exchange-v{INDEX_VERSION}-{max_length}", self._all_places)
@@ -198,37 +187,33 @@ class Exchanged:
         return places_there
 
 
-DocumentRows = Pieces | LongDocuments | Exchanged
+def find_pieces(store: TokenStore, max_length: int, policy: str, *, each: bool = False) -> Pieces:
+    """The rows of ``store`` under ``policy``: "pad", "pack" or "bos"; a row has at most ``max_length + 1`` tokens.
 
-
-def find_rows(store: TokenStore, max_length: int, policy: str) -> Pieces | LongDocuments:
-    """The rows of ``store`` under ``policy``: "pad", "pack" or "bos"; a row has at most ``max_length + 1`` tokens."""
-    if policy == "bos" or store.num_tokens < max_length * max(_MANY, _LONG * store.num_documents):
-        return _find_pieces(store, max_length, policy)
-    name = f"{policy}-long-v{INDEX_VERSION}-{max_length}"
-    found = _kept(store, name, lambda: _long(store, max_length, policy))
-    return LongDocuments(Pieces(found["starts"], found["lengths"], found["edges"]), found["first"], max_length)
+    ``each`` keeps each piece, also of long documents.
+    """
+    if each or policy == "bos" or store.num_tokens < max_length * max(_MANY, _LONG * store.num_documents):
+        make = {"pad": _pad, "pack": lambda *of: pack(partial(_cut, *of), max_length), "bos": _bos}[policy]
+        name = f"{policy}-v{INDEX_VERSION}-{max_length}"
+        return Pieces(**_kept(store, name, lambda: make(store, max_length)._asdict()))
+    found = _kept(store, f"{policy}-long-v{INDEX_VERSION}-{max_length}", lambda: _long(store, max_length, policy))
+    rows = LongDocuments(found["starts"], found["lengths"], found["edges"])
+    rows.first, rows.step = found["first"], max_length
+    return rows
 
 
 def _long(store: TokenStore, max_length: int, policy: str) -> Arrays:
-    """The fields of ``LongDocuments``: a document is the pieces that fill a row, as one, and what is left of it."""
-    parts = [np.empty((3, 0), np.int64)]
-    for edges in _document_edges(store):
-        full, rest = np.divmod(np.diff(edges) - 1, max_length)
-        starts = [edges[:-1], edges[:-1] + full * max_length]
-        units = np.array([starts, [np.full_like(rest, max_length + 1), rest + 1], [full, rest > 0]]).transpose(0, 2, 1)
-        parts.append(units[:, units[2] > 0])
-    starts, lengths, counts = np.concatenate(parts, axis=1)
-    order, edges = np.arange(len(starts)), np.arange(len(starts) + 1)
+    """The arrays of ``LongDocuments``: a document is the pieces that fill a row, as one, and what is left of it."""
+    begins, ends = document_bounds(store)
+    middles = begins + (ends - begins - 1) // max_length * max_length
+    starts, stops = (np.stack(both, axis=1).reshape(-1) for both in ((begins, middles), (middles, ends - 1)))
+    held = np.flatnonzero(starts < stops)
+    counts, lengths = -((starts - stops) // max_length)[held], np.minimum(stops - starts, max_length)[held] + 1
+    order, edges = np.arange(len(held)), np.arange(len(held) + 1)
     if policy == "pack":
         order, _, edges = pack(lambda: [(order, lengths)], max_length)
-    first = np.append(0, np.cumsum(counts[order][edges[:-1]]))
-    return {"starts": starts[order], "lengths": lengths[order].astype(np.int32), "edges": edges, "first": first}
-
-
-def _find_pieces(store: TokenStore, max_length: int, policy: str) -> Pieces:
-    make = {"pad": _pad, "pack": lambda *of: pack(partial(_cut, *of), max_length), "bos": _bos}[policy]
-    return Pieces(**_kept(store, f"{policy}-v{INDEX_VERSION}-{max_length}", lambda: make(store, max_length)._asdict()))
+    first = np.append(0, np.cumsum(counts[order[edges[:-1]]]))
+    return {"starts": starts[held[order]], "lengths": lengths[order].astype(np.int32), "edges": edges, "first": first}
 
 
 def _kept(store: TokenStore, name: str, make: Callable[[], Arrays]) -> Arrays:

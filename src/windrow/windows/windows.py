@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from windrow.arrays import Int64, Mask, whole_numbers
 from windrow.errors import Fixed, NotEnoughTokensError, whole_number
 from windrow.store.store import TokenStore
-from windrow.windows.document_rows import INDEX_VERSION, DocumentRows, Exchanged, find_rows
+from windrow.windows.document_rows import INDEX_VERSION, Exchanged, Pieces, find_pieces
 from windrow.windows.epoch_documents import EpochDocuments
 from windrow.windows.sliding import Relaid, Sliding
 from windrow.windows.spans import Key, Spans, most_documents, most_short_documents
@@ -76,7 +76,7 @@ class Windows(Fixed):
         self.stride: int = whole_number("stride", max_length if stride is None else stride)
         self.phase, self.tail, self.policy, self.document_order = phase, tail, policy, documents
         self._check_choices()
-        self.layout: Sliding | DocumentRows = self._laid_out()
+        self.layout: Sliding | Pieces | Exchanged = self._laid_out()
         self.num_samples: int = self.layout.num_rows
         if not self.num_samples:
             raise NotEnoughTokensError(self._too_short())
@@ -202,7 +202,7 @@ class Windows(Fixed):
     @property
     def max_documents(self) -> int:
         """The most documents in a window's inputs; costs a pass over the document index."""
-        if isinstance(self.layout, DocumentRows) and self.policy != "bos":
+        if isinstance(self.layout, Pieces | Exchanged) and self.policy != "bos":
             return self.layout.most_in_a_row
         if isinstance(self.layout, Relaid):
             return most_short_documents(self.store, self.max_length)
@@ -210,12 +210,12 @@ class Windows(Fixed):
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
-    def _laid_out(self) -> Sliding | DocumentRows:
+    def _laid_out(self) -> Sliding | Pieces | Exchanged:
         anew = self.document_order == "epoch"
         if self.policy not in ("concat", "evaluation"):
             if anew and self.policy == "pack":
                 return Exchanged(self.store, self.max_length)
-            return find_rows(self.store, self.max_length, self.policy)
+            return find_pieces(self.store, self.max_length, self.policy)
         once = self.policy == "evaluation"
         pads, moves = once or self.tail == "pad", self.phase == "epoch"
         sizes = (self.store.num_tokens, self.max_length, self.stride, moves, pads, once)
@@ -251,7 +251,7 @@ class Windows(Fixed):
 
     def _too_short(self) -> str:
         n, length = self.store.num_tokens, self.max_length
-        if isinstance(self.layout, DocumentRows):
+        if isinstance(self.layout, Pieces | Exchanged):
             return f"none of the store's {self.store.num_documents} documents has 2 tokens, an input and its target."
         if n < 2:
             return f"the store has {n} tokens, and the shortest window needs 2: an input and its target. Add text."
