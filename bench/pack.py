@@ -31,10 +31,10 @@ def windrow(lengths: Any) -> int:
     """The whole index: starts, lengths and rows, as ``Windows(policy="pack")`` builds it."""
     import numpy as np
 
-    from windrow.windows.document_rows import pack
+    from windrow.windows.document_rows import rows_of
 
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    return pack(lambda: [(starts, lengths)], MAX_LENGTH).num_rows
+    return rows_of(lambda: [(starts, lengths)], MAX_LENGTH, "pack").num_rows
 
 
 def trl(lengths: Any) -> int:

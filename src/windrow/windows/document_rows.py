@@ -22,7 +22,7 @@ from windrow.windows.best_fit import best_fit_decreasing, next_places
 from windrow.windows.epoch_documents import remembered
 from windrow.windows.spans import Key, Spans, document_bounds
 
-__all__ = ["INDEX_VERSION", "Exchanged", "LongDocuments", "Pieces", "find_pieces", "pack"]
+__all__ = ["INDEX_VERSION", "Exchanged", "LongDocuments", "Pieces", "find_pieces", "rows_of"]
 
 INDEX_VERSION = 1
 _MOST_KEPT = 1 << 20  # pieces
@@ -94,10 +94,7 @@ class Pieces(NamedTuple):
 
 
 class LongDocuments(Pieces):
-    """Few, long documents: where pieces of one fill a row each, only the first of them is kept, for a row of many.
-
-    What is kept as row r is rows ``first[r]`` to ``first[r + 1]``, each ``step`` tokens after the one before.
-    """
+    """Few, long documents: row r that is kept is rows ``first[r]`` to ``first[r + 1]``, ``step`` tokens apart."""
 
     first: Int64  # (rows kept + 1,)
     step: int
@@ -135,16 +132,12 @@ class Exchanged:
 
     def __init__(self, store: TokenStore, max_length: int) -> None:
         self._pieces = find_pieces(store, max_length, "pack", each=True)
+        self.num_rows: int = self._pieces.num_rows
         self._counts = np.bincount(self._pieces.lengths)  # of each length
         self._before = np.cumsum(self._counts) - self._counts
         places = _kept(store, f"exchange-v{INDEX_VERSION}-{max_length}", self._all_places)
         self._by_length, self._rank = places["by_length"], places["rank"]
         self._starts: dict[tuple[int, Key], Int64] = {}
-
-    @property
-    def num_rows(self) -> int:
-        """Rows in all."""
-        return self._pieces.num_rows
 
     @property
     def most_in_a_row(self) -> int:
@@ -188,32 +181,21 @@ class Exchanged:
 
 
 def find_pieces(store: TokenStore, max_length: int, policy: str, *, each: bool = False) -> Pieces:
-    """The rows of ``store`` under ``policy``: "pad", "pack" or "bos"; a row has at most ``max_length + 1`` tokens.
+    """The rows of ``store`` under "pad", "pack" or "bos", long documents kept as such unless ``each`` piece is."""
+    long = not each and policy != "bos" and store.num_tokens // max_length >= max(_MANY, _LONG * store.num_documents)
 
-    ``each`` keeps each piece, also of long documents.
-    """
-    if each or policy == "bos" or store.num_tokens < max_length * max(_MANY, _LONG * store.num_documents):
-        make = {"pad": _pad, "pack": lambda *of: pack(partial(_cut, *of), max_length), "bos": _bos}[policy]
-        name = f"{policy}-v{INDEX_VERSION}-{max_length}"
-        return Pieces(**_kept(store, name, lambda: make(store, max_length)._asdict()))
-    found = _kept(store, f"{policy}-long-v{INDEX_VERSION}-{max_length}", lambda: _long(store, max_length, policy))
+    def make() -> Arrays:
+        if policy == "bos":
+            return _bos(store, max_length)._asdict()
+        parts = partial(_cut, store, max_length)
+        return _long(store, max_length, policy) if long else rows_of(parts, max_length, policy)._asdict()
+
+    found = _kept(store, f"{policy}{'-long' * long}-v{INDEX_VERSION}-{max_length}", make)
+    if not long:
+        return Pieces(**found)
     rows = LongDocuments(found["starts"], found["lengths"], found["edges"])
     rows.first, rows.step = found["first"], max_length
     return rows
-
-
-def _long(store: TokenStore, max_length: int, policy: str) -> Arrays:
-    """The arrays of ``LongDocuments``: a document is the pieces that fill a row, as one, and what is left of it."""
-    begins, ends = document_bounds(store)
-    middles = begins + (ends - begins - 1) // max_length * max_length
-    starts, stops = (np.stack(both, axis=1).reshape(-1) for both in ((begins, middles), (middles, ends - 1)))
-    held = np.flatnonzero(starts < stops)
-    counts, lengths = -((starts - stops) // max_length)[held], np.minimum(stops - starts, max_length)[held] + 1
-    order, edges = np.arange(len(held)), np.arange(len(held) + 1)
-    if policy == "pack":
-        order, _, edges = pack(lambda: [(order, lengths)], max_length)
-    first = np.append(0, np.cumsum(counts[order[edges[:-1]]]))
-    return {"starts": starts[held[order]], "lengths": lengths[order].astype(np.int32), "edges": edges, "first": first}
 
 
 def _kept(store: TokenStore, name: str, make: Callable[[], Arrays]) -> Arrays:
@@ -221,29 +203,29 @@ def _kept(store: TokenStore, name: str, make: Callable[[], Arrays]) -> Arrays:
     return kept(f"{name}-{store.boundaries}", make) if store.path else make()
 
 
-def _pad(store: TokenStore, max_length: int) -> Pieces:
-    """A row for each piece."""
-    most, end = store.num_documents + store.num_tokens // max_length, 0
-    starts, lengths = np.empty(most, np.int64), np.empty(most, np.int32)
-    for part in _cut(store, max_length):
-        here = slice(end, end := end + len(part[0]))
-        starts[here], lengths[here] = part
-    return Pieces(starts[:end], lengths[:end], np.arange(end + 1, dtype=np.int32 if end < 2**31 else np.int64))
+def _long(store: TokenStore, max_length: int, policy: str) -> Arrays:
+    """The arrays of ``LongDocuments``: of each document the pieces that fill a row, as one, and what is left of it."""
+    begins, ends = document_bounds(store)
+    middles = begins + (ends - begins - 1) // max_length * max_length
+    starts, stops = (np.stack(both, axis=1).reshape(-1) for both in ((begins, middles), (middles, ends - 1)))
+    held = np.flatnonzero(starts < stops)
+    lengths = np.minimum(stops - starts, max_length)[held].astype(np.int32) + 1
+    rows = rows_of(lambda: [(held, lengths)], max_length, policy)
+    counts = -((starts - stops) // max_length)[rows.starts[rows.edges[:-1]]]
+    return {**rows._asdict(), "starts": starts[rows.starts], "first": np.append(0, np.cumsum(counts))}
 
 
-def pack(parts: Callable[[], Iterable[tuple[Int64, NDArray[Any]]]], max_length: int) -> Pieces:
-    """The pieces in rows, rows numbered by their first piece, pieces within a row in the order given.
-
-    ``parts`` gives starts and lengths, (n,) each, of some pieces after the other, twice the same.
-    """
+def rows_of(parts: Callable[[], Iterable[tuple[Int64, NDArray[Any]]]], max_length: int, policy: str) -> Pieces:
+    """Rows by "pad" or "pack", numbered by their first piece; ``parts`` gives, twice, starts and lengths, (n,) each."""
     lengths = np.concatenate([np.empty(0, np.int32), *(part[1] for part in parts())])
-    row, end = best_fit_decreasing(lengths, max_length + 1), 0  # (P,)
-    edges = np.append(0, np.cumsum(np.bincount(row)))
-    starts, following = np.empty(len(row), np.int64), edges[:-1].copy()
+    row = best_fit_decreasing(lengths, max_length + 1) if policy == "pack" else None  # (P,)
+    narrow: Any = np.int32 if len(lengths) < 2**31 - 1 else np.int64
+    edges = np.arange(len(lengths) + 1, dtype=narrow) if row is None else np.append(0, np.cumsum(np.bincount(row)))
+    starts, following, end = np.empty(len(lengths), np.int64), edges if row is None else edges[:-1].copy(), 0
     for part in parts():
-        places = next_places(row[end : end + len(part[0])], following)
+        here = slice(end, end := end + len(part[0]))
+        places = here if row is None else next_places(row[here], following)
         starts[places], lengths[places] = part
-        end += len(places)
     return Pieces(starts, lengths, edges)
 
 
