@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from windrow.loader.ahead import caches_of, most_mixed
 from windrow.loader.loader import Loader
 
 __all__ = ["as_lines", "measure", "verdict"]
 
 _ROUNDS = 5
+_TOGETHER = 4  # blocks
 
 
 def measure(make: Callable[[int], Loader], *, seconds: float = 10.0) -> dict[str, Any]:
@@ -50,7 +52,22 @@ def measure(make: Callable[[int], Loader], *, seconds: float = 10.0) -> dict[str
         "of_bare_gather": medians["loader"] / medians["gather"],
         "step_seconds": num_tokens / medians["loader"],
         "step_nbytes": first.inputs.nbytes + first.targets.nbytes,
+        **_link(loader),
     }
+
+
+def _link(loader: Loader) -> dict[str, Any]:
+    """What the way to data that is far away can do, and what its cache has room for; of a mixture, the first's."""
+    for name, cache in caches_of(loader.members).items():
+        alone, together = cache.speed(1), cache.speed(_TOGETHER)
+        return {
+            "link_nbytes": [alone, together],
+            "link_tokens_per_second": together / loader.members[name].dtype.itemsize,
+            "blocks_held": [min(cache.num_slots, len(cache.blocks)), len(cache.blocks)],
+            "most_shuffle_block": most_mixed(loader.members, name, cache),
+            "more_cache_bytes": cache.lacks,
+        }
+    return {}
 
 
 def verdict(figures: dict[str, Any]) -> str:
@@ -97,7 +114,18 @@ def _steps_per_second(steps: Iterator[Any], seconds: float) -> float:
 def as_lines(figures: dict[str, Any]) -> list[tuple[str, str]]:
     """The figures as a person reads them."""
     rates = {name: f"{value / 1e6:,.1f} million tokens/s" for name, value in figures.items() if "per_second" in name}
+    far = []
+    if "link_nbytes" in figures:
+        alone, together = (f"{speed / 1e6:,.1f} MB/s" for speed in figures["link_nbytes"])
+        held, fits = "holds {:,} of {:,} blocks".format(*figures["blocks_held"]), figures["most_shuffle_block"]
+        room = f": shuffle_block={fits} fits at most, {figures['more_cache_bytes']:,} more cache_bytes hold all"
+        far = [
+            ("link", f"{alone} with 1 block alone, {together} with {_TOGETHER} at once"),
+            ("keeps up with", f"{rates['link_tokens_per_second']} while blocks come; at twice that a step waits half"),
+            ("cache", held + room * bool(figures["more_cache_bytes"])),
+        ]
     return [
+        *far,
         ("windows", f"{figures['num_windows']:,}"),
         ("first batch", f"{figures['first_batch_seconds'] * 1e3:.1f} ms after opening"),
         ("first reading", rates["first_round_tokens_per_second"]),

@@ -7,6 +7,7 @@ the machine, and again only after another took its slot. It does not do: choosin
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +60,17 @@ class Cache:
         return self.num_slots >= len(self.blocks)
 
     @property
+    def lacks(self) -> int:
+        """Bytes that are missing to hold all."""
+        return max(0, len(self.blocks) - self.num_slots) * self.nbytes
+
+    def speed(self, at_once: int) -> float:
+        """Bytes per second of so many blocks, fetched together and dropped."""
+        chosen, begun = [self.blocks[n % len(self.blocks)] for n in range(at_once)], time.perf_counter()
+        with ThreadPoolExecutor(at_once) as pool:
+            return sum(map(len, pool.map(self._fetch, chosen))) / (time.perf_counter() - begun)
+
+    @property
     def traffic(self) -> Traffic:
         """What was fetched and read so far."""
         return Traffic(self._fetched, self._hits, self._waits)
@@ -81,10 +93,7 @@ class Cache:
         return b"".join(parts)
 
     def bring(self, block: int, waited: float = 0.0) -> None:
-        """Fetch a block, or wait a moment where another does; ``waited`` are the seconds so far.
-
-        Raises what ``fill`` raises, and ``FarError`` where another has tried for as long as a server may be away.
-        """
+        """Fetch a block, or wait a moment where another does, after ``waited`` seconds; raises what ``fill`` raises."""
         slot = None if self.is_led and waited < _LED else self.slots.claim(block, self.owner)
         if slot is None:
             time.sleep(_LOOK)

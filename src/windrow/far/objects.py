@@ -66,10 +66,9 @@ class Objects:
 
     ``options`` are what the store's client takes beside the environment: ``endpoint``, ``access_key_id``, say. They
     are not pickled: in another process the environment says them. ``patience``: seconds that a server may be away for.
-    The client is made when first needed: who only reads what others fetched has none.
 
-    Raises ``FarError`` for a URL of no known kind; and, when first asked, for a missing package, options that are none,
-    and in a forked process.
+    Raises ``FarError`` for a URL of no known kind; when first asked, which makes the client, also for a missing
+    package, for options that are none, and in a forked process.
     """
 
     def __init__(self, url: str, /, *, patience: float = PATIENCE, **options: Any) -> None:
@@ -161,8 +160,7 @@ class Objects:
             return f"is not there{answer}. Look at the name; a bucket that is not there answers so too."
         if isinstance(error, errors.PermissionDeniedError | errors.UnauthenticatedError):
             return (
-                f"was refused{answer}. The credentials may be wrong or expired: those in options, or, also of what was "
-                "pickled, in the environment."
+                f"was refused{answer}: the credentials of options or (of what was pickled) the environment are wrong."
             )
         if isinstance(error, errors.PreconditionError):
             return "was written over while it was read. Begin again when nothing writes to it."
@@ -171,10 +169,7 @@ class Objects:
         if isinstance(error, OSError):
             return f"cannot be read or written here: {error.strerror or type(error).__name__}."
         if any(place in str(error) for place in _ROLES):
-            return (
-                "needs credentials, and there are none: not in the environment (AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, say), not in options, and this machine has no role in a cloud that says them."
-            )
+            return "needs credentials: none are in the environment (AWS_ACCESS_KEY_ID, say), in options, or of a role."
         if status and status[1][0] == "5":
             return _BUSY.format(status[1].strip(), self.patience)
         if status:

@@ -20,7 +20,7 @@ from windrow.order.mixture_order import Order
 from windrow.windows.draw import Draw
 from windrow.windows.windows import Windows
 
-__all__ = ["Following", "caches_of", "require_room"]
+__all__ = ["Following", "caches_of", "most_mixed", "require_room"]
 
 _PARTS = 8  # of the windows of a block: how finely the future is told
 _NONE = np.empty(0, np.int64)
@@ -38,24 +38,31 @@ def require_room(recipe: Recipe) -> None:
     for name, cache in caches_of(recipe.members).items():
         if cache.holds_all:
             continue
-        member, lacks = recipe.members[name], (len(cache.blocks) - cache.num_slots) * cache.nbytes
+        member, most = recipe.members[name], most_mixed(recipe.members, name, cache)
         held = f"the cache of {member.store!r} holds {cache.num_slots} of its {len(cache.blocks)} blocks"
         if member.policy == "pack" or (member.document_order == "epoch" and member.policy != "pad"):
             raise WindrowError(
                 f"{held}, and the rows of policy={member.policy!r} with documents={member.document_order!r} lie "
-                f"anywhere in the store: each would be fetched again and again. Give {lacks:,} more cache_bytes, or "
-                "windows of the policy 'concat'."
+                f"anywhere in the store: each would be fetched again and again. Give {cache.lacks:,} more cache_bytes, "
+                "or windows of the policy 'concat'."
             )
-        itemsize = member.dtype.itemsize + member.store.has_counts
-        windows = cache.nbytes / itemsize * member.num_samples / member.num_tokens  # in a block
         block = min(recipe.shuffle_block or member.num_samples, member.num_samples) if recipe.shuffle else 1
-        taken[id(cache)] = taken.get(id(cache), 0) + block / windows + 2  # they begin and end within one
+        blocks = block / _windows_in_block(member, cache) + 2  # they begin and end within one
+        taken[id(cache)] = taken.get(id(cache), 0) + blocks
         if taken[id(cache)] > cache.num_slots:
-            most = int(max(cache.num_slots / len(recipe.members) - 2, 1) * windows)
             raise WindrowError(
                 f"{held}, and shuffle_block={recipe.shuffle_block} mixes more than that: each would be fetched again "
-                f"and again. Give shuffle_block={most}, or {lacks:,} more cache_bytes."
+                f"and again. Give shuffle_block={most}, or {cache.lacks:,} more cache_bytes."
             )
+
+
+def most_mixed(members: Mapping[str, Windows], name: str, cache: Cache) -> int:
+    """The largest ``shuffle_block`` that fits in the cache of member ``name``, if all are read through it."""
+    return int(max(cache.num_slots / len(members) - 2, 1) * _windows_in_block(members[name], cache))
+
+
+def _windows_in_block(member: Windows, cache: Cache) -> float:
+    return cache.nbytes * member.num_samples / member.num_tokens / (member.dtype.itemsize + member.store.has_counts)
 
 
 class Following:
@@ -64,11 +71,8 @@ class Following:
     def __init__(self, recipe: Recipe, order: Order, position: int, stop: int | None) -> None:
         caches, self._order, self._draw = caches_of(recipe.members), order, Draw(recipe.members, recipe.seed)
         number = int.from_bytes(sha256((recipe.to_json() + recipe.data_json()).encode()).digest()[:7]) if caches else 0
-        windows = [
-            cache.nbytes * recipe.members[name].num_samples // recipe.members[name].num_tokens
-            for name, cache in caches.items()
-        ]
-        self._span = max(1, min(windows, default=1) // (_PARTS * self._draw.dtype.itemsize))
+        windows = [_windows_in_block(recipe.members[name], cache) for name, cache in caches.items()]
+        self._span = max(1, int(min(windows, default=1) / _PARTS))
         self._needs, self._stop = lru_cache(maxsize=16)(self._needed), stop or 0
         each = {id(cache): cache for cache in caches.values()}.values()
         until = stop and -(-stop // self._span) * self._span  # the end of the part that it lies in

@@ -47,9 +47,8 @@ def open_store(
             tokenizer's.
         cache: For a URL, the folder on this machine through which blocks of the store are read: docs/far.md.
         cache_bytes: Limit for this store's part of the folder: at least four blocks of 16 MiB and the boundaries.
-        options: For a URL, what its client is told beside the environment: ``{"endpoint": ..., "access_key_id": ...}``,
-            and ``"patience"``, the seconds that a server may be away for, 60 by default. In no pickle and no run file:
-            there, the environment says them.
+        options: For a URL, what its client is told beside the environment (endpoint, access_key_id), and "patience",
+            the seconds that a server may be away for, 60. A pickle or run file has none: it needs the environment.
 
     Raises ``StoreError`` for a store that is incomplete or not what it says, ``FarError`` if it cannot be reached.
     """
