@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from windrow.audit.check_store import stale_files
 from windrow.errors import StoreError
 from windrow.far.objects import FarError, Objects
 from windrow.store import copying, far_store
+from windrow.store.far_store import FarFolder
 from windrow.store.manifest import MANIFEST
 
 BLOCK = 1000  # bytes: some forty blocks
@@ -331,3 +333,20 @@ def test_processes_fetch_what_another_has_fetched_only_once(corpus: Path, tmp_pa
     said = run("print(store.tokens(0, 2500).sum())", url_of(corpus), tmp_path)
     assert said.stdout.split() == [str(store.tokens(0, 2500).sum())]
     assert cache.traffic.bytes_fetched == 4 * BLOCK
+
+
+def test_two_that_bring_a_small_file_at_the_same_time_do_not_disturb_each_other(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, chunks, far = "documents-00000.npy", Objects.chunks, Objects(url_of(corpus))
+    whole = (corpus / "here" / "train" / name).read_bytes()
+    one, other = (FarFolder(far, tmp_path, {name: sha256(whole).hexdigest()}) for _ in range(2))
+
+    def meanwhile(self: Objects, *given: Any, **more: Any) -> Iterator[bytes]:
+        monkeypatch.setattr(Objects, "chunks", chunks)
+        assert (other / name).read_bytes() == whole
+        yield from chunks(self, *given, **more)
+
+    monkeypatch.setattr(Objects, "chunks", meanwhile)
+    assert (one / name).read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -168,8 +168,19 @@ def _download(far: Objects, name: str, folder: Path, on_copied: OnCopied) -> Non
     read_manifest(folder)
 
 
-def fetch_file(far: Objects, name: str, path: Path, wanted: str, on_copied: OnCopied = lambda nbytes: None) -> None:
-    """Have the object ``name`` in ``path``, with the sha256 that is ``wanted``, or raise ``StoreError``."""
+def fetch_file(
+    far: Objects,
+    name: str,
+    path: Path,
+    wanted: str,
+    on_copied: OnCopied = lambda nbytes: None,
+    *,
+    durable: bool = True,
+) -> None:
+    """Have the object ``name`` in ``path``, with the sha256 that is ``wanted``, or raise ``StoreError``.
+
+    ``durable=False`` is for what several processes fetch at once; see ``write_whole``.
+    """
     if not (path.is_file() and _sum_of(path) == wanted):
         about = far.head(name)
 
@@ -180,7 +191,7 @@ def fetch_file(far: Objects, name: str, path: Path, wanted: str, on_copied: OnCo
                 file.write(chunk)
             _require_sum(f"{far.url}/{name}", whole.hexdigest(), wanted)
 
-        write_whole(path, write)
+        write_whole(path, write, durable=durable)
     on_copied(path.stat().st_size)
 
 

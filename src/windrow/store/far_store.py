@@ -40,7 +40,7 @@ class FarFolder:
 
     def __truediv__(self, name: str) -> Path:
         if name not in self._brought:
-            fetch_file(self._far, name, self._here / name, self._sums[name])
+            fetch_file(self._far, name, self._here / name, self._sums[name], durable=False)
             self._brought.add(name)
         return self._here / name
 
