@@ -227,7 +227,7 @@ def test_an_index_of_short_documents_is_made_in_few_bytes_a_piece(policy: Policy
 
 
 def kept_long(store: TokenStore, max_length: int, policy: Policy) -> Windows:
-    """What a store of a million rows and more would have."""
+    """What a store of 65,536 rows and more would have."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(document_rows, "_MANY", 0)
         patched.setattr(document_rows, "_LONG", 0)
@@ -260,7 +260,7 @@ def test_the_index_of_long_documents_does_not_grow_with_their_tokens(policy: Pol
     layout = Windows(store, 3, policy=policy).layout
     assert isinstance(layout, LongDocuments)
     assert (len(layout.first) - 1, layout.num_rows) == (num_kept, 3 * 400_000 + num_kept - 3)
-    assert type(Windows(store, 4, policy=policy).layout) is Pieces  # fewer than a million rows
+    assert type(Windows(store, 60, policy=policy).layout) is Pieces  # fewer than 65,536 rows
 
 
 # -- the index and its cache ---------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ __all__ = ["INDEX_VERSION", "Exchanged", "LongDocuments", "Pieces", "find_pieces
 INDEX_VERSION = 1
 _MOST_KEPT = 1 << 20  # pieces
 _AT_A_TIME = 1 << 17  # documents
-_MANY, _LONG = 1 << 20, 4  # rows of so many pieces, of documents of so many each, are kept as ``LongDocuments``
+_MANY, _LONG = 1 << 16, 4  # rows of so many pieces, of documents of so many each, are kept as ``LongDocuments``
 
 
 class Pieces(NamedTuple):
