@@ -72,6 +72,7 @@ def line(output: str, label: str) -> str:
         (["--documents", "epoch"], "concat, max_length 256, stride 128, documents epoch, batch_size 4, seed 0"),
         (["--phase", "epoch"], "concat, max_length 256, stride 128, phase epoch, batch_size 4, seed 0"),
         (["--tail", "pad"], "concat, max_length 256, stride 128, tail pad, batch_size 4, seed 0"),
+        (["--shuffle-block", 3], "concat, max_length 256, stride 128, batch_size 4, seed 0, shuffle_block 3"),
     ],
 )
 def test_the_same_flags_or_none_are_the_same_recipe(
@@ -164,7 +165,7 @@ def test_the_python_that_train_prints_makes_the_loader_of_the_run(corpus: Path, 
         CHOSEN,
         ["--mask-targets", "document_edges", "--dp-world-size", 2],
         ["--policy", "pack", "--max-length", 64, "--batch-size", 1, "--documents", "epoch"],
-        ["--tail", "pad", "--stride", 200],
+        ["--tail", "pad", "--stride", 200, "--shuffle-block", 4],
         ["--phase", "epoch", "--documents", "epoch", "--max-length", 64],
         *(["--policy", policy, "--max-length", 64, "--batch-size", 1] for policy in ("concat", "pad", "pack", "bos")),
     ],

@@ -29,13 +29,14 @@ _WINDOWS_WORTH_HAVING = 32  # in a text, however small
 class RunSizes:
     """Windows and batches of a run: lengths in tokens, ``batch_size`` in samples; ``stride`` None is half a window.
 
-    ``documents``, ``phase`` and ``tail`` are those of ``Windows``.
+    ``documents``, ``phase`` and ``tail`` are those of ``Windows``, ``shuffle_block`` is that of ``Loader``.
     """
 
     max_length: int = 256
     stride: int | None = None
     batch_size: int = 4
     seed: int = 0
+    shuffle_block: int | None = None
     documents: Literal["store", "epoch"] = "store"
     phase: Literal[0, "epoch"] = 0
     tail: Literal["drop", "pad"] = "drop"
@@ -71,7 +72,7 @@ def _loader(store: TokenStore, sizes: RunSizes, policy: str, **options: Any) -> 
     made = cast(Policy, policy)  # a wrong name raises
     rows: dict[str, Any] = {"documents": sizes.documents, "phase": sizes.phase, "tail": sizes.tail}
     windows = Windows(store, sizes.max_length, stride, policy=made, **rows)
-    return Loader(windows, sizes.batch_size, seed=sizes.seed, **options)
+    return Loader(windows, sizes.batch_size, seed=sizes.seed, shuffle_block=sizes.shuffle_block, **options)
 
 
 def _too_short(store: TokenStore, sizes: RunSizes, num_ranks: int) -> str:
@@ -134,8 +135,8 @@ def _windows_told(member: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _loader_told(recipe: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
-    masked = {"mask_targets": recipe["mask_targets"]} if "mask_targets" in recipe else {}
-    return {"batch_size": batch_size, "seed": recipe["seed"], **masked}
+    told = {name: recipe[name] for name in ("shuffle_block", "mask_targets") if recipe.get(name)}
+    return {"batch_size": batch_size, "seed": recipe["seed"], **told}
 
 
 # -- plans ---------------------------------------------------------------------------------------------------------

@@ -141,6 +141,7 @@ class Sizes(TokenKind, total=False):
     stride: Annotated[int, batches("Tokens from one window's start to the next.", "TOKENS", "half of max-length: 128")]
     batch_size: Annotated[int, batches("Number of windows in a batch.", "SAMPLES", "4 samples")]
     seed: Annotated[int, batches("Seed of the shuffle.", "NUMBER", "0")]
+    shuffle_block: Annotated[int, batches("Shuffle within blocks of so many windows.", "WINDOWS", "the whole epoch")]
     documents: Annotated[
         Literal["store", "epoch"], batches("Order of documents: as stored, or new in each epoch.", None, "store")
     ]

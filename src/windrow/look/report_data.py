@@ -7,6 +7,7 @@ do: any HTML.
 
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 from itertools import dropwhile
 from typing import Any
 
@@ -155,7 +156,8 @@ def ledger(loader: Loader, windows: Windows) -> tuple[Plan | None, dict[str, Pla
     made = plan(loader) if total <= _PLAN_WINDOWS else None
     if len(loader.members) > 1 or windows.num_tokens > _PLAN_TOKENS:
         return made, {}
-    sizes = RunSizes(windows.max_length, windows.stride, loader.batch_size, loader.seed, windows.document_order)
+    sizes = RunSizes(windows.max_length, windows.stride, loader.batch_size, loader.seed)
+    sizes = replace(sizes, documents=windows.document_order)
     return made, plans_by_policy(windows.store, sizes, {}, {}, dp_rank=0, dp_world_size=loader.dp_world_size)
 
 

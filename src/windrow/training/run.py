@@ -312,8 +312,8 @@ def run_of_store(
     windows |= {
         name: value for name in ("phase", "tail") if (value := getattr(settings, name)) != getattr(RunSizes, name)
     }
-    arguments = {"batch_size": settings.batch_size, "seed": settings.seed, "epochs": None, **more}
-    return Run(folder, RunFile(Path(RUN), {"": train | windows}, None, arguments, 1, {"valid": valid}), settings)
+    arguments = {name: getattr(settings, name) for name in ("batch_size", "seed", "shuffle_block")} | {"epochs": None}
+    return Run(folder, RunFile(Path(RUN), {"": train | windows}, None, arguments | more, 1, {"valid": valid}), settings)
 
 
 def run_of_file(path: Path, folder: Path, given: Mapping[str, Any]) -> Run:
