@@ -31,7 +31,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "BLOCK", BLOCK)
     monkeypatch.setattr(far_store, "BLOCK", BLOCK)
     monkeypatch.setattr("windrow.loader.batch_maker._BLOCK_TOKENS", LENGTH)
-    monkeypatch.setattr("windrow.far.ahead._PAUSE", 0.0005)
+    for name in ("ahead._PAUSE", "ahead._ANYHOW", "cache._LOOK", "cache._PATIENCE"):
+        monkeypatch.setattr(f"windrow.far.{name}", 0.0005)
 
 
 @pytest.fixture
@@ -90,13 +91,14 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def idle(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when who looks ahead has found nothing to do."""
-    found, claimed = threading.Event(), Ahead._claimed
+    """Set when who looks ahead has found nothing to do, twice running: once another may have been quicker."""
+    found, claimed, idle = threading.Event(), Ahead._claimed, [False]
 
     def noted(self: Ahead) -> tuple[int, int] | None:
         claim = claimed(self)
-        if claim is None:
+        if claim is None and idle[0]:
             found.set()
+        idle[0] = claim is None
         return claim
 
     monkeypatch.setattr(Ahead, "_claimed", noted)

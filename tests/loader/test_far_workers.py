@@ -41,7 +41,7 @@ def test_a_worker_whose_leader_does_not_fetch_asks_for_itself(
     wr.prepare(iter(["The hay was cut on Monday."]), tmp_path / "corpus", tokenizer="bytes")
     wr.copy_store(tmp_path / "corpus", f"file://{tmp_path}/far")
     far = wr.open_store(f"file://{tmp_path}/far/train", cache=tmp_path / "cache", cache_bytes=68 << 20)
-    monkeypatch.setattr("windrow.far.ahead.Ahead._has_fetched", lambda self: False)
+    monkeypatch.setattr("windrow.far.ahead.Ahead._begins", lambda self: False)
     with pytest.raises(FarError, match="needs obstore"):
         list(wr.Loader(wr.Windows(far, 8), 1).dataloader(num_workers=1))
     assert imported.exists()

@@ -34,6 +34,8 @@ def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copying, "BLOCK", BLOCK)
         patch.setattr(far_store, "BLOCK", BLOCK)
+        for name in ("ahead._PAUSE", "ahead._ANYHOW", "cache._LOOK", "cache._PATIENCE"):
+            patch.setattr(f"windrow.far.{name}", 0.0005)
         yield
 
 

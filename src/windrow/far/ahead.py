@@ -8,10 +8,11 @@ not begun. It does not do: reading.
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Event, Lock, Thread
+from threading import Event, Semaphore, Thread
 from typing import Any
 from weakref import finalize
 
@@ -25,7 +26,7 @@ from windrow.far.slots import NEVER, Reader, needed_last
 __all__ = ["Ahead"]
 
 _AT_ONCE = 4  # fetches
-_PAUSE, _AFTER_ERROR = 0.005, 1.0  # seconds
+_PAUSE, _ANYHOW, _AFTER_ERROR = 0.02, 0.2, 1.0  # seconds between two looks; until one although nothing has changed
 _URGENT = 2  # parts of the stream: what they need is fetched even if a block must go that could have stayed
 _MOST = 1 << 20  # uses that are looked at
 
@@ -33,25 +34,24 @@ _MOST = 1 << 20  # uses that are looked at
 class Ahead:
     """Fetches for ``cache`` what the readers of ``recipe``, a number, need: this one stands at ``position``.
 
-    ``needs(n)`` are the blocks of the positions from ``n * span`` to ``(n + 1) * span``, in the order of first need.
+    ``needs(start, stop)`` are the blocks of those positions in the order of first need; ``span`` positions are a part.
     Nothing is fetched for what comes from position ``stop`` on.
     """
 
     def __init__(
-        self, cache: Cache, recipe: int, needs: Callable[[int], Int64], span: int, position: int, stop: int | None
+        self, cache: Cache, recipe: int, needs: Callable[[int, int], Int64], span: int, position: int, stop: int | None
     ) -> None:
         self.reader: Reader = cache.slots.enter(recipe, position)
         self._cache, self._recipe, self._needs, self._span, self._stop = cache, recipe, needs, span, stop
         self._first, self._known = 0, deque[Int64]()  # what is needed from part number ``first`` of the stream on
-        self._turn, self._gone = Lock(), Event()
+        self._gone, self._news, self._free = Event(), Event(), Semaphore(_AT_ONCE)
         self._lead: finalize[..., Any] | None = None  # gives up the lead
-        self._threads = [Thread(target=self._work, name="windrow-ahead", daemon=True) for _ in range(_AT_ONCE)]
-        for thread in self._threads:
-            thread.start()
+        Thread(target=self._look, name="windrow-ahead", daemon=True).start()
 
     def close(self) -> None:
-        """Fetch no more, and read no more; without ``_turn``, which a thread may hold that ended with the program."""
+        """Fetch no more, and read no more."""
         self._gone.set()
+        self._news.set()
         self.reader.close()
         self._give_up()
 
@@ -59,21 +59,38 @@ class Ahead:
         if self._lead:
             self._lead()
 
-    def _work(self) -> None:
+    def _look(self) -> None:
+        """Have fetched what is needed, each time that a reader or a slot has moved on, as long as this one leads."""
+        seen, looked = b"", 0.0
         while not self._gone.is_set():
+            found, now = self._cache.slots.signs(), time.monotonic()
             try:
-                pause = 0.0 if self._has_fetched() else _PAUSE
+                if (found != seen or now > looked + _ANYHOW) and self._free.acquire(blocking=False):
+                    if self._begins():
+                        continue
+                    self._free.release()
+                    seen, looked = found, now
             except (WindrowError, OSError):  # who reads that block meets it too, and is the one to tell
-                pause = _AFTER_ERROR
-            self._gone.wait(pause)
+                self._free.release()
+                seen, looked = found, now
+            self._news.wait(_PAUSE if self._lead else _ANYHOW)
+            self._news.clear()
         self._give_up()
 
-    def _has_fetched(self) -> bool:
-        with self._turn:
-            claimed = self._claimed() if not self._gone.is_set() and self._leads() else None
+    def _begins(self) -> bool:
+        """Whether a block was claimed, and is being fetched."""
+        claimed = self._claimed() if self._leads() else None
         if claimed:
-            self._cache.fill(*claimed)
+            Thread(target=self._fetch, args=claimed, name="windrow-fetch", daemon=True).start()
         return claimed is not None
+
+    def _fetch(self, block: int, slot: int) -> None:
+        try:
+            self._cache.fill(block, slot)
+        except (WindrowError, OSError):
+            self._gone.wait(_AFTER_ERROR)
+        self._free.release()
+        self._news.set()
 
     def _leads(self) -> bool:
         """Whether this process is the one that looks ahead for the stream."""
@@ -85,25 +102,28 @@ class Ahead:
         """The block that is fetched next, and its slot; None where all is here, or what must go is still needed."""
         slots, standing = self._cache.slots, self._cache.slots.standing()
         uses, place = self._next_missing(min([at for recipe, at in standing if recipe == self._recipe], default=0))
+        alone, num_blocks = all(recipe == self._recipe for recipe, _ in standing), len(self._cache.blocks)
+        slots.foresee(_first_uses(uses[: len(uses) * alone], num_blocks))
         if place is None:
             return None
-        block, num_blocks = int(uses[place]), len(self._cache.blocks)
-        slots.foresee(_first_uses(uses, num_blocks))
+        block = int(uses[place])
         after, soon = _first_uses(uses[place:], num_blocks), np.zeros(num_blocks, dtype=np.bool_)
         soon[uses[:place]] = True
-        alone = all(recipe == self._recipe for recipe, _ in standing)
-        waits = alone and place >= sum(map(len, [*self._known][:_URGENT]))
+        waits = alone and place >= sum(map(len, [self._begun, *self._known][:_URGENT]))
         choose = partial(_to_forget, after=after if alone else None, soon=soon, waits=waits)
         slot = slots.claim(block, self.reader, choose)
         return None if slot is None else (block, slot)
 
     def _next_missing(self, slowest: int) -> tuple[Int64, int | None]:
         """What is needed from ``slowest`` on, in order, and where the first block stands that is not here."""
-        self._move(slowest // self._span)
+        self._move(slowest // self._span + 1)
+        self._begun = self._needs(slowest, self._first * self._span)
         while True:
-            uses = np.concatenate([*self._known, np.empty(0, np.int64)])
-            num_parts = len(self._known) if self._stop is None else self._stop // self._span - self._first
-            wanted = uses[: sum(map(len, [*self._known][: max(num_parts, 0)]))]
+            uses = np.concatenate([self._begun, *self._known])
+            num_parts = len(self._known) if self._stop is None else -(-self._stop // self._span) - self._first
+            wanted = uses[: len(self._begun) + sum(map(len, [*self._known][: max(num_parts, 0)]))]
+            if self._stop is not None and slowest >= self._stop:
+                return uses, None
             here = self._cache.slots.here()
             missing = np.flatnonzero(~here[wanted])
             is_far = (
@@ -116,7 +136,8 @@ class Ahead:
             for _ in range(1 + len(self._known) // 4):
                 if self._gone.is_set():
                     return uses, None
-                self._known.append(self._needs(self._first + len(self._known)))
+                part = (self._first + len(self._known)) * self._span
+                self._known.append(self._needs(part, part + self._span))
 
     def _move(self, first: int) -> None:
         if not self._first <= first <= self._first + len(self._known):

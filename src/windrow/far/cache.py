@@ -17,11 +17,12 @@ import numpy as np
 from windrow.arrays import Int64, grouped
 from windrow.errors import StoreError
 from windrow.far.objects import Objects
-from windrow.far.slots import Reader, Slots
+from windrow.far.slots import Reader, Slots, needed_last, unneeded
 
 __all__ = ["Cache", "FarBlock", "Traffic"]
 
-_LOOK = 0.001  # seconds between two looks at whether another has fetched a block
+_LOOK = 0.005  # seconds between two looks at whether another has fetched a block
+_PATIENCE = 0.5  # seconds in which nothing moves, until what is waited for is fetched at the cost of others
 _LED = 10.0  # seconds that who is led waits for its leader to begin
 
 
@@ -81,20 +82,29 @@ class Cache:
         if found is not None:
             self._hits += 1
             return found
-        parts = [b""] * len(blocks)
+        parts, seen, moved = [b""] * len(blocks), b"", 0.0
+        patient = len(np.unique(blocks)) <= self.num_slots  # it may wait until all that it reads is here
         self._waits += 1
         for block, which in grouped(blocks):  # one by one: together they may be more than there are slots
             asked = time.monotonic()
             while (some := self.slots.read(blocks[which], starts[which], stops[which])) is None:
-                self.bring(block, time.monotonic() - asked)
+                if (signs := self.slots.signs()) != seen or self.slots.is_fetching:
+                    seen, moved = signs, time.monotonic()
+                patient = patient and time.monotonic() < moved + _PATIENCE
+                self.bring(block, time.monotonic() - asked, patient=patient)
             edges = np.cumsum(stops[which] - starts[which])[:-1]
             for here, part in zip(which.tolist(), np.split(np.frombuffer(some, np.uint8), edges), strict=True):
                 parts[here] = part.tobytes()
         return b"".join(parts)
 
-    def bring(self, block: int, waited: float = 0.0) -> None:
-        """Fetch a block, or wait a moment where another does, after ``waited`` seconds; raises what ``fill`` raises."""
-        slot = None if self.is_led and waited < _LED else self.slots.claim(block, self.owner)
+    def bring(self, block: int, waited: float = 0.0, *, patient: bool = False) -> None:
+        """Fetch a block, or wait a moment where another does; ``waited`` are the seconds so far.
+
+        One who is ``patient`` takes no slot from what the readers of a stream need: its turn comes. Raises what
+        ``fill`` raises, and ``FarError`` where another has tried for as long as a server may be away.
+        """
+        choose = unneeded if patient and self.slots.standing() else needed_last
+        slot = None if self.is_led and waited < _LED else self.slots.claim(block, self.owner, choose)
         if slot is None:
             time.sleep(_LOOK)
         elif waited > self._far.patience:

@@ -20,7 +20,7 @@ from windrow.arrays import Int64, Mask
 from windrow.errors import StoreError
 from windrow.system import map_descriptor, takes_lock
 
-__all__ = ["NEVER", "Reader", "Slots", "needed_last"]
+__all__ = ["NEVER", "Reader", "Slots", "needed_last", "unneeded"]
 
 NEVER = 1 << 62  # when a block is used next, as far as anyone knows
 _SLOT = np.dtype([(name, "<i8") for name in ("stamp", "block", "owner", "next", "used")])
@@ -83,6 +83,15 @@ class Slots:
         blocks: Int64 = self._slots["block"][self._slots["block"] >= 0]
         return blocks
 
+    def signs(self) -> bytes:
+        """What changes when a reader stands further on, and when a slot holds something else."""
+        return bytes(self._readers.tobytes() + self._slots["stamp"].tobytes())
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether anyone fetches anything just now."""
+        return bool((self._slots["owner"] > 0).any())
+
     # -- who fetches ---------------------------------------------------------------------------------------------------
 
     def claim(self, block: int, owner: "Reader", choose: "Callable[[Any], int] | None" = None) -> int | None:
@@ -103,7 +112,7 @@ class Slots:
             rows["stamp"][slot] |= 1
             if (old := rows["block"][slot]) >= 0 and self._places[old] == slot:
                 self._places[old] = -1
-            rows["block"][slot], rows["owner"][slot], rows["next"][slot] = block, owner.number, NEVER
+            rows["block"][slot], rows["owner"][slot], rows["next"][slot] = block, owner.number, 0
             self._places[block] = slot
             return slot
 
@@ -228,6 +237,12 @@ def needed_last(rows: Any) -> int:
     """Of the slots that can be had, the one that is needed last, or was used longest ago where nobody knows."""
     order = np.lexsort((rows["used"], -rows["next"], rows["block"] >= 0, rows["owner"] > 0))
     return int(order[0]) if not rows["owner"][order[0]] else -1
+
+
+def unneeded(rows: Any) -> int:
+    """The slot of ``needed_last``, if nobody is known to need what lies there; else -1."""
+    slot = needed_last(rows)
+    return slot if slot >= 0 and rows["next"][slot] == NEVER else -1
 
 
 def _opened(path: Path) -> int:

@@ -72,11 +72,10 @@ class Following:
         caches, self._order, self._draw = caches_of(recipe.members), order, Draw(recipe.members, recipe.seed)
         number = int.from_bytes(sha256((recipe.to_json() + recipe.data_json()).encode()).digest()[:7]) if caches else 0
         windows = [_windows_in_block(recipe.members[name], cache) for name, cache in caches.items()]
-        self._span = max(1, int(min(windows, default=1) / _PARTS))
+        span = max(1, int(min(windows, default=1) / _PARTS))
         self._needs, self._stop = lru_cache(maxsize=16)(self._needed), stop or 0
         each = {id(cache): cache for cache in caches.values()}.values()
-        until = stop and -(-stop // self._span) * self._span  # the end of the part that it lies in
-        self._ahead = [Ahead(one, number, partial(self._of, one), self._span, position, until) for one in each]
+        self._ahead = [Ahead(one, number, partial(self._of, one), span, position, stop) for one in each]
 
     def stand(self, position: int) -> None:
         """All before ``position`` has been read."""
@@ -88,12 +87,10 @@ class Following:
         for one in self._ahead:
             one.close()
 
-    def _of(self, cache: Cache, number: int) -> Int64:
-        return np.concatenate([_NONE, *(blocks for held, blocks in self._needs(number) if held is cache)])
+    def _of(self, cache: Cache, start: int, stop: int) -> Int64:
+        return np.concatenate([_NONE, *(blocks for held, blocks in self._needs(start, stop) if held is cache)])
 
-    def _needed(self, number: int) -> list[tuple[Any, Int64]]:
-        """The caches and blocks that part ``number`` of the stream needs, over all ranks, up to ``stop``."""
-        left = self._stop - number * self._span
-        num_samples = left if 0 < left < self._span else self._span
-        samples = np.stack(self._order.at(number * self._span + np.arange(num_samples)))
-        return self._draw.blocks(samples)
+    def _needed(self, start: int, stop: int) -> list[tuple[Any, Int64]]:
+        """The caches and blocks that positions ``start`` to ``stop`` need, over all ranks, cut at the last one."""
+        end = self._stop if start < self._stop < stop else stop
+        return self._draw.blocks(np.stack(self._order.at(np.arange(start, end))))

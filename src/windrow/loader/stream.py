@@ -108,10 +108,14 @@ class Stream:
     def _followed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """``batches``, and what those after them need is fetched meanwhile from where it is far away."""
         stop = None if self.sizes.tail == "straddle" else self.position + self.sizes.left(self.position)
-        with closing(Following(self.recipe, self._samples.order, self.position, stop)) as self._following:
+        with closing(Following(self.recipe, self._samples.order, self._first_row(), stop)) as self._following:
             for batch in batches:
-                self._following.stand(self.position)
+                self._following.stand(self._first_row())
                 yield batch
+
+    def _first_row(self) -> int:
+        """The position of what this rank reads next."""
+        return int(self._samples.positions(self.position, self.sizes, 1)[0])
 
     def _received(self, make_blocks: Callable[[], Blocks], iteration: int) -> Iterator[Batch]:
         epoch = self.epoch
