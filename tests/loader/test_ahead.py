@@ -17,6 +17,7 @@ import windrow as wr
 pytest.importorskip("obstore")
 
 from windrow.errors import WindrowError
+from windrow.far import ahead
 from windrow.far.ahead import Ahead
 from windrow.far.cache import Cache, FarBlock
 from windrow.store import copying, far_store
@@ -184,6 +185,17 @@ def test_a_program_ends_also_while_a_thread_of_it_looks_ahead(url: str, tmp_path
         "del cycle, batches\n"  # collected when the threads are gone
     )
     subprocess.run([sys.executable, "-c", script, url, str(tmp_path / "cache")], timeout=60, check=True)
+
+
+def test_nothing_is_under_way_any_more_when_the_program_ends(url: str, tmp_path: Path) -> None:
+    (loader,) = loaders(opened(url, tmp_path / "cache", NUM_BLOCKS + 9))
+    batches = iter(loader)
+    next(batches)
+    ahead._end()
+    left = [thread for thread in threading.enumerate() if thread.name in ("windrow-ahead", "windrow-fetch")]
+    for thread in left:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in left)
 
 
 def test_members_of_a_mixture_and_evaluations_are_read_ahead_too(url: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ arithmetic of the stream, once, in one process of the machine; the others wait f
 not begun. It does not do: reading.
 """
 
+import atexit
 import os
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from threading import Event, Semaphore, Thread
 from typing import Any
-from weakref import finalize
+from weakref import WeakSet, finalize
 
 import numpy as np
 
@@ -26,7 +27,8 @@ from windrow.far.slots import NEVER, Reader, needed_last
 __all__ = ["Ahead"]
 
 _AT_ONCE = 4  # fetches
-_PAUSE, _ANYHOW, _AFTER_ERROR = 0.02, 0.2, 1.0  # seconds between two looks; until one although nothing has changed
+_PAUSE, _ANYHOW = 0.02, 0.2  # seconds between two looks; until one although nothing has changed
+_AFTER_ERROR, _AT_EXIT = 1.0, 1.0  # seconds
 _URGENT = 2  # parts of the stream: what they need is fetched even if a block must go that could have stayed
 _MOST = 1 << 20  # uses that are looked at
 
@@ -46,7 +48,9 @@ class Ahead:
         self._first, self._known = 0, deque[Int64]()  # what is needed from part number ``first`` of the stream on
         self._gone, self._news, self._free = Event(), Event(), Semaphore(_AT_ONCE)
         self._lead: finalize[..., Any] | None = None  # gives up the lead
-        Thread(target=self._look, name="windrow-ahead", daemon=True).start()
+        self._thread = Thread(target=self._look, name="windrow-ahead", daemon=True)
+        self._thread.start()
+        _ALL.add(self)
 
     def close(self) -> None:
         """Fetch no more, and read no more."""
@@ -54,6 +58,12 @@ class Ahead:
         self._news.set()
         self.reader.close()
         self._give_up()
+
+    def join(self) -> None:
+        """Wait a moment for what is under way: a thread that Python's end meets in the client aborts the program."""
+        self._thread.join(_AT_EXIT)
+        for _ in range(_AT_ONCE):
+            self._free.acquire(timeout=_AT_EXIT)
 
     def _give_up(self) -> None:
         if self._lead:
@@ -150,6 +160,16 @@ class Ahead:
         """Whether it is known which block is needed last: of all but one it is known when they are."""
         held = self._cache.slots.holding()
         return len(held) < self._cache.num_slots or len(np.setdiff1d(held, uses)) <= 1
+
+
+_ALL = WeakSet[Ahead]()
+
+
+@atexit.register
+def _end() -> None:
+    for step in (Ahead.close, Ahead.join):
+        for one in [*_ALL]:
+            step(one)
 
 
 def _first_uses(uses: Int64, num_blocks: int) -> Int64:
