@@ -187,6 +187,11 @@ def test_a_program_ends_also_while_a_thread_of_it_looks_ahead(url: str, tmp_path
     subprocess.run([sys.executable, "-c", script, url, str(tmp_path / "cache")], timeout=60, check=True)
 
 
+def test_a_loader_of_what_is_here_follows_nothing(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windrow.loader.stream.Following", None)
+    assert len(list(wr.Loader(wr.Windows(wr.open_store(tmp_path / "here" / "train"), LENGTH), 64))) > 1
+
+
 def test_nothing_is_under_way_any_more_when_the_program_ends(url: str, tmp_path: Path) -> None:
     (loader,) = loaders(opened(url, tmp_path / "cache", NUM_BLOCKS + 9))
     batches = iter(loader)

@@ -103,7 +103,8 @@ class Stream:
         self._iteration += 1
         if self._following:
             self._following.close()
-        return self._followed(self._received(make_blocks, self._iteration))
+        batches = self._received(make_blocks, self._iteration)
+        return self._followed(batches) if self.is_far else batches
 
     def _followed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """``batches``, and what those after them need is fetched meanwhile from where it is far away."""
