@@ -31,7 +31,6 @@ MIXED = 5 * BLOCK // 2 // LENGTH  # windows: five blocks
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "BLOCK", BLOCK)
     monkeypatch.setattr(far_store, "BLOCK", BLOCK)
-    monkeypatch.setattr("windrow.loader.batch_maker._BLOCK_TOKENS", LENGTH)
     for name in ("ahead._PAUSE", "ahead._ANYHOW", "cache._LOOK", "cache._PATIENCE"):
         monkeypatch.setattr(f"windrow.far.{name}", 0.0005)
 

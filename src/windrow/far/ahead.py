@@ -113,7 +113,7 @@ class Ahead:
         slots, standing = self._cache.slots, self._cache.slots.standing()
         uses, place = self._next_missing(min([at for recipe, at in standing if recipe == self._recipe], default=0))
         alone, num_blocks = all(recipe == self._recipe for recipe, _ in standing), len(self._cache.blocks)
-        slots.foresee(_first_uses(uses[: len(uses) * alone], num_blocks))
+        slots.foresee(np.minimum(_first_uses(uses[: len(uses) * alone], num_blocks), NEVER - alone))
         if place is None:
             return None
         block = int(uses[place])

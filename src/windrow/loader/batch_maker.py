@@ -15,6 +15,7 @@ from windrow.batches.boundaries import Boundaries, Held
 from windrow.batches.delivery import Delivery, TorchDelivery, delivery_to
 from windrow.batches.resident import ResidentDraw
 from windrow.errors import WindrowError
+from windrow.loader.ahead import caches_of
 from windrow.loader.exclusions import Exclusion, LeftOut, hidden
 from windrow.loader.prefetch import prefetched
 from windrow.loader.recipe import Recipe
@@ -48,6 +49,7 @@ class BatchMaker:
         self.dtype = dtype
         self.about: dict[str, Any] = {"dtype": dtype.name, "resident": resident, "outputs": sorted(boundaries.outputs)}
         self._recipe, self._samples, self._boundaries = recipe, samples, boundaries
+        self._by_steps = bool(caches_of(recipe.members))  # blocks of a cache are needed a step at a time
         self._merged: tuple[Sequence[Exclusion], int, Mapping[str, LeftOut]] = ((), 0, {})
         self._max_length, self._has_waited = recipe.data.max_length, False  # for the disk, at the last draw
         drawn: tuple[Any, int] = (recipe.members, recipe.seed)
@@ -79,7 +81,7 @@ class BatchMaker:
             at_once = min(2 * at_once, at_most)
 
     def _steps_at_once(self, sizes: StepSizes) -> int:
-        if self._recipe.data.max_repeats is not None:
+        if self._by_steps or self._recipe.data.max_repeats is not None:
             return 1  # the step that goes beyond raises, and those before it must not go with it
         return max(1, _BLOCK_TOKENS // (sizes.batch_size * self._max_length))
 
