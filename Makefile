@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
 .PHONY: demo test test-formats lint types dist lock docs site clean
-.PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers bench-scale bench-formats
+.PHONY: bench bench-order bench-prepare bench-pack bench-documents bench-fresh-documents bench-trainers bench-scale bench-formats bench-far
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -72,6 +72,11 @@ bench-scale: $(VENV)/.dev
 # Figures of docs/formats.md: gathers from each mapped format, and opening ten million documents.
 bench-formats: $(VENV)/.dev
 	$(BIN)/python bench/formats.py
+	$(BIN)/python bench/render.py
+
+# Figures of docs/far.md: reading from a server of objects through a cache, beside others. Needs ceph-mon, ceph-osd, radosgw.
+bench-far: $(VENV)/.dev
+	$(BIN)/python bench/far.py
 	$(BIN)/python bench/render.py
 
 # The table of docs/trainers.md: windrow in real trainers, stopped and resumed, every combination.

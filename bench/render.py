@@ -322,6 +322,27 @@ def scale_paper(results: dict[str, Any]) -> str:
     return table(["stage", "measured", "20 TB"], rows, left=2)
 
 
+def far(results: dict[str, Any]) -> str:
+    sizes, machine = results["sizes"], results["machine"]
+    rows = []
+    for one in results["contenders"]:
+        if "reason" in one:
+            rows.append([one["name"], "-", "-", one["reason"]])
+        else:
+            speed, cpu = one["tokens_per_second"] / 1e6, one["cpu_seconds"]
+            rows.append([one["name"], f"{speed:.1f}", f"{one['megabytes']:,.0f}", f"{cpu:.1f}"])
+    head = ["reader", "million tokens/s", "MB fetched", "processor seconds"]
+    blocks = " and ".join(f"{num:.0f}" for num in results["blocks"])
+    shape = f"{sizes['num_blocks']} blocks of 16 MiB, a cache of {sizes['cache_bytes'] >> 20} MiB"
+    windows = f"windows of {sizes['max_length']:,} tokens, {sizes['mixed']:,} of them shuffled together"
+    rounds = f"{machine['cores']} cores that also run the server; medians of {results['rounds']} interleaved rounds"
+    return (
+        f"{shape}, four ranks, one epoch of {windows}; {rounds}:\n\n{table(head, rows)}\n"
+        f"windrow fetched {blocks} blocks. The least that any cache with {results['num_slots']} places could fetch for "
+        f"this stream is {results['fewest']}.\n"
+    )
+
+
 def formats(results: dict[str, Any]) -> str:
     gathers, openings = results["gather_microseconds"], results["opening_seconds"]
     rows = [
@@ -358,6 +379,7 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "scale-prepare": ("scale.json", scale_prepare),
     "scale-paper": ("scale.json", scale_paper),
     "trainers-proven": ("trainers.json", trainers_proven),
+    "far": ("far.json", far),
     "formats": ("formats.json", formats),
     "loaders-long": ("loaders.json", loaders_long),
 }
