@@ -2,9 +2,9 @@
 
 Guarantee: what is forgotten is the block whose next use is farthest away, as all of the stream is known (Belady, "A
 study of replacement algorithms for a virtual-storage computer", 1966), and not before the slowest reader has done with
-it; so no order of fetching has fewer fetches. With readers of another stream it is what was used longest ago. Cost: the
-arithmetic of the stream, once, in one process of the machine; the others wait for what it fetches, or fetch what it has
-not begun. It does not do: reading.
+it, unless a reader would wait for that: then a few blocks are fetched once more than they need be. With readers of
+another stream it is what was used longest ago. Cost: the arithmetic of the stream, once, in one process of the machine;
+the others wait for what it fetches, and fetch for themselves when nothing moves. It does not do: reading.
 """
 
 import atexit
